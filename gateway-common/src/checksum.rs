@@ -1,0 +1,85 @@
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! Sums are kept unfolded in a `u32` or `u64` and in the byte order of the wire: one's complement addition gives the same
+//! bytes in either order (RFC 1071 section 1.2 B), so words go in as they are loaded and the result goes out as it is.
+
+/// Folds a sum to 16 bits.
+#[inline(always)]
+pub const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// The checksum field for a sum: its complement.
+#[inline(always)]
+pub const fn finish(sum: u64) -> u16 {
+    !fold(sum)
+}
+
+/// The new checksum field after a 16-bit word under it changed (RFC 1624 equation 3). All in wire order.
+#[inline(always)]
+pub const fn replace16(check: u16, old: u16, new: u16) -> u16 {
+    !fold(!check as u64 + !old as u64 + new as u64)
+}
+
+/// The new checksum field after a 32-bit word under it changed.
+#[inline(always)]
+pub const fn replace32(check: u16, old: u32, new: u32) -> u16 {
+    !fold(!check as u64 + !old as u64 + new as u64)
+}
+
+/// The sum over `bytes`; an odd last byte counts as the first of its word (RFC 1071).
+pub fn sum(bytes: &[u8]) -> u64 {
+    let mut words = bytes.chunks_exact(2);
+    let mut total: u64 = words.by_ref().map(|word| u64::from(u16::from_ne_bytes([word[0], word[1]]))).sum();
+    if let [last] = words.remainder() {
+        total += u64::from(u16::from_ne_bytes([*last, 0]));
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_rfc_1071_example_sums_to_ddf2() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes)), u16::from_ne_bytes([0xdd, 0xf2]));
+        assert_eq!(finish(sum(&bytes)), !u16::from_ne_bytes([0xdd, 0xf2]));
+    }
+
+    #[test]
+    fn an_odd_byte_is_padded_behind() {
+        assert_eq!(sum(&[0x12]), sum(&[0x12, 0]));
+        assert_ne!(sum(&[0x12]), sum(&[0, 0x12]));
+    }
+
+    #[test]
+    fn folding_takes_every_carry() {
+        assert_eq!(fold(u64::MAX), 0xffff);
+        assert_eq!(fold(0x1_0000), 1);
+        assert_eq!(fold(0x1_0000_0000), 1);
+        assert_eq!(fold(0xffff_ffff_0001), fold(0xffff + 0xffff + 0xffff + 1));
+    }
+
+    proptest! {
+        #[test]
+        fn an_incremental_update_equals_a_new_sum(mut bytes in proptest::collection::vec(any::<u8>(), 20), new16: u16, new32: u32) {
+            let check = finish(sum(&bytes));
+            let old16 = u16::from_ne_bytes([bytes[4], bytes[5]]);
+            let old32 = u32::from_ne_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+            bytes[4..6].copy_from_slice(&new16.to_ne_bytes());
+            let after16 = replace16(check, old16, new16);
+            // +0 and -0 are the same sum.
+            prop_assert_eq!(fold(sum(&bytes) + u64::from(after16)), 0xffff);
+            bytes[8..12].copy_from_slice(&new32.to_ne_bytes());
+            let after32 = replace32(after16, old32, new32);
+            prop_assert_eq!(fold(sum(&bytes) + u64::from(after32)), 0xffff);
+        }
+    }
+}

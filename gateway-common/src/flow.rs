@@ -1,0 +1,155 @@
+//! Flows: the key under which a decision is cached, and the hash that spreads flows over equal paths.
+//!
+//! A key holds everything that classify, admit and route look at, bit for bit, so that a hit needs no further check:
+//! the frame's destination MAC and VLAN, the outer addresses, the tunnel's kind and key, the port, the inner addresses.
+//! The decision's generation covers the rest (what the tables say).
+
+/// Words of a key whose addresses are all IPv4.
+pub const KEY4_WORDS: usize = 4;
+/// Words of a key with an IPv6 address.
+pub const KEY6_WORDS: usize = 10;
+
+/// What carried a packet here: the part of a key that says how to read the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Carrier {
+    /// GRE without a key.
+    Gre = 1,
+    /// GRE with a key.
+    GreKeyed = 2,
+    /// VXLAN.
+    Vxlan = 3,
+    /// NVGRE.
+    Nvgre = 4,
+    /// A tenant's VLAN.
+    Vlan = 5,
+}
+
+/// The key word that names the carrier: its kind, the port (interface indices below 2^28) and the tunnel's key, VNI or 0.
+#[inline(always)]
+pub const fn carrier_word(carrier: Carrier, ifindex: u32, key: u32) -> u64 {
+    (carrier as u64) << 60 | ((ifindex as u64) & 0x0fff_ffff) << 32 | key as u64
+}
+
+/// The key word of the frame: destination MAC (as loaded, in 48 bits) and VLAN identifier (0 for an untagged frame).
+#[inline(always)]
+pub const fn frame_word(mac: u64, vlan: u16) -> u64 {
+    mac & 0xffff_ffff_ffff | (vlan as u64) << 48
+}
+
+const MULTIPLIERS: [u64; 4] =
+    [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0xd6e8_feb8_6659_fd93];
+
+/// Mixes one more word into a hash.
+#[inline(always)]
+pub const fn mix(hash: u64, word: u64, round: usize) -> u64 {
+    let product = (hash ^ word).wrapping_mul(MULTIPLIERS[round % 4]);
+    product ^ (product >> 32)
+}
+
+/// The hash of an IPv4 key, for its slot in the cache.
+#[inline(always)]
+pub const fn hash4(key: &[u64; KEY4_WORDS]) -> u32 {
+    // The frame's word is the same for nearly all packets of a port: it need not stir the slot.
+    mix(mix(mix(0, key[1], 0), key[2], 1), key[3], 2) as u32
+}
+
+/// The hash of an IPv6 key, for its slot in the cache.
+#[inline(always)]
+pub fn hash6(key: &[u64; KEY6_WORDS]) -> u32 {
+    let mut hash = 0;
+    let mut round = 1;
+    while round < KEY6_WORDS {
+        hash = mix(hash, key[round], round);
+        round += 1;
+    }
+    hash as u32
+}
+
+/// The hash of an inner flow: addresses' hash, protocol and ports (both ports in one word, 0 where there are none, as in fragments).
+/// Chooses among equal-cost members and gives VXLAN's UDP source port its entropy.
+#[inline(always)]
+pub const fn hash_flow(addresses: u32, protocol: u8, ports: u32) -> u32 {
+    (mix((addresses as u64) << 8 | protocol as u64, ports as u64, 3) >> 16) as u32
+}
+
+/// The UDP source port for a flow, from the dynamic range 49152 to 65535 (RFC 7348 section 5), in host order.
+#[inline(always)]
+pub const fn source_port(hash: u32) -> u16 {
+    0xc000 | (hash & 0x3fff) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carriers_of_one_number_never_share_a_word() {
+        let words = [
+            carrier_word(Carrier::Gre, 3, 0),
+            carrier_word(Carrier::GreKeyed, 3, 0),
+            carrier_word(Carrier::Vxlan, 3, 0),
+            carrier_word(Carrier::Nvgre, 3, 0),
+            carrier_word(Carrier::Vlan, 3, 0),
+            carrier_word(Carrier::Gre, 4, 0),
+            carrier_word(Carrier::Gre, 3, 4),
+            carrier_word(Carrier::Gre, 0x1000_0000, 0),
+        ];
+        for (index, word) in words.iter().enumerate() {
+            assert!(!words[..index].contains(word), "{index}");
+        }
+        assert_eq!(carrier_word(Carrier::Vlan, 7, 0xffff_ffff), 5 << 60 | 7 << 32 | 0xffff_ffff);
+    }
+
+    #[test]
+    fn a_frame_word_keeps_mac_and_vlan_apart() {
+        assert_eq!(frame_word(0xffff_1122_3344_5566, 0x0abc), 0x0abc_1122_3344_5566);
+    }
+
+    #[test]
+    fn every_word_of_a_key_moves_the_hash_but_the_frame() {
+        let base4 = hash4(&[1, 2, 3, 4]);
+        assert_eq!(hash4(&[9, 2, 3, 4]), base4);
+        for word in 1..KEY4_WORDS {
+            let mut key = [1, 2, 3, 4];
+            key[word] ^= 1 << 40;
+            assert_ne!(hash4(&key), base4, "word {word}");
+        }
+        let base6 = hash6(&[7; KEY6_WORDS]);
+        for word in 1..KEY6_WORDS {
+            let mut key = [7; KEY6_WORDS];
+            key[word] ^= 1 << 40;
+            assert_ne!(hash6(&key), base6, "word {word}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_flows_spread_over_the_slots() {
+        let mut hits = [0u16; 1024];
+        for host in 0..10_240u64 {
+            let key = [1, 0x0a00_0001_0a00_0002, host << 32 | 0xc0a8_0001, 5 << 60];
+            hits[(hash4(&key) % 1024) as usize] += 1;
+        }
+        assert!(hits.iter().all(|&hit| (1..=30).contains(&hit)));
+        let mut members = [0u16; 4];
+        for port in 0..4096 {
+            members[(hash_flow(0x1234_5678, 6, port << 16 | 443) >> 30) as usize] += 1;
+        }
+        assert!(members.iter().all(|&hit| (880..=1170).contains(&hit)), "{members:?}");
+    }
+
+    #[test]
+    fn the_flow_hash_takes_addresses_protocol_and_ports() {
+        let base = hash_flow(1, 6, 80);
+        assert_ne!(hash_flow(2, 6, 80), base);
+        assert_ne!(hash_flow(1, 17, 80), base);
+        assert_ne!(hash_flow(1, 6, 81), base);
+    }
+
+    #[test]
+    fn source_ports_stay_in_the_dynamic_range() {
+        assert_eq!(source_port(0), 49152);
+        assert_eq!(source_port(u32::MAX), 65535);
+        assert_eq!(source_port(0x4001), 49153);
+    }
+}

@@ -1,0 +1,28 @@
+//! What the gateway's XDP programs and its user space share.
+//!
+//! - [`tables`]: the keys and values of every eBPF map, word for word as both sides see them
+//! - [`reason`]: why a packet was dropped, the one enum that programs return and `gatewayctl` names
+//! - [`wire`]: the headers that a packet carries, each with its RFC
+//! - [`checksum`], [`ecn`], [`flow`], [`gate`], [`policer`], [`mss`]: packet arithmetic, plain Rust that runs without a kernel
+//!
+//! No I/O here, and no aya unless the feature `user` asks for its marker trait.
+#![no_std]
+#![deny(missing_docs)]
+
+pub mod address;
+pub mod checksum;
+pub mod ecn;
+pub mod flow;
+pub mod gate;
+pub mod ids;
+pub mod mss;
+pub mod policer;
+pub mod reason;
+pub mod tables;
+pub mod template;
+pub mod trace;
+pub mod wire;
+
+pub use address::Address;
+pub use ids::{ConnectionId, Epoch, Feasible, HostId, NexthopId, OriginId, PortId, SeatId, TenantId, VlanId, Vni};
+pub use reason::DropReason;

@@ -1,0 +1,509 @@
+//! The keys and values of the eBPF maps, one type a map side. All plain data, all words naturally aligned, no padding.
+//!
+//! | map | kind | key | value |
+//! |---|---|---|---|
+//! | `PORTS` | hash | interface index | [`Port`] |
+//! | `DEVICES` | device map | [`PortId`] | interface index |
+//! | `GRE` | hash | [`GreKey`] | [`ConnectionId`] |
+//! | `VLANS` | hash | [`VlanKey`] | [`ConnectionId`] |
+//! | `FABRIC` | hash | [`FabricKey`] | [`Vnet`] |
+//! | `FABRIC_PEERS` | hash | [`FabricPeerKey`] | [`OriginId`] |
+//! | `COMPARTMENTS` | hash | interface index | [`Attachment`] |
+//! | `LOCAL` | hash | [`Address`] | [`Local`] |
+//! | `SEATS` | array | [`SeatId`] | [`Seat`] |
+//! | `TENANTS` | array | [`TenantId`] | [`Tenant`] |
+//! | `TENANT_STATE` | array | [`TenantId`] | [`TenantState`] |
+//! | `CONNECTIONS` | array | [`ConnectionId`] | [`Connection`] |
+//! | `CONNECTION_STATE` | array | [`ConnectionId`] | [`ConnectionState`] |
+//! | `ROUTES4`, `ROUTES6` | array of tries | [`TenantId`], then the prefix | [`Route`] |
+//! | `FEASIBLE` | hash | [`FeasibleKey`] | one byte |
+//! | `NEXTHOPS` | array | [`NexthopId`] | [`Nexthop`] |
+//! | `FLOWS4`, `FLOWS6` | per-CPU array | hash of the flow | [`Flow4`], [`Flow6`] |
+//! | `CONNECTION_COUNTERS`, `TENANT_COUNTERS`, `PORT_COUNTERS` | per-CPU array | the id | [`Counters`] |
+//! | `DROPS` | per-CPU hash | [`DropKey`] | packets |
+//! | `STEER` | hash | [`SteerKey`] | [`SteerTarget`] |
+//! | `EVENTS` | ring buffer | | see [`crate::trace`] |
+
+use crate::gate::Gate;
+use crate::policer::Policer;
+use crate::{Address, ConnectionId, Epoch, Feasible, NexthopId, OriginId, PortId, SeatId, TenantId, Vni};
+use bytemuck::{Pod, Zeroable};
+
+/// Marks a plain-data struct as a map's key or value, for bytemuck and for aya.
+macro_rules! table_types {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            #[cfg(feature = "user")]
+            // SAFETY: the type is `repr(C)` and `bytemuck::Pod`: no padding, no pointers, every bit pattern valid.
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+
+/// What a physical port takes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Port {
+    /// The slot in the device map and in the port counters.
+    pub id: PortId,
+    /// [`Port::FABRIC`] and [`Port::SITE`].
+    pub flags: u32,
+    /// The MAC address, and two bytes of zero.
+    pub mac: [u8; 8],
+}
+
+impl Port {
+    /// Fabric encapsulation (VXLAN, NVGRE) is taken here.
+    pub const FABRIC: u32 = 1;
+    /// Tunnels of sites and tenant VLANs are taken here.
+    pub const SITE: u32 = 2;
+}
+
+/// A site's GRE tunnel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct GreKey {
+    /// Our end.
+    pub vip: Address,
+    /// The site's end.
+    pub remote: Address,
+    /// The key (RFC 2890) in host order; 0 if there is none.
+    pub key: u32,
+    /// 1 with a key, 0 without: key 0 is not the same as no key.
+    pub keyed: u32,
+}
+
+/// A tenant's VLAN on a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct VlanKey {
+    /// The port's interface index.
+    pub ifindex: u32,
+    /// The VLAN identifier, in host order.
+    pub vlan: u32,
+}
+
+/// A virtual subnet as the fabric names it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FabricKey {
+    /// The provider address that the packet was sent to.
+    pub pa: Address,
+    /// The virtual subnet.
+    pub vni: Vni,
+    /// [`FabricKey::VXLAN`] or [`FabricKey::NVGRE`].
+    pub encapsulation: u32,
+}
+
+impl FabricKey {
+    /// RFC 7348.
+    pub const VXLAN: u32 = 1;
+    /// RFC 7637.
+    pub const NVGRE: u32 = 2;
+}
+
+/// Whose a virtual subnet is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Vnet {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The seat that the provider address belongs to.
+    pub seat: SeatId,
+}
+
+/// A provider address from which a tenant's packets may come.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FabricPeerKey {
+    /// The host's or gateway's provider address.
+    pub pa: Address,
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+/// One veth between a tenant's compartment and the pipeline.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Attachment {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The seat under whose gate the compartment speaks.
+    pub seat: SeatId,
+    /// [`ConnectionId::NONE`] for the routed attachment; otherwise the L3 connection whose VLAN the veth is.
+    pub connection: ConnectionId,
+    /// For a VLAN's attachment: the device-map slot of the VLAN's port.
+    pub port: PortId,
+    /// For a VLAN's attachment: the VLAN identifier.
+    pub vlan: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// One of the gateway's own outer addresses: a VIP, the gateway's or a seat's provider address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Local {
+    /// The seat that the address belongs to.
+    pub seat: SeatId,
+    /// [`Local::ANSWERED`], [`Local::FABRIC`].
+    pub flags: u32,
+}
+
+impl Local {
+    /// ARP, neighbour discovery and echo for it are answered by the program; otherwise the host's own stack has the address.
+    pub const ANSWERED: u32 = 1;
+    /// A provider address: fabric encapsulation ends here.
+    pub const FABRIC: u32 = 2;
+    /// A VIP: site tunnels end here.
+    pub const VIP: u32 = 4;
+}
+
+/// A seat.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Seat {
+    /// State and lease.
+    pub gate: Gate,
+    /// The holdership that the gate belongs to.
+    pub epoch: Epoch,
+}
+
+/// A tenant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Tenant {
+    /// Cached flows of another generation are stale. User space raises it after every change of what the tenant's packets may meet.
+    pub generation: u32,
+    /// [`Tenant::TRACED`].
+    pub flags: u32,
+    /// The gateway's own IPv4 address within the tenant, as on the wire: the source of ICMP errors. 0: none.
+    pub gateway4: u32,
+    /// The device-map slot of the compartment's routed attachment; [`Tenant::NO_COMPARTMENT`] without one.
+    pub compartment: PortId,
+    /// The gateway's own IPv6 address within the tenant. Unspecified: none.
+    pub gateway6: Address,
+    /// MAC address of the compartment's side of the routed attachment, and two bytes of zero.
+    pub compartment_mac: [u8; 8],
+    /// The seat of the tenant's own addresses.
+    pub seat: SeatId,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Tenant {
+    /// Packets of the tenant are to be traced.
+    pub const TRACED: u32 = 1;
+    /// In [`Tenant::compartment`]: there is none.
+    pub const NO_COMPARTMENT: PortId = PortId(u32::MAX);
+}
+
+/// What the programs keep of a tenant; user space never writes it after the tenant was made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TenantState {
+    /// The policer word for ICMP errors that the gateway sends.
+    pub icmp: u64,
+    /// The policer word for packets to the compartment, BGP and BFD aside.
+    pub punt: u64,
+    /// The policer word for BGP and BFD to the compartment.
+    pub punt_routing: u64,
+}
+
+/// A connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Connection {
+    /// What comes from the site.
+    pub inbound: Policer,
+    /// What goes to the site.
+    pub outbound: Policer,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The seat.
+    pub seat: SeatId,
+    /// [`Connection::ENABLED`] and its fellows.
+    pub flags: u32,
+    /// Largest TCP segment to allow over IPv4 (in 16 lower bits) and IPv6 (in 16 upper bits); 0: do not clamp.
+    pub mss: u32,
+    /// For L3: the slot of the attachment's veth, for what the kernel must see (ARP, ND, packets to the gateway's address).
+    pub attachment: PortId,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Connection {
+    /// Carries packets.
+    pub const ENABLED: u32 = 1;
+    /// Sources are checked (by feasible path).
+    pub const ANTI_SPOOFING: u32 = 2;
+    /// Only the best route's prefixes are good sources.
+    pub const STRICT: u32 = 4;
+    /// GRE sequence numbers are sent (RFC 2890).
+    pub const SEQUENCED: u32 = 8;
+}
+
+/// What the programs keep of a connection; user space only reads it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConnectionState {
+    /// The inbound policer's word.
+    pub inbound: u64,
+    /// The outbound policer's word.
+    pub outbound: u64,
+    /// When the learned path MTU is forgotten, nanoseconds of `CLOCK_MONOTONIC`.
+    pub path_mtu_expiry: u64,
+    /// The largest outer packet that the path takes, learned from ICMP; 0: nothing learned.
+    pub path_mtu: u32,
+    /// The next GRE sequence number.
+    pub sequence: u32,
+}
+
+/// What a prefix of a tenant leads to, and who may use its addresses as a source.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Route {
+    /// Where to; [`NexthopId::NONE`] if the prefix is known only as a feasible source.
+    pub nexthop: NexthopId,
+    /// Who may send from it.
+    pub feasible: Feasible,
+    /// The prefix's own length, so that a lookup can go on with the next shorter one.
+    pub prefix_len: u32,
+}
+
+/// A member of a feasible set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FeasibleKey {
+    /// The set's number.
+    pub set: u32,
+    /// The member.
+    pub origin: OriginId,
+}
+
+/// Words of a header template.
+pub const TEMPLATE_WORDS: usize = 11;
+
+/// A fully resolved next hop, or a group of them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Nexthop {
+    /// One of [`Nexthop::UNRESOLVED`] and its fellows.
+    pub kind: u32,
+    /// For an adjacency: a [`crate::template::Encapsulation`] as its number.
+    pub encapsulation: u32,
+    /// The connection that it leads to; [`ConnectionId::NONE`] for hosts and compartments.
+    pub connection: ConnectionId,
+    /// The device-map slot to leave by.
+    pub port: PortId,
+    /// The largest inner IP packet, in bytes.
+    pub mtu: u32,
+    /// [`Nexthop::TO_GATEWAY`]. For a group: the number of members.
+    pub flags: u32,
+    /// Bytes of headers added before the inner IP packet, Ethernet included.
+    pub header_len: u32,
+    /// The sum over the outer IPv4 header with type of service, length and checksum zero.
+    pub checksum_base: u32,
+    /// The header template; a group's members instead, two in a word, the lower half first.
+    pub header: [u64; TEMPLATE_WORDS],
+    /// The seat that the next hop's connection belongs to.
+    pub seat: SeatId,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Nexthop {
+    /// Nothing here.
+    pub const UNUSED: u32 = 0;
+    /// The link-layer address is not known yet.
+    pub const UNRESOLVED: u32 = 1;
+    /// Ready to send to.
+    pub const ADJACENCY: u32 = 2;
+    /// Equal-cost members, chosen by the flow's hash.
+    pub const GROUP: u32 = 3;
+    /// The tenant's own address: to the compartment.
+    pub const LOCAL: u32 = 4;
+    /// Drop.
+    pub const BLACKHOLE: u32 = 5;
+    /// Flag: leads to another gateway.
+    pub const TO_GATEWAY: u32 = 1;
+    /// Members that a group has room for.
+    pub const GROUP_SIZE: usize = TEMPLATE_WORDS * 2;
+
+    /// The group of `members` (one to [`Nexthop::GROUP_SIZE`]).
+    pub fn group(members: &[NexthopId]) -> Self {
+        let mut nexthop = Self { kind: Self::GROUP, flags: members.len() as u32, ..Self::default() };
+        for (index, member) in members.iter().enumerate() {
+            nexthop.header[index / 2] |= u64::from(member.0) << (32 * (index % 2));
+        }
+        nexthop
+    }
+
+    /// The member that a flow with this hash takes. Only for a group.
+    #[inline(always)]
+    pub fn member(&self, hash: u32) -> NexthopId {
+        let index = (u64::from(hash) * u64::from(self.flags)) >> 32;
+        let word = self.header[(index as usize / 2) % TEMPLATE_WORDS];
+        NexthopId((word >> (32 * (index % 2))) as u32)
+    }
+}
+
+/// Packets and bytes, both ways, of a connection, a tenant's fabric side or a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Counters {
+    /// Packets that came from it.
+    pub in_packets: u64,
+    /// Bytes that came from it: inner IP packets; of a port, whole frames.
+    pub in_bytes: u64,
+    /// Packets that went to it.
+    pub out_packets: u64,
+    /// Bytes that went to it.
+    pub out_bytes: u64,
+}
+
+/// What a drop is counted under.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct DropKey {
+    /// [`DropKey::PORT`], [`DropKey::TENANT`] or [`DropKey::CONNECTION`].
+    pub scope: u32,
+    /// The interface index, tenant or connection.
+    pub id: u32,
+    /// The [`crate::DropReason`]'s number.
+    pub reason: u32,
+}
+
+impl DropKey {
+    /// Dropped before it was known whose it is; the id is the interface index.
+    pub const PORT: u32 = 0;
+    /// Dropped on the tenant's fabric side or from its compartment.
+    pub const TENANT: u32 = 1;
+    /// Dropped on its way from (or, for what the outbound policer and MTU say, to) a connection.
+    pub const CONNECTION: u32 = 2;
+}
+
+/// A steering rule of a mux. A rule that leaves the source port open has it 0; it is looked up after the exact one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct SteerKey {
+    /// Where the packet goes: the VIP; on the way back, the site.
+    pub destination: Address,
+    /// Where it comes from: the site; on the way back, the gateway.
+    pub source: Address,
+    /// IP protocol number.
+    pub protocol: u32,
+    /// Destination port in host order (source port on the way back); 0 for ESP.
+    pub port: u32,
+    /// The site's port in host order, 0 for any; for ESP the SPI.
+    pub selector: u32,
+    /// [`SteerKey::FORWARD`] or [`SteerKey::BACK`].
+    pub direction: u32,
+}
+
+impl SteerKey {
+    /// From the site to the gateway: the destination is rewritten.
+    pub const FORWARD: u32 = 0;
+    /// From the gateway to the site: the source is rewritten.
+    pub const BACK: u32 = 1;
+}
+
+/// Where a steered packet goes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SteerTarget {
+    /// The new destination (forward) or source (back).
+    pub address: Address,
+    /// The next hop's adjacency: only its Ethernet header and port are used.
+    pub nexthop: NexthopId,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A cached decision for a flow whose outer and inner addresses are IPv4.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Flow4 {
+    /// What the packet must match, bit for bit: see [`crate::flow`].
+    pub key: [u64; crate::flow::KEY4_WORDS],
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// A cached decision for a flow with an IPv6 address, outer or inner.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Flow6 {
+    /// What the packet must match, bit for bit: see [`crate::flow`].
+    pub key: [u64; crate::flow::KEY6_WORDS],
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// What classify, admit and route made of a flow's first packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Decision {
+    /// The tenant's generation under which this was decided. 0 is no generation: the entry is empty.
+    pub generation: u32,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Where the packet came from.
+    pub origin: OriginId,
+    /// The seat that the packet came in by.
+    pub seat: SeatId,
+    /// Where it goes: an adjacency, or a group to choose from.
+    pub nexthop: NexthopId,
+    /// The port's slot, for its counters.
+    pub port: PortId,
+}
+
+table_types!(
+    Port,
+    GreKey,
+    VlanKey,
+    FabricKey,
+    Vnet,
+    FabricPeerKey,
+    Attachment,
+    Local,
+    Seat,
+    Tenant,
+    TenantState,
+    Connection,
+    ConnectionState,
+    Route,
+    FeasibleKey,
+    Nexthop,
+    Counters,
+    DropKey,
+    SteerKey,
+    SteerTarget,
+    Flow4,
+    Flow6,
+    Decision,
+    Address,
+    ConnectionId,
+    OriginId,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_spreads_flows_over_all_members_evenly() {
+        for count in 1..=Nexthop::GROUP_SIZE {
+            let members: [NexthopId; Nexthop::GROUP_SIZE] = core::array::from_fn(|index| NexthopId(100 + index as u32));
+            let group = Nexthop::group(&members[..count]);
+            let mut hits = [0u32; Nexthop::GROUP_SIZE];
+            for step in 0..2200u32 {
+                let member = group.member(step * (u32::MAX / 2200));
+                hits[(member.0 - 100) as usize] += 1;
+            }
+            let share = 2200 / count as u32;
+            assert!(hits[..count].iter().all(|&hit| hit.abs_diff(share) <= 2), "{count} members: {hits:?}");
+            assert!(hits[count..].iter().all(|&hit| hit == 0));
+        }
+    }
+}
