@@ -34,7 +34,7 @@ pub fn find(options: &[u8; OPTIONS_ROOM], len: usize) -> Option<Mss> {
                     return None;
                 }
                 let size = options[at + 1] as usize;
-                if size < 2 || size > OPTIONS_ROOM {
+                if !(2..=OPTIONS_ROOM).contains(&size) {
                     return None;
                 }
                 if kind == MAXIMUM_SEGMENT_SIZE {

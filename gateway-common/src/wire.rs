@@ -136,7 +136,7 @@ pub fn has_source_route(options: &[u8; 40], len: usize) -> bool {
                     return true;
                 }
                 let size = options[at + 1] as usize;
-                if size < 2 || size > 40 || at + size > len {
+                if !(2..=40).contains(&size) || at + size > len {
                     return true;
                 }
                 at += size;
