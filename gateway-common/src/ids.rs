@@ -56,6 +56,8 @@ impl ConnectionId {
 impl NexthopId {
     /// "No route": the prefix is known only as a feasible source.
     pub const NONE: Self = Self(0);
+    /// In a cached decision: a GRE keepalive, to be returned to its sender.
+    pub const KEEPALIVE: Self = Self(u32::MAX);
 }
 
 /// Where a packet entered the tenant's network: a connection, a fabric host, another gateway or the tenant's own compartment.

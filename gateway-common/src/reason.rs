@@ -67,8 +67,8 @@ reasons! {
     InnerExtensions = 19, "inner_extensions";
     /// No connection has this GRE remote and key for the VIP.
     GreUnknown = 20, "gre_unknown";
-    /// No connection has this VLAN on the port.
-    VlanUnknown = 21, "vlan_unknown";
+    /// The frame is for one of our tenants but addressed to another station, as a switch that floods sends them.
+    OtherStation = 21, "other_station";
     /// No tenant has this VNI at the seat's provider address.
     VniUnknown = 22, "vni_unknown";
     /// The outer source is no provider address of the tenant's.

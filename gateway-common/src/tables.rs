@@ -21,6 +21,9 @@
 //! | `FLOWS4`, `FLOWS6` | per-CPU array | hash of the flow | [`Flow4`], [`Flow6`] |
 //! | `CONNECTION_COUNTERS`, `TENANT_COUNTERS`, `PORT_COUNTERS` | per-CPU array | the id | [`Counters`] |
 //! | `DROPS` | per-CPU hash | [`DropKey`] | packets |
+//! | `SETTINGS` | array of one | 0 | [`Settings`] |
+//! | `TOTALS` | array of one | 0 | [`Totals`] |
+//! | `STAGES` | program array | see [`stage`] | program |
 //! | `STEER` | hash | [`SteerKey`] | [`SteerTarget`] |
 //! | `EVENTS` | ring buffer | | see [`crate::trace`] |
 
@@ -38,6 +41,81 @@ macro_rules! table_types {
             unsafe impl aya::Pod for $name {}
         )+
     };
+}
+
+/// Slots of `STAGES`: the rare parts of the pipeline, each a program of its own, reached by a tail call.
+pub mod stage {
+    /// `stage_originate`: routes and sends an inner packet that the gateway has made or taken back.
+    pub const ORIGINATE: u32 = 0;
+    /// `stage_icmp`: answers an inner packet with an ICMP error.
+    pub const ICMP: u32 = 1;
+    /// `stage_host`: what is addressed to the gateway's own outer addresses: ARP, neighbour discovery, ICMP.
+    pub const HOST: u32 = 2;
+    /// `stage_keepalive`: returns a GRE keepalive.
+    pub const KEEPALIVE: u32 = 3;
+    /// `stage_punt`: hands a packet to the tenant's compartment.
+    pub const PUNT: u32 = 4;
+    /// `stage_slow`: hands a packet to the slow path in user space.
+    pub const SLOW: u32 = 5;
+    /// `stage_frame`: takes a frame back from the slow path, as if it had come in by a port.
+    pub const FRAME: u32 = 6;
+    /// `stage_checksum`: verifies a GRE checksum, then goes on as the port's program would.
+    pub const CHECKSUM: u32 = 7;
+    /// Every slot and the program that stands in it.
+    pub const PROGRAMS: &[(u32, &str)] = &[
+        (ORIGINATE, "stage_originate"),
+        (ICMP, "stage_icmp"),
+        (HOST, "stage_host"),
+        (KEEPALIVE, "stage_keepalive"),
+        (PUNT, "stage_punt"),
+        (SLOW, "stage_slow"),
+        (FRAME, "stage_frame"),
+        (CHECKSUM, "stage_checksum"),
+    ];
+}
+
+/// The gateway's MAC address on every virtual subnet: hosts send to it, and it is the source of inner frames.
+/// Locally administered; the same on all gateways, so that a seat that moves changes nothing for a VM.
+pub const GATEWAY_MAC: [u8; 6] = [0x02, 0x00, 0x5e, 0x00, 0x00, 0x01];
+
+/// Slots of the IPv4 flow cache, per CPU. A power of two.
+pub const FLOW4_SLOTS: u32 = 32 * 1024;
+/// Slots of the IPv6 flow cache, per CPU. A power of two.
+pub const FLOW6_SLOTS: u32 = 8 * 1024;
+
+/// What holds for the whole gateway.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Settings {
+    /// The device-map slot of the slow path's veth; [`Tenant::NO_COMPARTMENT`] without one.
+    pub slow_port: PortId,
+    /// Zero.
+    pub reserved: u32,
+    /// ICMP errors, a tenant. Metered as if every packet had [`Settings::PACKET`] bytes, like the others here.
+    pub icmp: Policer,
+    /// Packets to a tenant's compartment, BGP and BFD aside.
+    pub punt: Policer,
+    /// BGP and BFD to a tenant's compartment.
+    pub punt_routing: Policer,
+    /// Packets to all compartments, BGP and BFD aside.
+    pub punt_total: Policer,
+    /// Packets to the slow path, all tenants together.
+    pub slow: Policer,
+}
+
+impl Settings {
+    /// The size at which the policers here meter every packet, so that a rate of `n` packets/s is `n` kbit/s.
+    pub const PACKET: u32 = 125;
+}
+
+/// What the programs keep for the whole gateway.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Totals {
+    /// The policer word for all compartments.
+    pub punt: u64,
+    /// The policer word for the slow path.
+    pub slow: u64,
 }
 
 /// What a physical port takes.
