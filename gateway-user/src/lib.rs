@@ -1,6 +1,10 @@
-//! The gateway's daemon (`gatewayd`) and client (`gatewayctl`).
+//! The gateway's user space: the daemon (`gatewayd`) and its client (`gatewayctl`) are thin programs over this library.
 //!
-//! - [`dataplane`]: the XDP programs, their maps, and what is written into them
+//! | to change | go to |
+//! |---|---|
+//! | what a plan file may say, and what a person is told when it is wrong | [`plan`] |
+//! | the XDP programs, their maps, and what is written into them | [`dataplane`] |
 #![deny(missing_docs)]
 
 pub mod dataplane;
+pub mod plan;

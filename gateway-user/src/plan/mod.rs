@@ -1,0 +1,67 @@
+//! What a gateway is to do: its ports, its tenants, their connections and routes.
+//!
+//! A [`Plan`] is read from a TOML file by [`load`], or arrives as JSON through serde. Either way a `Plan` that exists has passed every
+//! check: names refer to things that are there, addresses are of the right kind, nothing is claimed twice. Code that takes a `&Plan`
+//! need not ask again. All that is wrong with a file is told at once, as [`PlanErrors`].
+//!
+//! | to change | go to |
+//! |---|---|
+//! | a key of the plan | `model`, then `read` (TOML) |
+//! | the form or range of one value | `values` |
+//! | what parts of a plan must agree on | `check` |
+//! | how a refusal looks | `report` |
+
+mod model;
+mod report;
+mod values;
+
+use std::path::Path;
+
+pub use model::{
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, Gre, L3, Plan, Port, PortMode, PortRole, Route,
+    Steer, SteerMatch, Subnet, Tenant, Vm,
+};
+pub use report::{Place, PlanErrors, Problem};
+pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
+
+/// Reads a plan from a file.
+///
+/// # Errors
+/// All that is wrong with it, or that it cannot be read.
+pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
+    let file_name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &file_name),
+        Err(error) => {
+            let remedy = match error.kind() {
+                std::io::ErrorKind::NotFound => "check the path",
+                std::io::ErrorKind::InvalidData => "save the plan as UTF-8 text",
+                _ => "check that it is a file that you may read",
+            };
+            let complaint = Complaint::new(format!("the plan cannot be read: {error}"), remedy);
+            Err(PlanErrors::new(&file_name, vec![Problem { complaint, place: Place::Whole, other: None }]))
+        }
+    }
+}
+
+/// Reads a plan from TOML. `file_name` is what the problems' places are told with.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(text: &str, file_name: &str) -> Result<Plan, PlanErrors> {
+    toml::from_str(text).map_err(|error| {
+        let place = error.span().map_or(Place::Whole, |span| Place::in_text(text, span));
+        let complaint = Complaint::new(error.message(), "see docs/plan-file.md");
+        PlanErrors::new(file_name, vec![Problem { complaint, place, other: None }])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_held_in_forty_bytes() {
+        assert!(size_of::<Route>() <= 40);
+    }
+}
