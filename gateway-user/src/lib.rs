@@ -4,7 +4,9 @@
 //! |---|---|
 //! | what a plan file may say, and what a person is told when it is wrong | [`plan`] |
 //! | the XDP programs, their maps, and what is written into them | [`dataplane`] |
+//! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
 #![deny(missing_docs)]
 
+pub mod api;
 pub mod dataplane;
 pub mod plan;
