@@ -1,0 +1,119 @@
+//! `cargo xtask run`: the lab, live, or the gateway on this host.
+
+use crate::build::{self, Profile};
+use crate::setup::{self, Group};
+use crate::{process, workspace};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Show the gateway at work: the lab, live; with a plan, this host
+#[derive(Args)]
+#[command(
+    after_help = "Without a plan, two tenants with overlapping addresses, their hosts and their sites are made of
+network namespaces on this machine, joined by the gateway, and shown in a live table. Ctrl-C takes
+everything away again; the host's own interfaces, routes and firewall are not touched.
+
+With a plan, the gateway takes the ports of this host that the plan names.
+
+Examples:
+  cargo xtask run
+  cargo xtask run -- --plan plan.toml
+  cargo xtask run --release -- --plan plan.toml"
+)]
+pub struct Arguments {
+    /// Build with optimisations
+    #[arg(long)]
+    release: bool,
+    /// What comes after `--`
+    #[command(flatten)]
+    rest: Rest,
+}
+
+/// Clap reads options after `--` as plain words, so they are parsed here.
+#[derive(Args)]
+struct Rest {
+    /// `--plan FILE`: run the gateway on this host by this plan; other words go to the program
+    #[arg(last = true, value_name = "--plan FILE")]
+    words: Vec<String>,
+}
+
+/// What is to be run.
+#[derive(Debug, PartialEq, Eq)]
+enum Subject {
+    Lab(Vec<String>),
+    Gateway { plan: PathBuf, more: Vec<String> },
+}
+
+impl Subject {
+    fn parse(words: &[String]) -> Result<Self> {
+        let (mut plan, mut more) = (None, Vec::new());
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if word == "--plan" {
+                match words.next() {
+                    Some(file) => plan = Some(file.into()),
+                    None => bail!("--plan needs a file: cargo xtask run -- --plan FILE"),
+                }
+            } else if let Some(file) = word.strip_prefix("--plan=") {
+                plan = Some(file.into());
+            } else {
+                more.push(word.clone());
+            }
+        }
+        Ok(match plan {
+            Some(plan) => Self::Gateway { plan, more },
+            None => Self::Lab(more),
+        })
+    }
+}
+
+pub fn main(arguments: &Arguments) -> Result<()> {
+    let subject = Subject::parse(&arguments.rest.words)?;
+    if let Subject::Gateway { plan, .. } = &subject
+        && !plan.is_file()
+    {
+        bail!("there is no plan file {}", plan.display());
+    }
+    if !process::is_root() {
+        bail!("running needs root, to load XDP programs and to make namespaces; try it as root or with sudo");
+    }
+    let profile = Profile::chosen(arguments.release);
+    let groups: &[Group] = match subject {
+        Subject::Lab(_) => &[Group::Build, Group::Test],
+        Subject::Gateway { .. } => &[Group::Build],
+    };
+    setup::ensure(groups)?;
+    build::all(profile)?;
+    let (program, words) = match subject {
+        Subject::Lab(more) => ("lab", [vec!["run".into()], more].concat()),
+        Subject::Gateway { plan, more } => {
+            ("gatewayd", [vec!["gateway".into(), "--plan".into(), plan.display().to_string()], more].concat())
+        }
+    };
+    let program = workspace::program(profile.directory(), program);
+    if !process::is_executable(&program) {
+        bail!("{} was not built", workspace::shown(&program));
+    }
+    process::become_program(Command::new(program).args(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Subject> {
+        Subject::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_plan_makes_it_this_host_and_no_plan_the_lab() {
+        assert_eq!(parse("").unwrap(), Subject::Lab(vec![]));
+        assert_eq!(parse("--once").unwrap(), Subject::Lab(vec!["--once".into()]));
+        for line in ["--plan a.toml", "--plan=a.toml"] {
+            assert_eq!(parse(line).unwrap(), Subject::Gateway { plan: "a.toml".into(), more: vec![] });
+        }
+        assert!(parse("--plan").is_err());
+    }
+}
