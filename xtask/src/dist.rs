@@ -158,4 +158,19 @@ mod tests {
         assert!(text.lines().all(|line| line.starts_with(' ') || line.contains(": ")), "{text}");
         assert!(text.ends_with(".\n"));
     }
+
+    #[test]
+    fn the_guide_names_only_drop_reasons_that_exist() {
+        let guide = fs::read_to_string(workspace::root().join("docs/operators-guide.md")).unwrap();
+        let (_, table) = guide.split_once("| reason | look at |").unwrap();
+        let mut names = 0;
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cell = row.split('|').nth(1).unwrap();
+            for name in cell.split('`').skip(1).step_by(2) {
+                assert!(gateway_common::DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
+                names += 1;
+            }
+        }
+        assert!(names > 5);
+    }
 }

@@ -13,8 +13,9 @@ use std::process::{Command, Stdio};
 /// The cargo that runs us, for another build of this workspace.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace::root());
     forget_outer_build(&mut command);
+    // Wherever the user keeps other builds: what we run afterwards is looked for here.
+    command.current_dir(workspace::root()).env("CARGO_TARGET_DIR", workspace::target());
     command
 }
 
@@ -26,7 +27,7 @@ fn forget_outer_build(command: &mut Command) {
             command.env_remove(&name);
         }
     }
-    for name in ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+    for name in ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"] {
         command.env_remove(name);
     }
     if let Some(path) = env::var_os("LD_LIBRARY_PATH") {

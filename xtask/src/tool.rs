@@ -35,6 +35,8 @@ impl Tool {
     pub fn installation(&self, arguments: &[&str]) -> Command {
         let mut command = process::cargo();
         process::forget_compiler(&mut command);
+        // A tool's build is thrown away; it does not belong among ours.
+        command.env_remove("CARGO_TARGET_DIR");
         command.args(["install", self.name, "--version", self.version, "--locked"]).args(arguments);
         // Another version that the user has stays the user's.
         if process::find(self.name).is_some() || cargo_home().join("bin").join(self.name).exists() {
