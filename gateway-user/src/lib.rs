@@ -4,9 +4,13 @@
 //! |---|---|
 //! | what a plan file may say, and what a person is told when it is wrong | [`plan`] |
 //! | the XDP programs, their maps, and what is written into them | [`dataplane`] |
+//! | what the agent does, a tenant's namespace, fragments | [`gateway`] |
+//! | the host's links, routes, neighbours; what a port is fit for | [`net`] |
 //! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
 #![deny(missing_docs)]
 
 pub mod api;
 pub mod dataplane;
+pub mod gateway;
+pub mod net;
 pub mod plan;

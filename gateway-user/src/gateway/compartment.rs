@@ -1,0 +1,442 @@
+//! Compartments: a network namespace for each tenant that has something for a kernel to do here.
+//!
+//! Inside are `gw0`, with the tenant's own gateway addresses and the way to everything (the pipeline), and a veth for each L3
+//! connection, with the gateway's addresses on that VLAN. The other ends are on the host and carry the program `compartment`.
+//!
+//! ```text
+//!   gw-contoso:  gw0 10.1.255.1/32            vlan1001p4 10.127.134.50/24
+//!                 │  default via it            │  ARP, ND with the VLAN's peers
+//!   host:        gwc3f…  (program compartment) gwc81…  (program compartment)
+//! ```
+//!
+//! They outlive the daemon. A daemon that starts makes of what it finds what the plan wants, also of what was left half made.
+
+use super::inside;
+use crate::dataplane::world::{CompartmentState, ConnectionName, Neighbour, PortState, World};
+use crate::net::links::{Link, Mac, VethEnd};
+use crate::net::neighbours::{Heard, Neighbours, OnLink};
+use crate::net::netlink::{Change, Netlink, NetlinkError};
+use crate::net::netns::{self, Netns};
+use crate::plan::{ConnectionKind, Plan};
+use anyhow::{Context, bail};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What the names of compartments' namespaces start with.
+pub const PREFIX: &str = "gw-";
+/// The routed attachment, inside.
+pub const ROUTED: &str = "gw0";
+/// The MAC address of every routed attachment: it is alone with the pipeline, so one does for all.
+pub const MAC: Mac = [0x02, 0x00, 0x5e, 0x00, 0x00, 0x02];
+/// What the programs take of a frame in one piece.
+const MAX_MTU: u32 = 3500;
+
+/// What one compartment is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// `gw0` first, then the VLANs.
+    pub attachments: Vec<Attachment>,
+}
+
+/// One veth of a compartment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The name inside.
+    pub name: String,
+    /// The name on the host.
+    pub root_name: String,
+    /// What a person sees of it on the host.
+    pub alias: String,
+    /// The MAC address inside.
+    pub mac: Mac,
+    /// The MTU of both ends.
+    pub mtu: u32,
+    /// The addresses inside, with their prefix lengths.
+    pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// For a VLAN: the connection.
+    pub connection: Option<String>,
+    /// For a VLAN: who is to be kept resolved.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+/// The compartments that a plan needs, by tenant. A VLAN whose port is not there has no attachment yet.
+pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<String, Wanted> {
+    let mtu = ports.values().map(|port| port.mtu).max().unwrap_or(1500).min(MAX_MTU);
+    let mut all = BTreeMap::new();
+    for tenant in &plan.tenants {
+        let name = tenant.name.to_string();
+        let vlans: Vec<Attachment> = tenant
+            .connections
+            .iter()
+            .filter_map(|connection| match &connection.kind {
+                ConnectionKind::L3(l3) => Some((connection, l3)),
+                ConnectionKind::Gre(_) => None,
+            })
+            .filter_map(|(connection, l3)| {
+                let port = ports.get(&l3.port.to_string())?;
+                let inner = format!("vlan{}p{}", l3.vlan, port.ifindex);
+                let next_hops = connection.routes.iter().filter_map(|route| route.next_hop);
+                Some(Attachment {
+                    root_name: root_name(&name, &inner),
+                    alias: format!("gateway: tenant {name}, VLAN {} on {}", l3.vlan, l3.port),
+                    name: inner,
+                    mac: port.mac,
+                    mtu: port.mtu.min(MAX_MTU),
+                    addresses: l3.addresses.iter().map(|address| (address.addr(), address.prefix_len())).collect(),
+                    connection: Some(connection.name.to_string()),
+                    peers: connection.peers.iter().copied().chain(next_hops).collect(),
+                })
+            })
+            .collect();
+        let has_l3 = tenant.connections.iter().any(|connection| matches!(connection.kind, ConnectionKind::L3(_)));
+        if tenant.gateway_addresses.is_empty() && !has_l3 {
+            continue;
+        }
+        let routed = Attachment {
+            name: ROUTED.to_owned(),
+            root_name: root_name(&name, ROUTED),
+            alias: format!("gateway: tenant {name}"),
+            mac: MAC,
+            mtu,
+            addresses: tenant.gateway_addresses.iter().map(|ip| (ip, if ip.is_ipv4() { 32 } else { 128 })).collect(),
+            connection: None,
+            peers: BTreeSet::new(),
+        };
+        all.insert(name, Wanted { attachments: std::iter::once(routed).chain(vlans).collect() });
+    }
+    all
+}
+
+/// The host end's name. Tenants' names are longer than an interface's may be, so it is a hash; the alias tells a person.
+fn root_name(tenant: &str, inner: &str) -> String {
+    // FNV-1a: stable for ever, as the names outlive the daemon.
+    let hash = tenant
+        .bytes()
+        .chain([0])
+        .chain(inner.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("gwc{:012x}", hash >> 16)
+}
+
+/// A compartment as it is.
+#[derive(Debug)]
+struct Compartment {
+    wanted: Wanted,
+    /// By the attachments' names.
+    links: BTreeMap<String, Ends>,
+    /// Of a compartment with VLANs.
+    inside: Option<Inside>,
+}
+
+/// The interface indices of a veth's ends.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    root: u32,
+    inner: u32,
+}
+
+#[derive(Debug)]
+struct Inside {
+    netlink: Netlink,
+    neighbours: Neighbours,
+    /// Until the agent takes it.
+    monitor: Option<OwnedFd>,
+}
+
+/// All compartments of the gateway.
+#[derive(Debug)]
+pub struct Compartments {
+    directory: PathBuf,
+    live: BTreeMap<String, Compartment>,
+}
+
+impl Compartments {
+    /// Those whose namespaces are named in `directory`. Nothing is looked at yet.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), live: BTreeMap::new() }
+    }
+
+    /// Makes the compartments what is wanted. Those in `known` that are not wanted are removed; `known` is what the daemon or
+    /// its predecessors made. One that cannot be made does not keep the others from being made.
+    pub fn reconcile(
+        &mut self,
+        root: &mut Netlink,
+        wanted: BTreeMap<String, Wanted>,
+        known: &BTreeSet<String>,
+    ) -> Vec<(String, anyhow::Error)> {
+        let mut failures = Vec::new();
+        if !wanted.is_empty()
+            && let Err(error) = netns::prepare_directory(&self.directory)
+        {
+            let error = anyhow::Error::new(error).context(format!("cannot prepare {}", self.directory.display()));
+            failures.push((String::new(), error));
+        }
+        let gone: BTreeSet<String> =
+            known.iter().chain(self.live.keys()).filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Err(error) = self.remove(root, &name) {
+                failures.push((name, error));
+            }
+        }
+        for (name, wanted) in wanted {
+            if self.live.get(&name).is_some_and(|compartment| compartment.wanted == wanted) {
+                continue;
+            }
+            match self.ensure(root, &name, wanted, known.contains(&name)) {
+                Ok(compartment) => {
+                    tracing::debug!(tenant = name, "compartment is ready");
+                    self.live.insert(name, compartment);
+                }
+                Err(error) => {
+                    self.live.remove(&name);
+                    failures.push((name, error));
+                }
+            }
+        }
+        failures
+    }
+
+    /// Tells the world of the compartments, their attachments and their neighbours.
+    pub fn tell(&self, world: &mut World) {
+        world.compartments.clear();
+        world.attachments.clear();
+        world.neighbours.clear();
+        for (tenant, compartment) in &self.live {
+            for attachment in &compartment.wanted.attachments {
+                let Some(ends) = compartment.links.get(&attachment.name) else { continue };
+                let Some(connection) = &attachment.connection else {
+                    world
+                        .compartments
+                        .insert(tenant.clone(), CompartmentState { ifindex: ends.root, mac: attachment.mac });
+                    continue;
+                };
+                let connection = ConnectionName { tenant: tenant.clone(), connection: connection.clone() };
+                world.attachments.insert(connection.clone(), ends.root);
+                let resolved = compartment.inside.iter().flat_map(|inside| inside.neighbours.resolved());
+                for ((link, address), mac) in resolved.filter(|((link, _), _)| *link == ends.inner) {
+                    debug_assert_eq!(link, ends.inner);
+                    world.neighbours.insert(Neighbour { connection: connection.clone(), address }, mac);
+                }
+            }
+        }
+    }
+
+    /// The notification sockets that were opened since the last call, by tenant. One for a tenant replaces its former one.
+    pub fn take_monitors(&mut self) -> Vec<(String, OwnedFd)> {
+        self.live
+            .iter_mut()
+            .filter_map(|(name, compartment)| Some((name.clone(), compartment.inside.as_mut()?.monitor.take()?)))
+            .collect()
+    }
+
+    /// Takes a notification from a tenant's compartment; whether the world changed by it.
+    pub fn heard(&mut self, tenant: &str, change: &Change) -> Result<Heard, NetlinkError> {
+        let Some(inside) = self.live.get_mut(tenant).and_then(|compartment| compartment.inside.as_mut()) else {
+            return Ok(Heard::Nothing);
+        };
+        let heard = match change {
+            Change::Overrun => {
+                inside.neighbours.read(&mut inside.netlink)?;
+                Heard::Lost
+            }
+            change => inside.neighbours.heard_change(change),
+        };
+        if heard == Heard::Lost {
+            inside.neighbours.manage(&mut inside.netlink);
+        }
+        Ok(heard)
+    }
+
+    /// Asks again for what no kernel keeps by itself; see [`Neighbours::needs_refresh`].
+    pub fn refresh(&mut self) {
+        for inside in self.live.values_mut().filter_map(|compartment| compartment.inside.as_mut()) {
+            if inside.neighbours.needs_refresh() {
+                inside.neighbours.manage(&mut inside.netlink);
+            }
+        }
+    }
+
+    /// The tenants that have a compartment.
+    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.live.keys().map(String::as_str)
+    }
+
+    /// The interface indices of all host ends.
+    pub fn root_links(&self) -> HashSet<u32> {
+        self.live.values().flat_map(|compartment| compartment.links.values().map(|ends| ends.root)).collect()
+    }
+
+    /// Takes a tenant's compartment away. Nothing happens if there is none.
+    pub fn remove(&mut self, root: &mut Netlink, tenant: &str) -> anyhow::Result<()> {
+        let path = self.path(tenant);
+        self.live.remove(tenant);
+        // Links go at once with their host ends; a namespace alone goes whenever the kernel gets to it.
+        if let Ok(namespace) = Netns::open(&path) {
+            let links = namespace.run(|| Netlink::new().and_then(|mut netlink| netlink.all_links()))??;
+            let indices: HashSet<u32> = links.iter().filter_map(|link| link.peer).collect();
+            let names = links.iter().map(|link| root_name(tenant, &link.name)).collect::<Vec<_>>();
+            for link in root.links(names.iter().map(String::as_str))?.into_iter().flatten() {
+                if indices.contains(&link.index) {
+                    root.delete_link(&link.name)?;
+                }
+            }
+        }
+        netns::remove(&path).with_context(|| format!("cannot remove the namespace {}", path.display()))?;
+        tracing::info!(tenant, "compartment is gone");
+        Ok(())
+    }
+
+    fn path(&self, tenant: &str) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{tenant}"))
+    }
+
+    fn ensure(&mut self, root: &mut Netlink, tenant: &str, wanted: Wanted, ours: bool) -> anyhow::Result<Compartment> {
+        let path = self.path(tenant);
+        let (namespace, is_new) = match Netns::open(&path) {
+            Ok(namespace) => (namespace, false),
+            Err(_) => {
+                (Netns::create(&path).with_context(|| format!("cannot make the namespace {}", path.display()))?, true)
+            }
+        };
+        let before = self.live.remove(tenant);
+        namespace.run(|| -> anyhow::Result<Compartment> {
+            let mut netlink = Netlink::new()?;
+            let found: BTreeMap<String, Link> = netlink
+                .all_links()?
+                .into_iter()
+                .filter(|link| !link.loopback)
+                .map(|link| (link.name.clone(), link))
+                .collect();
+            let roots = host_ends(root, &wanted)?;
+            let is_ours = ours || is_new || joined(found.get(ROUTED), roots.get(ROUTED));
+            if !is_ours {
+                bail!(
+                    "the namespace {} is there already, and not as a compartment of this gateway; remove it \
+                     (`ip netns delete {PREFIX}{tenant}`), or start with another --netns directory",
+                    path.display()
+                );
+            }
+            inside::prepare()?;
+            for (name, link) in &found {
+                let wanted = wanted.attachments.iter().any(|attachment| attachment.name == *name);
+                if !wanted && link.kind.as_deref() == Some("veth") {
+                    netlink.delete_link(name)?;
+                }
+            }
+            for attachment in &wanted.attachments {
+                let (inner, host) = (found.get(&attachment.name), roots.get(&attachment.name));
+                if !joined(inner, host) {
+                    if inner.is_some() {
+                        netlink.delete_link(&attachment.name)?;
+                    }
+                    if host.is_some() {
+                        root.delete_link(&attachment.root_name)?;
+                    }
+                    connect(root, attachment, &namespace)?;
+                }
+            }
+            let roots = host_ends(root, &wanted)?;
+            let mut links = BTreeMap::new();
+            for attachment in &wanted.attachments {
+                let name = &attachment.name;
+                let inner = netlink.link(name)?.with_context(|| format!("{name} vanished as soon as it was made"))?;
+                let host = roots.get(name).with_context(|| format!("{} vanished", attachment.root_name))?;
+                inside::configure(&mut netlink, &inner, attachment)
+                    .with_context(|| format!("cannot set up {name} of the compartment {PREFIX}{tenant}"))?;
+                open_host_end(root, host, attachment)?;
+                links.insert(name.clone(), Ends { root: host.index, inner: inner.index });
+            }
+            let inside = keep_resolved(netlink, &wanted, &links, before.and_then(|before| before.inside))?;
+            Ok(Compartment { wanted: wanted.clone(), links, inside })
+        })?
+    }
+}
+
+/// The host ends that exist, by the name of their other end.
+fn host_ends(root: &mut Netlink, wanted: &Wanted) -> Result<BTreeMap<String, Link>, NetlinkError> {
+    let links = root.links(wanted.attachments.iter().map(|attachment| attachment.root_name.as_str()))?;
+    let pairs = wanted.attachments.iter().zip(links);
+    Ok(pairs.filter_map(|(attachment, link)| Some((attachment.name.clone(), link?))).collect())
+}
+
+/// Whether two links are the ends of one veth.
+fn joined(inner: Option<&Link>, host: Option<&Link>) -> bool {
+    matches!((inner, host), (Some(inner), Some(host)) if inner.peer == Some(host.index) && host.peer == Some(inner.index))
+}
+
+fn connect(root: &mut Netlink, attachment: &Attachment, namespace: &Netns) -> anyhow::Result<()> {
+    let here =
+        VethEnd { name: attachment.root_name.clone(), mac: None, mtu: attachment.mtu, alias: attachment.alias.clone() };
+    let there =
+        VethEnd { name: attachment.name.clone(), mac: Some(attachment.mac), mtu: attachment.mtu, alias: String::new() };
+    root.create_veth(&here, &there, Some(namespace))
+        .with_context(|| format!("cannot make the veth pair of {}", attachment.alias))
+}
+
+/// The host's own stack has no business on a host end.
+fn open_host_end(root: &mut Netlink, host: &Link, attachment: &Attachment) -> Result<(), NetlinkError> {
+    if !host.up {
+        root.disable_ipv6_autoconfiguration(host.index)?;
+    }
+    if host.mtu != attachment.mtu {
+        root.set_link(host.index, vec![LinkAttribute::Mtu(attachment.mtu)])?;
+    }
+    root.set_flags(host.index, LinkFlags::Up | LinkFlags::Noarp, LinkFlags::empty())
+}
+
+/// Has the kernel inside keep the peers on the VLANs resolved, and listens to what becomes of them.
+fn keep_resolved(
+    netlink: Netlink,
+    wanted: &Wanted,
+    links: &BTreeMap<String, Ends>,
+    before: Option<Inside>,
+) -> anyhow::Result<Option<Inside>> {
+    let vlans: Vec<(&Attachment, u32)> = wanted
+        .attachments
+        .iter()
+        .filter(|attachment| attachment.connection.is_some())
+        .filter_map(|attachment| Some((attachment, links.get(&attachment.name)?.inner)))
+        .collect();
+    if vlans.is_empty() {
+        return Ok(None);
+    }
+    let mut inside = match before {
+        Some(before) => before,
+        None => Inside { netlink, neighbours: Neighbours::default(), monitor: Some(inside::monitor()?) },
+    };
+    let peers: HashSet<OnLink> = vlans
+        .iter()
+        .flat_map(|(attachment, link)| {
+            let on_link =
+                |peer: &&IpAddr| attachment.addresses.iter().any(|&(ip, length)| same_network(ip, length, **peer));
+            attachment.peers.iter().filter(on_link).map(|&peer| (*link, peer))
+        })
+        .collect();
+    inside.neighbours.want(vlans.iter().map(|(_, link)| *link).collect(), peers);
+    inside.neighbours.read(&mut inside.netlink)?;
+    inside.neighbours.manage(&mut inside.netlink);
+    Ok(Some(inside))
+}
+
+fn same_network(address: IpAddr, length: u8, other: IpAddr) -> bool {
+    ipnet::IpNet::new(address, length).is_ok_and(|network| network.contains(&other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_ends_have_names_that_the_kernel_takes_and_that_differ() {
+        let names: HashSet<String> = (0..20_000)
+            .flat_map(|n| [ROUTED, "vlan1001p4"].map(|inner| root_name(&format!("tenant-{n}"), inner)))
+            .collect();
+        assert_eq!(names.len(), 40_000);
+        assert!(names.iter().all(|name| name.len() == 15));
+        // They outlive the daemon: a later version must find them.
+        assert_eq!(root_name("contoso", ROUTED), "gwc9fd1de70d940");
+    }
+}
