@@ -1,7 +1,9 @@
 //! The TCP maximum segment size option (RFC 9293 section 3.7.1), found within the bounds of a TCP header.
 
 /// Bytes of options that a TCP header has room for.
-pub const OPTIONS_ROOM: usize = 40;
+pub const OPTIONS_MAX: usize = 40;
+/// Bytes of the buffer that holds them: more, since the verifier does not see that an option's last bytes stay within the first 40.
+pub const OPTIONS_ROOM: usize = 48;
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -19,26 +21,26 @@ pub struct Mss {
 /// Finds the MSS option in the first `len` bytes of `options`; `None` if there is none or the options are malformed before it.
 #[inline(always)]
 pub fn find(options: &[u8; OPTIONS_ROOM], len: usize) -> Option<Mss> {
-    let len = if len > OPTIONS_ROOM { OPTIONS_ROOM } else { len };
+    let len = if len > OPTIONS_MAX { OPTIONS_MAX } else { len };
     let mut at = 0;
     // Every turn moves on by a byte at least; the bound is for the verifier.
-    for _ in 0..OPTIONS_ROOM {
-        if at >= len || at >= OPTIONS_ROOM {
+    for _ in 0..OPTIONS_MAX {
+        if at >= len || at >= OPTIONS_MAX {
             return None;
         }
         match options[at] {
             END => return None,
             NO_OPERATION => at += 1,
             kind => {
-                if at + 2 > len || at + 1 >= OPTIONS_ROOM {
+                if at + 2 > len || at + 1 >= OPTIONS_MAX {
                     return None;
                 }
                 let size = options[at + 1] as usize;
-                if !(2..=OPTIONS_ROOM).contains(&size) {
+                if !(2..=OPTIONS_MAX).contains(&size) {
                     return None;
                 }
                 if kind == MAXIMUM_SEGMENT_SIZE {
-                    if size != 4 || at + 4 > len || at + 3 >= OPTIONS_ROOM {
+                    if size != 4 || at + 4 > len || at + 3 >= OPTIONS_MAX {
                         return None;
                     }
                     let value = u16::from_be_bytes([options[at + 2], options[at + 3]]);
@@ -73,7 +75,7 @@ mod tests {
         assert_eq!(find(&options(&[2, 4, 0x05, 0xb4]), 4), Some(Mss { offset: 2, value: 1460 }));
         assert_eq!(find(&options(&[1, 1, 4, 2, 2, 4, 2, 3]), 8), Some(Mss { offset: 6, value: 515 }));
         let mut last = [1; OPTIONS_ROOM];
-        last[36..].copy_from_slice(&[2, 4, 1, 0]);
+        last[36..40].copy_from_slice(&[2, 4, 1, 0]);
         assert_eq!(find(&last, 40), Some(Mss { offset: 38, value: 256 }));
         assert_eq!(find(&last, 400), Some(Mss { offset: 38, value: 256 }));
     }
@@ -96,7 +98,7 @@ mod tests {
         }
         assert_eq!(find(&[1; OPTIONS_ROOM], 40), None);
         let mut cut = [1; OPTIONS_ROOM];
-        cut[37..].copy_from_slice(&[2, 4, 1]);
+        cut[37..40].copy_from_slice(&[2, 4, 1]);
         assert_eq!(find(&cut, 40), None);
         cut[37] = 1;
         cut[39] = 2;
@@ -115,7 +117,7 @@ mod tests {
         #[test]
         fn arbitrary_options_give_an_offset_within_bounds(options: [u8; OPTIONS_ROOM], len in 0usize..80) {
             if let Some(mss) = find(&options, len) {
-                prop_assert!(mss.offset + 2 <= len.min(OPTIONS_ROOM));
+                prop_assert!(mss.offset + 2 <= len.min(OPTIONS_MAX));
                 prop_assert_eq!(&options[mss.offset - 2..mss.offset], &[2, 4]);
             }
         }

@@ -59,8 +59,8 @@ pub mod stage {
     pub const SLOW: u32 = 5;
     /// `stage_frame`: takes a frame back from the slow path, as if it had come in by a port.
     pub const FRAME: u32 = 6;
-    /// `stage_checksum`: verifies a GRE checksum, then goes on as the port's program would.
-    pub const CHECKSUM: u32 = 7;
+    /// `stage_steer`: rewrites a packet for the shared VIP, or one on its way back.
+    pub const STEER: u32 = 7;
     /// Every slot and the program that stands in it.
     pub const PROGRAMS: &[(u32, &str)] = &[
         (ORIGINATE, "stage_originate"),
@@ -70,7 +70,7 @@ pub mod stage {
         (PUNT, "stage_punt"),
         (SLOW, "stage_slow"),
         (FRAME, "stage_frame"),
-        (CHECKSUM, "stage_checksum"),
+        (STEER, "stage_steer"),
     ];
 }
 
@@ -224,7 +224,7 @@ pub struct Attachment {
 pub struct Local {
     /// The seat that the address belongs to.
     pub seat: SeatId,
-    /// [`Local::ANSWERED`], [`Local::FABRIC`].
+    /// [`Local::ANSWERED`] and its fellows.
     pub flags: u32,
 }
 
@@ -235,6 +235,8 @@ impl Local {
     pub const FABRIC: u32 = 2;
     /// A VIP: site tunnels end here.
     pub const VIP: u32 = 4;
+    /// The shared VIP of a mux: what comes for it is steered.
+    pub const STEERED: u32 = 8;
 }
 
 /// A seat.
@@ -406,7 +408,7 @@ impl Nexthop {
     /// Flag: leads to another gateway.
     pub const TO_GATEWAY: u32 = 1;
     /// Members that a group has room for.
-    pub const GROUP_SIZE: usize = TEMPLATE_WORDS * 2;
+    pub const GROUP_SIZE: usize = 16;
 
     /// The group of `members` (one to [`Nexthop::GROUP_SIZE`]).
     pub fn group(members: &[NexthopId]) -> Self {
@@ -421,7 +423,7 @@ impl Nexthop {
     #[inline(always)]
     pub fn member(&self, hash: u32) -> NexthopId {
         let index = (u64::from(hash) * u64::from(self.flags)) >> 32;
-        let word = self.header[(index as usize / 2) % TEMPLATE_WORDS];
+        let word = self.header[(index as usize / 2) % (Self::GROUP_SIZE / 2)];
         NexthopId((word >> (32 * (index % 2))) as u32)
     }
 }

@@ -113,18 +113,23 @@ pub const fn is_nvgre(flags: GreFlags) -> bool {
     flags.0 == GreFlags::KEY
 }
 
+/// Bytes of options that an IPv4 header has room for.
+pub const IPV4_OPTIONS_MAX: usize = 40;
+/// Bytes of the buffer that holds them: more, since the verifier does not see that an option's last bytes stay within the first 40.
+pub const IPV4_OPTIONS_ROOM: usize = 48;
+
 /// Whether an IPv4 option list of the first `len` bytes of `options` asks for loose or strict source routing (RFC 791).
 /// Malformed lists count as such: nobody sends them for good.
 #[inline(always)]
-pub fn has_source_route(options: &[u8; 40], len: usize) -> bool {
+pub fn has_source_route(options: &[u8; IPV4_OPTIONS_ROOM], len: usize) -> bool {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
     const LOOSE: u8 = 131;
     const STRICT: u8 = 137;
-    let len = if len > 40 { 40 } else { len };
+    let len = if len > IPV4_OPTIONS_MAX { IPV4_OPTIONS_MAX } else { len };
     let mut at = 0;
-    for _ in 0..40 {
-        if at >= len || at >= 40 {
+    for _ in 0..IPV4_OPTIONS_MAX {
+        if at >= len || at >= IPV4_OPTIONS_MAX {
             return false;
         }
         match options[at] {
@@ -132,11 +137,11 @@ pub fn has_source_route(options: &[u8; 40], len: usize) -> bool {
             NO_OPERATION => at += 1,
             LOOSE | STRICT => return true,
             _ => {
-                if at + 2 > len || at + 1 >= 40 {
+                if at + 2 > len || at + 1 >= IPV4_OPTIONS_MAX {
                     return true;
                 }
                 let size = options[at + 1] as usize;
-                if !(2..=40).contains(&size) || at + size > len {
+                if !(2..=IPV4_OPTIONS_MAX).contains(&size) || at + size > len {
                     return true;
                 }
                 at += size;
@@ -187,7 +192,7 @@ mod tests {
     #[test]
     fn source_routes_are_found_and_harmless_options_are_not() {
         let options = |bytes: &[u8]| {
-            let mut room = [0; 40];
+            let mut room = [0; IPV4_OPTIONS_ROOM];
             room[..bytes.len()].copy_from_slice(bytes);
             (room, bytes.len())
         };
@@ -207,14 +212,14 @@ mod tests {
             let (room, len) = options(bytes);
             assert_eq!(has_source_route(&room, len), expected, "{bytes:?}");
         }
-        assert!(!has_source_route(&[1; 40], 40));
-        assert!(!has_source_route(&[1; 40], 99));
-        let mut late = [1; 40];
+        assert!(!has_source_route(&[1; IPV4_OPTIONS_ROOM], 40));
+        assert!(!has_source_route(&[1; IPV4_OPTIONS_ROOM], 99));
+        let mut late = [1; IPV4_OPTIONS_ROOM];
         late[39] = 131;
         assert!(has_source_route(&late, 40) && !has_source_route(&late, 39));
         late[39] = 7;
         assert!(has_source_route(&late, 40));
-        let mut full = [0; 40];
+        let mut full = [0; IPV4_OPTIONS_ROOM];
         full[0] = 7;
         full[1] = 40;
         assert!(!has_source_route(&full, 40));

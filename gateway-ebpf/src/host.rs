@@ -1,0 +1,393 @@
+//! What is addressed to the gateway's own outer addresses (VIPs, provider addresses) and is no tunnel's packet: ARP, neighbour discovery,
+//! echo, and ICMP errors about our tunnels. Everything under the gate of the seat that the address belongs to.
+
+use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
+use crate::packet::Packet;
+use crate::run::Run;
+use crate::{PASS, Verdict, gate, steer};
+use gateway_common::tables::{GreKey, Local, Port};
+use gateway_common::trace::PathMtu;
+use gateway_common::wire::{
+    DEFAULT_TTL, GreFlags, IPV4_MIN_PATH_MTU, IPV6_MIN_MTU, KEEPALIVE_PROTOCOL, VXLAN_PORT, ethertype, protocol,
+};
+use gateway_common::{Address, ConnectionId, DropReason, OriginId, checksum};
+use network_types::arp::ArpHdr;
+use network_types::eth::EthHdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+/// How long a learned path MTU holds: ten minutes (RFC 1191 section 6.3).
+const PATH_MTU_LIFETIME: u64 = 600_000_000_000;
+const OVER_IPV4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
+const OVER_IPV6: usize = EthHdr::LEN + Ipv6Hdr::LEN;
+const ICMP_HEADER: usize = 8;
+
+/// Answers what asks for one of our addresses; steers what a rule matches; passes the rest.
+#[inline(always)]
+pub fn answer(packet: &Packet, run: &mut Run) -> Verdict {
+    let kind: u16 = packet.load(12).ok_or(DropReason::EthernetTruncated)?;
+    match u16::from_be(kind) {
+        ethertype::ARP => arp(packet, run),
+        ethertype::IPV4 => ipv4(packet, run),
+        ethertype::IPV6 => ipv6(packet, run),
+        _ => PASS,
+    }
+}
+
+/// The entry of an own address.
+#[inline(always)]
+fn local(address: Address) -> Option<Local> {
+    // SAFETY: entries are replaced whole.
+    LOCAL.get_ptr(address).map(|local| unsafe { *local })
+}
+
+/// The port that the packet came in by.
+#[inline(always)]
+fn port(run: &Run) -> Option<Port> {
+    // SAFETY: a port's record is replaced whole, and never while its program is attached.
+    PORTS.get_ptr(run.ifindex).map(|port| unsafe { *port })
+}
+
+/// Sends the frame back out of the port it came in by. (By redirection: XDP_TX needs more of a veth's far end than that.)
+#[inline(always)]
+fn back(port: &Port) -> Verdict {
+    DEVICES.redirect(port.id.0, 0).map_err(|_| DropReason::NoPort)
+}
+
+#[inline(always)]
+fn mac_low(port: &Port) -> u32 {
+    u32::from_ne_bytes([port.mac[0], port.mac[1], port.mac[2], port.mac[3]])
+}
+
+#[inline(always)]
+fn mac_high(port: &Port) -> u16 {
+    u16::from_ne_bytes([port.mac[4], port.mac[5]])
+}
+
+/// Writes the Ethernet addresses of an answer: to who asked, from the port.
+#[inline(always)]
+fn turn_frame(packet: &Packet, port: &Port) -> Option<()> {
+    let asker_low: u32 = packet.load(6)?;
+    let asker_high: u16 = packet.load(10)?;
+    packet.store(0, asker_low)?;
+    packet.store(4, asker_high)?;
+    packet.store(6, mac_low(port))?;
+    packet.store(10, mac_high(port))
+}
+
+/// Answers an ARP request (RFC 826).
+#[inline(always)]
+fn arp(packet: &Packet, run: &Run) -> Verdict {
+    const REQUEST: u32 = 0x0604_0001;
+    const ETHERNET_IPV4: u32 = 0x0001_0800;
+    const REPLY: u16 = 2;
+    if packet.at::<ArpHdr>(EthHdr::LEN).is_none() {
+        return PASS;
+    }
+    let [kinds, operation]: [u32; 2] = packet.load(EthHdr::LEN).ok_or(DropReason::EthernetTruncated)?;
+    let target: u32 = packet.load(EthHdr::LEN + 24).ok_or(DropReason::EthernetTruncated)?;
+    if u32::from_be(kinds) != ETHERNET_IPV4 || u32::from_be(operation) != REQUEST {
+        return PASS;
+    }
+    let (Some(local), Some(port)) = (local(Address::v4(target)), port(run)) else { return PASS };
+    if local.flags & Local::ANSWERED == 0 {
+        return PASS;
+    }
+    gate::check(local.seat, run.now)?;
+    let answered = || {
+        let asker_low: u32 = packet.load(EthHdr::LEN + 8)?;
+        let asker_high: u16 = packet.load(EthHdr::LEN + 12)?;
+        let asker: u32 = packet.load(EthHdr::LEN + 14)?;
+        packet.store(EthHdr::LEN + 6, REPLY.to_be())?;
+        packet.store(EthHdr::LEN + 8, mac_low(&port))?;
+        packet.store(EthHdr::LEN + 12, mac_high(&port))?;
+        packet.store(EthHdr::LEN + 14, target)?;
+        packet.store(EthHdr::LEN + 18, asker_low)?;
+        packet.store(EthHdr::LEN + 22, asker_high)?;
+        packet.store(EthHdr::LEN + 24, asker)?;
+        turn_frame(packet, &port)
+    };
+    answered().ok_or(DropReason::EthernetTruncated)?;
+    back(&port)
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
+    let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
+    let protocol = (u32::from_be(header[2]) >> 16) as u8;
+    let (source, destination) = (Address::v4(header[3]), Address::v4(header[4]));
+    let Some(local) = local(destination) else { return steer::back(packet, run) };
+    if local.flags & Local::STEERED != 0 && protocol != protocol::ICMP {
+        return steer::forward(packet, run);
+    }
+    let kind = if protocol == protocol::ICMP { packet.byte(OVER_IPV4).unwrap_or(0) } else { 0 };
+    match kind {
+        3 | 11 => {
+            gate::check(local.seat, run.now)?;
+            let code = packet.byte(OVER_IPV4 + 1).ok_or(DropReason::OuterTruncated)?;
+            let mtu: u16 = packet.load(OVER_IPV4 + 6).ok_or(DropReason::OuterTruncated)?;
+            let learned = if kind == 3 && code == 4 { u32::from(u16::from_be(mtu)).max(IPV4_MIN_PATH_MTU) } else { 0 };
+            tunnel_error(packet, run, &local, destination, quoted4(packet), learned)
+        }
+        8 if local.flags & Local::ANSWERED != 0 => {
+            gate::check(local.seat, run.now)?;
+            let Some(port) = port(run) else { return PASS };
+            echo4(packet, &port, header, source, destination).ok_or(DropReason::OuterTruncated)?;
+            back(&port)
+        }
+        _ => unserved(&local),
+    }
+}
+
+#[inline(always)]
+fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
+    let header: [u32; 10] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
+    let second = u32::from_be(header[1]);
+    let protocol = (second >> 8) as u8;
+    let kind = if protocol == protocol::ICMPV6 { packet.byte(OVER_IPV6).unwrap_or(0) } else { 0 };
+    if kind == 135 && second & 0xff == 255 {
+        return solicitation(packet, run);
+    }
+    let destination = Address([header[6], header[7], header[8], header[9]]);
+    let Some(local) = local(destination) else { return steer::back(packet, run) };
+    if local.flags & Local::STEERED != 0 && protocol != protocol::ICMPV6 {
+        return steer::forward(packet, run);
+    }
+    match kind {
+        1..=3 => {
+            gate::check(local.seat, run.now)?;
+            let mtu: u32 = packet.load(OVER_IPV6 + 4).ok_or(DropReason::OuterTruncated)?;
+            let learned = if kind == 2 { u32::from_be(mtu).max(IPV6_MIN_MTU) } else { 0 };
+            tunnel_error(packet, run, &local, destination, quoted6(packet), learned)
+        }
+        128 if local.flags & Local::ANSWERED != 0 => {
+            gate::check(local.seat, run.now)?;
+            let Some(port) = port(run) else { return PASS };
+            echo6(packet, &port, header).ok_or(DropReason::OuterTruncated)?;
+            back(&port)
+        }
+        _ => unserved(&local),
+    }
+}
+
+/// What is neither: the host's, if its kernel has the address; else nobody's.
+#[inline(always)]
+fn unserved(local: &Local) -> Verdict {
+    if local.flags & Local::ANSWERED != 0 { Err(DropReason::NotServed) } else { PASS }
+}
+
+/// Turns an echo request over IPv4 into its reply (RFC 792).
+#[inline(always)]
+fn echo4(packet: &Packet, port: &Port, header: [u32; 5], source: Address, destination: Address) -> Option<()> {
+    let [kind, check]: [u16; 2] = packet.load(OVER_IPV4)?;
+    let reply = u16::from_be(u16::from_be(kind) & 0x00ff);
+    let lifetime = header[2];
+    let renewed = lifetime & 0xffff_ff00 | u32::from(DEFAULT_TTL);
+    let ip_check = (lifetime >> 16) as u16;
+    let ip_check = checksum::replace16(ip_check, lifetime as u16, renewed as u16);
+    packet.store(OVER_IPV4, [reply, checksum::replace16(check, kind, reply)])?;
+    packet.store(EthHdr::LEN + 8, renewed & 0xffff | u32::from(ip_check) << 16)?;
+    packet.store(EthHdr::LEN + 12, [destination.0[3], source.0[3]])?;
+    turn_frame(packet, port)
+}
+
+/// Turns an echo request over IPv6 into its reply (RFC 4443 section 4.2); swapping the addresses leaves the pseudo-header's sum.
+#[inline(always)]
+fn echo6(packet: &Packet, port: &Port, header: [u32; 10]) -> Option<()> {
+    let [kind, check]: [u16; 2] = packet.load(OVER_IPV6)?;
+    let reply = u16::from_be(129 << 8 | u16::from_be(kind) & 0x00ff);
+    packet.store(OVER_IPV6, [reply, checksum::replace16(check, kind, reply)])?;
+    packet.store(EthHdr::LEN + 7, DEFAULT_TTL)?;
+    packet.store(EthHdr::LEN + 8, [header[6], header[7], header[8], header[9]])?;
+    packet.store(EthHdr::LEN + 24, [header[2], header[3], header[4], header[5]])?;
+    turn_frame(packet, port)
+}
+
+/// Answers a neighbour solicitation for one of our addresses (RFC 4861 section 7.2.4).
+#[inline(always)]
+fn solicitation(packet: &Packet, run: &Run) -> Verdict {
+    const ADVERTISEMENT: usize = ICMP_HEADER + 16 + 8;
+    const SOLICITED_OVERRIDE: u32 = 0x6000_0000;
+    const OVERRIDE: u32 = 0x2000_0000;
+    let Some(target) = packet.load::<[u32; 4]>(OVER_IPV6 + ICMP_HEADER) else { return PASS };
+    let (Some(local), Some(port)) = (local(Address(target)), port(run)) else { return PASS };
+    if local.flags & Local::ANSWERED == 0 {
+        return PASS;
+    }
+    gate::check(local.seat, run.now)?;
+    let asker: [u32; 4] = packet.load(EthHdr::LEN + 8).ok_or(DropReason::OuterTruncated)?;
+    let surplus = packet.len() as i32 - (OVER_IPV6 + ADVERTISEMENT) as i32;
+    if surplus != 0 {
+        packet.adjust_tail(-surplus)?;
+    }
+    // Who has no address yet (duplicate address detection) is answered at all nodes' address.
+    let probing = asker == [0; 4];
+    let to = if probing { [u32::from_be(0xff02_0000), 0, 0, u32::from_be(1)] } else { asker };
+    let flags = if probing { OVERRIDE } else { SOLICITED_OVERRIDE };
+    let low = mac_low(&port).to_be();
+    let high = u32::from(mac_high(&port).to_be());
+    let mut body = [
+        u32::from_be(136 << 24),
+        u32::from_be(flags),
+        target[0],
+        target[1],
+        target[2],
+        target[3],
+        u32::from_be(2 << 24 | 1 << 16 | low >> 16),
+        u32::from_be(low << 16 | high),
+    ];
+    let mut sum = u64::from((ADVERTISEMENT as u32).to_be()) + u64::from(u32::from(protocol::ICMPV6).to_be());
+    for word in body {
+        sum += u64::from(word);
+    }
+    for word in 0..4 {
+        sum += u64::from(target[word]) + u64::from(to[word]);
+    }
+    body[0] |= u32::from(checksum::finish(sum)) << 16;
+    let answered = || {
+        packet.store(EthHdr::LEN, u32::from_be(6 << 28))?;
+        packet.store(
+            EthHdr::LEN + 4,
+            u32::from_be((ADVERTISEMENT as u32) << 16 | u32::from(protocol::ICMPV6) << 8 | 255),
+        )?;
+        packet.store(EthHdr::LEN + 8, target)?;
+        packet.store(EthHdr::LEN + 24, to)?;
+        packet.store(OVER_IPV6, body)?;
+        turn_frame(packet, &port)
+    };
+    answered().ok_or(DropReason::OuterTruncated)?;
+    back(&port)
+}
+
+/// What an ICMP error quotes of the packet that it is about.
+struct Quoted {
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    /// Where the tunnel's header starts in the frame.
+    tunnel: usize,
+}
+
+#[inline(always)]
+fn quoted4(packet: &Packet) -> Option<Quoted> {
+    const AT: usize = OVER_IPV4 + ICMP_HEADER;
+    let header: [u32; 5] = packet.load(AT)?;
+    if u32::from_be(header[0]) >> 24 != 0x45 {
+        return None;
+    }
+    Some(Quoted {
+        source: Address::v4(header[3]),
+        destination: Address::v4(header[4]),
+        protocol: (u32::from_be(header[2]) >> 16) as u8,
+        tunnel: AT + Ipv4Hdr::LEN,
+    })
+}
+
+#[inline(always)]
+fn quoted6(packet: &Packet) -> Option<Quoted> {
+    const AT: usize = OVER_IPV6 + ICMP_HEADER;
+    let header: [u32; 10] = packet.load(AT)?;
+    Some(Quoted {
+        source: Address([header[2], header[3], header[4], header[5]]),
+        destination: Address([header[6], header[7], header[8], header[9]]),
+        protocol: (u32::from_be(header[1]) >> 8) as u8,
+        tunnel: AT + Ipv6Hdr::LEN,
+    })
+}
+
+/// Takes in an ICMP error about one of our tunnels. It must quote a packet that we could have sent: from the address that the error is for,
+/// to the far end of a tunnel that we have. `learned` is what the path takes, 0 if the error says something else.
+#[inline(always)]
+fn tunnel_error(
+    packet: &Packet,
+    run: &mut Run,
+    local: &Local,
+    own: Address,
+    quoted: Option<Quoted>,
+    learned: u32,
+) -> Verdict {
+    let unmatched = || if local.flags & Local::ANSWERED != 0 { Err(DropReason::IcmpUnmatched) } else { PASS };
+    let Some(quoted) = quoted else { return unmatched() };
+    if quoted.source != own {
+        return unmatched();
+    }
+    let connection = match quoted.protocol {
+        protocol::GRE if local.flags & Local::VIP != 0 => {
+            let Some([flags, _]) = packet.load::<[u16; 2]>(quoted.tunnel) else { return unmatched() };
+            let flags = GreFlags(u16::from_be(flags));
+            let mut key = GreKey { vip: own, remote: quoted.destination, key: 0, keyed: 0 };
+            if flags.has_key() {
+                let Some(number) = packet.load::<u32>(quoted.tunnel + 4) else { return unmatched() };
+                key.key = u32::from_be(number);
+                key.keyed = 1;
+            }
+            let Some(id) = GRE.get_ptr(key) else { return unmatched() };
+            // SAFETY: one aligned word.
+            let id = unsafe { *id };
+            if let Some(connection) = CONNECTIONS.get(id.0) {
+                run.tenant = connection.tenant;
+                run.origin = OriginId::connection(id);
+            }
+            id
+        }
+        protocol::GRE if local.flags & Local::FABRIC != 0 => ConnectionId::NONE,
+        protocol::UDP if local.flags & Local::FABRIC != 0 => match packet.load::<[u16; 2]>(quoted.tunnel) {
+            Some([_, port]) if port == VXLAN_PORT.to_be() => ConnectionId::NONE,
+            _ => return unmatched(),
+        },
+        _ => return unmatched(),
+    };
+    if learned != 0 {
+        lower_path_mtu(run, connection, learned);
+        notify(own, quoted.destination, connection, learned);
+    }
+    Err(DropReason::IcmpConsumed)
+}
+
+/// Lowers what the connection's path is known to take; a larger value than is known never raises it before that has aged.
+#[inline(always)]
+fn lower_path_mtu(run: &Run, connection: ConnectionId, learned: u32) {
+    let Some(state) = CONNECTION_STATE.get_ptr_mut(connection.0) else { return };
+    // SAFETY: fields of a map's value; see `forward::path_mtu` for who reads them.
+    unsafe {
+        let known = (*state).path_mtu;
+        if known == 0 || run.now >= (*state).path_mtu_expiry || learned <= known {
+            (*state).path_mtu_expiry = run.now + PATH_MTU_LIFETIME;
+            (*state).path_mtu = learned;
+        }
+    }
+}
+
+/// Tells user space, which lowers the next hops of fabric peers and shows the rest.
+#[inline(always)]
+fn notify(local: Address, remote: Address, connection: ConnectionId, mtu: u32) {
+    let Some(mut entry) = EVENTS.reserve_untyped::<PathMtu>(0) else { return };
+    entry.write(PathMtu { kind: PathMtu::KIND, mtu, local, remote, connection, reserved: 0 });
+    entry.submit(0);
+}
+
+/// Returns a GRE keepalive (Cisco's): a packet for its own sender inside its tunnel, GRE again, with protocol 0. It leaves as it is, unwrapped.
+#[inline(always)]
+pub fn keepalive(packet: &Packet, run: &mut Run) -> Verdict {
+    let at = run.inner as usize & 0x1ff;
+    let Some(port) = port(run) else { return Err(DropReason::NoPort) };
+    // Fixed offsets before variable ones: the other way round the compiler drops a check that the verifier needs.
+    let sender_low: u32 = packet.load(6).ok_or(DropReason::InnerTruncated)?;
+    let sender_high: u16 = packet.load(10).ok_or(DropReason::InnerTruncated)?;
+    let version = packet.byte(at).ok_or(DropReason::InnerTruncated)?;
+    let protocol = packet.byte(at + 9).ok_or(DropReason::InnerTruncated)?;
+    let [flags, inside]: [u16; 2] = packet.load(at + Ipv4Hdr::LEN).ok_or(DropReason::InnerTruncated)?;
+    let valid = GreFlags(u16::from_be(flags)).is_valid() && u16::from_be(inside) == KEEPALIVE_PROTOCOL;
+    if version != 0x45 || protocol != protocol::GRE || !valid {
+        return Err(DropReason::Spoofed);
+    }
+    packet.adjust_head(at as i32 - EthHdr::LEN as i32)?;
+    let returned = || {
+        packet.store(0, sender_low)?;
+        packet.store(4, sender_high)?;
+        packet.store(6, mac_low(&port))?;
+        packet.store(10, mac_high(&port))?;
+        packet.store(12, ethertype::IPV4.to_be())
+    };
+    returned().ok_or(DropReason::NoHeadroom)?;
+    back(&port)
+}

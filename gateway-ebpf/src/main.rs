@@ -1,0 +1,191 @@
+//! The gateway's XDP programs: a packet's way, stage by stage.
+//!
+//! ```text
+//! a port's program        parse → resolve (classify, admit, route; or the flow cache) → forward (police, adapt, encapsulate, emit)
+//! `compartment`           what a tenant's own namespace sends → originate, or out by its VLAN
+//! `reentry`               what the slow path hands back → frame or originate
+//! `mux`                   steer, on a load balancer that is no gateway
+//!
+//! stage_originate         resolve's route, then forward: packets that start here
+//! stage_icmp              an error for the packet's sender → originate
+//! stage_host              ARP, neighbour discovery, echo and ICMP errors for the gateway's own outer addresses
+//! stage_keepalive         a GRE keepalive goes back
+//! stage_punt              to the tenant's compartment
+//! stage_slow              to user space, to be reassembled or fragmented
+//! stage_frame             a reassembled frame, as a port's program takes it
+//! stage_steer             steer, on a gateway
+//! ```
+//!
+//! Every stage returns a [`Verdict`]: an action, or the reason why the packet is dropped; [`run::Run::finish`] counts and traces it.
+//! What is not ours is passed to the host untouched.
+//!
+//! Functions that are `extern "C"` and keep their names are *global* to the verifier: it proves each once, for any arguments, instead of
+//! once for every way to reach it. Their arguments and results are plain numbers, and pointers that may be null.
+//!
+//! To change how a header is read: `parse.rs`. Whose a packet is, or whether its source is good: `resolve.rs`. How a destination is
+//! looked up: `route.rs`, alone. What is done to a packet before it leaves: `forward.rs`. What is put in front of it: `encapsulate.rs`.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![allow(internal_features, reason = "compare-and-exchange exists on this target as an intrinsic only")]
+
+mod atomic;
+mod cache;
+mod compartment;
+mod encapsulate;
+mod forward;
+mod gate;
+mod gre_checksum;
+mod host;
+mod icmp;
+mod inner;
+mod maps;
+mod packet;
+mod parse;
+mod police;
+mod punt;
+mod reentry;
+mod resolve;
+mod route;
+mod run;
+mod segment;
+mod steer;
+mod trace;
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use gateway_common::DropReason;
+use gateway_common::tables::Port;
+use packet::Packet;
+use run::Run;
+
+/// What becomes of a packet: an XDP action, or why it is dropped.
+pub type Verdict = Result<u32, DropReason>;
+
+/// A packet that is not ours.
+pub const PASS: Verdict = Ok(xdp_action::XDP_PASS);
+
+/// A port of the fabric.
+#[xdp]
+pub fn fabric(ctx: XdpContext) -> u32 {
+    port::<{ Port::FABRIC }>(&ctx)
+}
+
+/// A port towards the sites.
+#[xdp]
+pub fn site(ctx: XdpContext) -> u32 {
+    port::<{ Port::SITE }>(&ctx)
+}
+
+/// A port that is both.
+#[xdp]
+pub fn both(ctx: XdpContext) -> u32 {
+    port::<{ Port::FABRIC | Port::SITE }>(&ctx)
+}
+
+#[inline(always)]
+fn port<const KIND: u32>(ctx: &XdpContext) -> u32 {
+    begin(
+        ctx,
+        #[inline(always)]
+        |packet, run| parse::frame::<KIND>(packet, run),
+    )
+}
+
+/// Runs a packet from its start.
+#[inline(always)]
+fn begin(ctx: &XdpContext, stage: impl Fn(&Packet, &mut Run) -> Verdict) -> u32 {
+    let packet = Packet::new(ctx);
+    // The map's only slot is always there; the verifier wants to hear of the other case.
+    let Some(run) = Run::begin(packet.ifindex()) else { return xdp_action::XDP_ABORTED };
+    let verdict = stage(&packet, run);
+    run.finish(&packet, verdict)
+}
+
+/// Runs a packet on from where the calling stage left it.
+#[inline(always)]
+fn go_on(ctx: &XdpContext, stage: impl Fn(&Packet, &mut Run) -> Verdict) -> u32 {
+    let packet = Packet::new(ctx);
+    let Some(run) = Run::taken_over() else { return xdp_action::XDP_ABORTED };
+    let verdict = stage(&packet, run);
+    run.finish(&packet, verdict)
+}
+
+/// The root namespace's end of a compartment's veth.
+#[xdp]
+pub fn compartment(ctx: XdpContext) -> u32 {
+    begin(
+        &ctx,
+        #[inline(always)]
+        |packet, run| compartment::output(packet, run),
+    )
+}
+
+/// The pipeline's end of the slow path's veth.
+#[xdp]
+pub fn reentry(ctx: XdpContext) -> u32 {
+    begin(
+        &ctx,
+        #[inline(always)]
+        |packet, run| reentry::take_back(packet, run),
+    )
+}
+
+/// A port of a mux.
+#[xdp]
+pub fn mux(ctx: XdpContext) -> u32 {
+    begin(
+        &ctx,
+        #[inline(always)]
+        |packet, run| steer::frame(packet, run),
+    )
+}
+
+/// Passes everything: an XDP program at a veth's far end makes the kernel poll it, which redirecting into it needs.
+#[xdp]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Declares a stage that a tail call reaches: it takes the run over where the caller left it.
+macro_rules! stage {
+    ($($(#[$doc:meta])+ $name:ident => $function:path;)+) => {
+        $(
+            $(#[$doc])+
+            #[xdp]
+            pub fn $name(ctx: XdpContext) -> u32 {
+                go_on(&ctx, #[inline(always)] |packet, run| $function(packet, run))
+            }
+        )+
+    };
+}
+
+stage! {
+    /// See [`gateway_common::tables::stage::ORIGINATE`].
+    stage_originate => forward::originate;
+    /// See [`gateway_common::tables::stage::ICMP`].
+    stage_icmp => icmp::error;
+    /// See [`gateway_common::tables::stage::HOST`].
+    stage_host => host::answer;
+    /// See [`gateway_common::tables::stage::KEEPALIVE`].
+    stage_keepalive => host::keepalive;
+    /// See [`gateway_common::tables::stage::PUNT`].
+    stage_punt => punt::to_compartment;
+    /// See [`gateway_common::tables::stage::SLOW`].
+    stage_slow => punt::to_slow_path;
+    /// See [`gateway_common::tables::stage::FRAME`].
+    stage_frame => parse::frame::<{ Port::FABRIC | Port::SITE }>;
+    /// See [`gateway_common::tables::stage::STEER`].
+    stage_steer => steer::frame;
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Nothing here needs a helper that the kernel keeps for GPL programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 18] = *b"MIT OR Apache-2.0\0";

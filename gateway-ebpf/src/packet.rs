@@ -1,0 +1,148 @@
+//! The one way to a packet's bytes: every access is checked against the packet's end, as the verifier demands.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use gateway_common::DropReason;
+
+/// A packet under the program's hands.
+///
+/// Offsets count from its first byte as it stands: after [`Packet::adjust_head`] they mean other bytes.
+pub struct Packet {
+    ctx: *mut xdp_md,
+}
+
+impl Packet {
+    /// The packet of this run.
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx }
+    }
+
+    /// The packet behind a raw context, in a function that the verifier proves on its own.
+    #[inline(always)]
+    pub fn of(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+
+    /// The raw context, for such a function.
+    #[inline(always)]
+    pub fn raw(&self) -> *mut xdp_md {
+        self.ctx
+    }
+
+    /// The context, for a tail call.
+    #[inline(always)]
+    pub fn context(&self) -> XdpContext {
+        XdpContext::new(self.ctx)
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the kernel hands every XDP program a valid context.
+        unsafe { (*self.ctx).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.ctx).data_end as usize }
+    }
+
+    /// The interface index by which the packet came in.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    /// Bytes of the frame: below 2^16, which the verifier is told by the mask.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        ((self.end() - self.start()) & 0xffff) as u32
+    }
+
+    /// A pointer to a `T` at `offset`, if the packet is that long.
+    ///
+    /// It need not be aligned: headers start at odd halves of words, and BPF's loads and stores take any address on every machine
+    /// that has efficient unaligned access, which the verifier checks when it loads the program.
+    #[inline(always)]
+    pub fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.start() + offset;
+        if start + size_of::<T>() > self.end() {
+            return None;
+        }
+        Some(start as *mut T)
+    }
+
+    /// The `T` at an offset that varies from packet to packet, read at once and whole.
+    #[inline(always)]
+    pub fn header<T: Copy>(&self, offset: usize) -> Option<T> {
+        let start = opaque(self.start() + offset);
+        if start + size_of::<T>() > self.end() {
+            return None;
+        }
+        // SAFETY: the bytes lie within the packet.
+        Some(unsafe { *(start as *const T) })
+    }
+
+    /// The byte at `offset`, which must not be the packet's last: the verifier learns nothing from a check for a single byte.
+    #[inline(always)]
+    pub fn byte(&self, offset: usize) -> Option<u8> {
+        // SAFETY: `at` has checked that the bytes lie within the packet.
+        self.at::<[u8; 2]>(offset).map(|pointer| unsafe { (*pointer)[0] })
+    }
+
+    /// The `T` at `offset`: a whole word, not byte by byte.
+    #[inline(always)]
+    pub fn load<T: Copy>(&self, offset: usize) -> Option<T> {
+        // SAFETY: `at` has checked that the bytes lie within the packet.
+        self.at::<T>(offset).map(|pointer| unsafe { *pointer })
+    }
+
+    /// Writes a `T` at `offset`; `None` if the packet is not that long.
+    #[inline(always)]
+    pub fn store<T: Copy>(&self, offset: usize, value: T) -> Option<()> {
+        // SAFETY: `at` has checked that the bytes lie within the packet.
+        self.at::<T>(offset).map(|pointer| unsafe { *pointer = value })
+    }
+
+    /// Takes `delta` bytes off the front, or adds them if negative. All that was read of the packet before is stale.
+    #[inline(always)]
+    pub fn adjust_head(&self, delta: i32) -> Result<(), DropReason> {
+        // SAFETY: the context is valid.
+        match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
+            0 => Ok(()),
+            _ => Err(DropReason::NoHeadroom),
+        }
+    }
+
+    /// Adds `delta` bytes at the end, or takes them off if negative.
+    #[inline(always)]
+    pub fn adjust_tail(&self, delta: i32) -> Result<(), DropReason> {
+        // SAFETY: the context is valid.
+        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
+            0 => Ok(()),
+            _ => Err(DropReason::NoHeadroom),
+        }
+    }
+
+    /// Copies `len` bytes from `offset` to `buffer`, which has room for them; `false` if the packet is too short.
+    #[inline(always)]
+    pub fn copy_out(&self, offset: u32, buffer: *mut u8, len: u32) -> bool {
+        // SAFETY: the verifier checks that the buffer has `len` bytes; the kernel checks the packet's end.
+        unsafe { bpf_xdp_load_bytes(self.ctx, offset, buffer.cast(), len) == 0 }
+    }
+}
+
+/// The same number, of which the compiler and the verifier forget what they knew.
+///
+/// The compiler may otherwise compute a pointer into the packet a second time, and the verifier knows only of the first that it was
+/// checked; and the verifier proves what follows anew for each constant that a number may be.
+#[inline(always)]
+pub fn opaque(number: usize) -> usize {
+    let copy: usize;
+    // SAFETY: one move between registers.
+    unsafe { core::arch::asm!("{0} = {1}", out(reg) copy, in(reg) number, options(pure, nomem, nostack)) };
+    copy
+}

@@ -1,0 +1,57 @@
+//! Trace: a record of each packet of a traced tenant, when it arrives and when its run ends.
+
+use crate::maps::{EVENTS, RUN};
+use crate::packet::Packet;
+use crate::run::Run;
+use aya_ebpf::bindings::xdp_md;
+use gateway_common::trace::{SNAP, Traced};
+
+/// Records a packet as it came in.
+#[inline(always)]
+pub fn arrived(packet: &Packet) {
+    record_trace(packet.raw(), 0, 0, Traced::ARRIVED);
+}
+
+/// Records the end of a run.
+#[inline(always)]
+pub fn ended(packet: &Packet, action: u32, reason: u32) {
+    record_trace(packet.raw(), action, reason, 0);
+}
+
+/// Records the run as it stands.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn record_trace(ctx: *mut xdp_md, action: u32, reason: u32, flags: u32) -> u32 {
+    let packet = Packet::of(ctx);
+    let Some(run) = RUN.get(0) else { return 0 };
+    let Some(mut entry) = EVENTS.reserve_untyped::<Traced>(0) else { return 0 };
+    let traced: *mut Traced = entry.as_mut_ptr();
+    let cached = if run.flags & Run::CACHED != 0 { Traced::CACHED } else { 0 };
+    let length = packet.len();
+    // SAFETY: the reserved record is ours until it is submitted, and every field of it is written.
+    unsafe {
+        (*traced).kind = Traced::KIND;
+        (*traced).ifindex = run.ifindex;
+        (*traced).time = run.now;
+        (*traced).tenant = run.tenant;
+        (*traced).origin = run.origin;
+        (*traced).seat = run.seat;
+        (*traced).nexthop = run.nexthop;
+        (*traced).stage = run.stage;
+        (*traced).action = action;
+        (*traced).reason = reason;
+        (*traced).flags = flags | cached;
+        (*traced).length = length;
+        (*traced).inner_offset = run.inner;
+        let bytes = (&raw mut (*traced).packet).cast::<u64>();
+        for word in 0..SNAP / 8 {
+            bytes.add(word).write_volatile(0);
+        }
+        let snap = if length > SNAP as u32 { SNAP as u32 } else { length };
+        if snap > 0 {
+            let _ = packet.copy_out(0, bytes.cast(), snap);
+        }
+    }
+    entry.submit(0);
+    1
+}
