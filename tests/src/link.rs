@@ -1,0 +1,97 @@
+//! Cables: veth pairs between the lab's machines, with the offloads switched so that what runs over them looks like a wire.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::node::Node;
+
+/// One end of a cable.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// The machine it is plugged into.
+    pub node: &'a Arc<Node>,
+    /// The interface's name there.
+    pub name: &'a str,
+    /// The interface's MAC address; the kernel chooses one if there is none.
+    pub mac: Option<&'a str>,
+}
+
+impl<'a> End<'a> {
+    /// An end with a MAC address of the kernel's choice.
+    pub fn new(node: &'a Arc<Node>, name: &'a str) -> Self {
+        Self { node, name, mac: None }
+    }
+
+    /// The same with this MAC address.
+    pub fn mac(self, mac: &'a str) -> Self {
+        Self { mac: Some(mac), ..self }
+    }
+}
+
+/// Lays a cable and sets both ends up.
+///
+/// Checksums and VLAN tags are written by the sender, as on a wire, since an XDP program at the other end sees neither a checksum that is
+/// still to be computed nor a tag beside the frame. GRO is on, which gives each end the NAPI context that a redirected frame needs.
+pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
+    let address = |end: End<'_>| end.mac.map_or(String::new(), |mac| format!(" address {mac}"));
+    one.node.ip(&format!(
+        "link add {} mtu {mtu}{} type veth peer name {} mtu {mtu}{} netns {}\n",
+        one.name,
+        address(one),
+        other.name,
+        address(other),
+        other.node.namespaces().network.display(),
+    ))?;
+    for end in [one, other] {
+        plain(end.node, end.name)?;
+        end.node.ip(&format!("link set {} up\n", end.name))?;
+    }
+    Ok(())
+}
+
+/// Switches an interface's offloads so that it behaves as a wire.
+pub fn plain(node: &Node, interface: &str) -> Result<()> {
+    node.within_network(|| {
+        set(interface, ETHTOOL_STXCSUM, 0)?;
+        set(interface, ETHTOOL_SFLAGS, 0)?;
+        set(interface, ETHTOOL_SGRO, 1)
+    })
+    .with_context(|| format!("on {}: cannot switch the offloads of {interface}", node.name()))
+}
+
+// Of linux/ethtool.h.
+const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETHTOOL_SGRO: u32 = 0x2c;
+
+/// `struct ethtool_value` of linux/ethtool.h.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+fn set(interface: &str, command: u32, data: u32) -> Result<()> {
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut value = Value { command, data };
+    let mut request = request(interface)?;
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: the request names an interface and points to a value that lives through the call.
+    nix::errno::Errno::result(unsafe {
+        libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&any), libc::SIOCETHTOOL, std::ptr::from_mut(&mut request))
+    })?;
+    Ok(())
+}
+
+/// A request about the interface of that name.
+pub(crate) fn request(interface: &str) -> Result<libc::ifreq> {
+    // SAFETY: all zeroes are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    anyhow::ensure!(interface.len() < request.ifr_name.len(), "the interface name {interface} is too long");
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
