@@ -86,7 +86,7 @@ fn documents_of(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     for name in ["README.md", "CHANGELOG.md"] {
         documents.push((root.join(name), name.to_owned()));
     }
-    for (directory, extension, below) in [("docs", "md", "docs"), ("docs/examples", "toml", "examples")] {
+    for (directory, extension, below) in [("docs", "md", "docs"), ("examples", "toml", "examples")] {
         let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
         for entry in entries {
             let path = entry?.path();
