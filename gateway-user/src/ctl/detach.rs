@@ -13,5 +13,5 @@ pub async fn run(socket: &Path, options: &DetachOptions, _output: &mut Output) -
         Ok(_) => anyhow::bail!("a gateway is running (it listens on {}); stop it first, then detach", socket.display()),
         Err(error) => return Err(error.into()),
     }
-    anyhow::bail!("not available yet for {} and {}", options.pins.display(), options.state.display())
+    crate::gateway::detach(&options.pins, &options.state)
 }

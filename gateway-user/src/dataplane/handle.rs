@@ -12,6 +12,7 @@ use super::object::{Loaded, Object, Source};
 use super::pins::{self, Pins};
 use super::read::Reader;
 use super::sizes::Sizes;
+use super::tables::Tables;
 use super::world::World;
 use crate::plan::Plan;
 use nix::fcntl::{Flock, FlockArg};
@@ -179,6 +180,11 @@ impl Dataplane {
     /// The numbers that stand for names.
     pub fn ids(&self) -> &Ids {
         &self.ids
+    }
+
+    /// What the maps hold.
+    pub fn tables(&mut self) -> Result<&Tables> {
+        self.applier.current()
     }
 
     /// What reads counters and state. Works on its own from here on.

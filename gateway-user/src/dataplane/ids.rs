@@ -235,6 +235,16 @@ impl Ids {
         self.devices.names.get(&*format!("port/{name}")).map(|entry| PortId(entry.id))
     }
 
+    /// What the numbers of next hops stand for.
+    pub fn nexthop_meanings(&self) -> impl Iterator<Item = (NexthopId, &str)> {
+        self.nexthops.names.iter().map(|(meaning, entry)| (NexthopId(entry.id), &**meaning))
+    }
+
+    /// The provider addresses of the numbered hosts.
+    pub fn host_addresses(&self) -> impl Iterator<Item = (HostId, IpAddr)> {
+        self.hosts.names.iter().filter_map(|(address, entry)| Some((HostId(entry.id), address.parse().ok()?)))
+    }
+
     /// The provider address of a numbered host.
     pub fn host_address(&self, id: HostId) -> Option<IpAddr> {
         self.hosts.name_of(id.0)?.parse().ok()

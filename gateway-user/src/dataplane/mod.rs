@@ -35,6 +35,8 @@ pub mod sizes;
 pub mod tables;
 pub mod world;
 
+pub use apply::Tracing;
 pub use error::{Error, Result};
 pub use handle::{DEFAULT_STATE, Dataplane, Found, Migration, Options, detach};
+pub use host::check_privileges;
 pub use world::World;
