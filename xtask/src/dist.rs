@@ -15,7 +15,7 @@ const PROGRAMS: [&str; 2] = ["gatewayd", "gatewayctl"];
 /// Build what a user installs: a .deb with the daemon, its client, a systemd unit and the documents
 #[derive(Args)]
 #[command(
-    after_help = "The unit reads its plan from /etc/edge-gateway/plan.toml, which a person writes (an example is among the
+    after_help = "The unit reads its plan from /etc/gateway/plan.toml, which a person writes (an example is among the
 documents); installing the package starts nothing.
 
 Examples:
