@@ -64,6 +64,8 @@ mod tests {
         assert_eq!(fold(u64::MAX), 0xffff);
         assert_eq!(fold(0x1_0000), 1);
         assert_eq!(fold(0x1_0000_0000), 1);
+        // The one kind of sum whose carry only the last step takes in.
+        assert_eq!(fold(0x0001_0000_ffff_ffff), 1);
         assert_eq!(fold(0xffff_ffff_0001), fold(0xffff + 0xffff + 0xffff + 1));
     }
 

@@ -147,6 +147,25 @@ mod tests {
     }
 
     #[test]
+    fn every_round_mixes_in_its_own_way() {
+        let rounds = [0, 1, 2, 3].map(|round| mix(1, 2, round));
+        for (index, round) in rounds.iter().enumerate() {
+            assert!(!rounds[..index].contains(round), "round {index}");
+        }
+        assert_eq!(mix(1, 2, 4), mix(1, 2, 0));
+    }
+
+    #[test]
+    fn both_halves_of_a_flows_hash_depend_on_its_ports() {
+        // Equal-cost members are chosen by the upper bits, source ports by the lower ones.
+        for mask in [0xffff_0000u32, 0x0000_ffff] {
+            let seen = [80, 81, 443, 8080].map(|ports| hash_flow(1, 6, ports) & mask);
+            assert!(seen.iter().any(|hash| *hash != seen[0]), "{seen:?}");
+            assert!(seen.iter().all(|hash| *hash != 0), "{seen:?}");
+        }
+    }
+
+    #[test]
     fn source_ports_stay_in_the_dynamic_range() {
         assert_eq!(source_port(0), 49152);
         assert_eq!(source_port(u32::MAX), 65535);

@@ -7,9 +7,11 @@
 //! | what the agent does, a tenant's namespace, fragments | [`gateway`] |
 //! | the host's links, routes, neighbours; what a port is fit for | [`net`] |
 //! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
+//! | a command of `gatewayctl` | [`ctl`] |
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod ctl;
 pub mod dataplane;
 pub mod gateway;
 pub mod net;

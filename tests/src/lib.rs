@@ -2,17 +2,27 @@
 //!
 //! - [`node`]: a machine; [`link`]: a cable; [`topology`]: who is connected to whom, with the addresses of [`tenants`]
 //! - [`tunnel`], [`vlan`]: GRE, NVGRE and 802.1Q spoken in user space, for kernels without them
-//! - [`ping`], [`identity`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
+//! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
+//! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
+//! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`wait`]: waiting for a condition with a deadline
 
+pub mod enter;
 pub mod frame_socket;
+pub mod gateway;
 pub mod identity;
+mod lab;
 pub mod link;
+pub mod live;
 pub mod node;
 pub mod ping;
+pub mod plan;
 pub mod tap;
 pub mod tenants;
+pub mod throughput;
 pub mod topology;
 pub mod tunnel;
 pub mod vlan;
 pub mod wait;
+
+pub use lab::Lab;

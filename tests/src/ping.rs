@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::node::Node;
 use crate::tunnel::internet_checksum;
-use crate::wait::readable;
+use crate::wait::{SOON, readable, until};
 
 /// What came back for an echo request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,11 +154,12 @@ impl Ping {
     /// Sends it at a regular interval, numbered, until the stream is stopped.
     pub fn stream(&self, node: &Node, interval: Duration) -> Result<Stream> {
         let echo = Echo::open(node, self)?;
-        let ending = Arc::<AtomicBool>::default();
-        let until = Arc::clone(&ending);
-        let thread =
-            std::thread::Builder::new().name("stream".to_owned()).spawn(move || run(&echo, interval, &until))?;
-        Ok(Stream { ending, thread: Some(thread) })
+        let (ending, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (until, count) = (Arc::clone(&ending), Arc::clone(&answered));
+        let thread = std::thread::Builder::new()
+            .name("stream".to_owned())
+            .spawn(move || run(&echo, interval, &until, &count))?;
+        Ok(Stream { ending, answered, thread: Some(thread) })
     }
 }
 
@@ -166,10 +167,22 @@ impl Ping {
 #[derive(Debug)]
 pub struct Stream {
     ending: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Tally>>,
 }
 
 impl Stream {
+    /// Waits until so many more requests were answered.
+    pub fn go_on(&self, more: usize) -> Result<()> {
+        let wanted = self.answered.load(Ordering::Relaxed) + more;
+        until(SOON, "replies", || (self.answered.load(Ordering::Relaxed) >= wanted).then_some(()))
+    }
+
+    /// How many requests were answered so far.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Ends the stream, waits for replies that are under way, and counts.
     pub fn stop(mut self) -> Tally {
         self.ending.store(true, Ordering::Relaxed);
@@ -192,7 +205,7 @@ pub struct Tally {
     pub lost: Vec<usize>,
 }
 
-fn run(echo: &Echo, interval: Duration, ending: &AtomicBool) -> Tally {
+fn run(echo: &Echo, interval: Duration, ending: &AtomicBool, count: &AtomicUsize) -> Tally {
     let mut answered = Vec::new();
     let start = Instant::now();
     let mut last = None;
@@ -221,6 +234,7 @@ fn run(echo: &Echo, interval: Duration, ending: &AtomicBool) -> Tally {
             if let Some(number) = echo.number_of(&message)
                 && let Some(answered) = answered.get_mut(number)
             {
+                count.fetch_add(usize::from(!*answered), Ordering::Relaxed);
                 *answered = true;
             }
         }
@@ -364,9 +378,18 @@ fn open(ping: &Ping) -> Result<Socket> {
         socket.set_unicast_hops_v6(ping.ttl.into())?;
         socket.set_tclass_v6(ping.tos.into())?;
     }
-    let (level, option) =
-        if v4 { (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER) };
-    let value: libc::c_int = match ping.fragmentation {
+    set_fragmentation(&socket, ping.to, ping.fragmentation)?;
+    Ok(socket)
+}
+
+/// Sets what a socket does with what is too long for the way.
+pub(crate) fn set_fragmentation(socket: &Socket, to: IpAddr, fragmentation: Fragmentation) -> Result<()> {
+    let (level, option) = if to.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    };
+    let value: libc::c_int = match fragmentation {
         Fragmentation::Allowed => libc::IP_PMTUDISC_DONT,
         Fragmentation::Forbidden => libc::IP_PMTUDISC_DO,
         Fragmentation::Probing => libc::IP_PMTUDISC_PROBE,
@@ -376,5 +399,5 @@ fn open(ping: &Ping) -> Result<Socket> {
     Errno::result(unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(&value).cast(), size)
     })?;
-    Ok(socket)
+    Ok(())
 }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::node::Node;
+use crate::ping::Fragmentation;
 use crate::tap::{Carries, Tap};
 use crate::wait::readable;
 
@@ -95,6 +96,8 @@ impl Tunnel {
                 socket.bind(&SocketAddr::new(local, 0).into())?;
                 socket.connect(&SocketAddr::new(remote, 0).into())?;
                 socket.set_nonblocking(true)?;
+                // A packet too long for the way is fragmented outside, as routers without path-MTU discovery on their tunnels do.
+                crate::ping::set_fragmentation(&socket, remote, Fragmentation::Allowed)?;
                 // Best effort: the default is small for a burst, and a raised one is not always granted.
                 let _ = socket.set_recv_buffer_size(4 << 20);
                 Ok(socket)

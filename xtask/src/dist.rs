@@ -15,7 +15,7 @@ const PROGRAMS: [&str; 2] = ["gatewayd", "gatewayctl"];
 /// Build what a user installs: a .deb with the daemon, its client, a systemd unit and the documents
 #[derive(Args)]
 #[command(
-    after_help = "The unit reads its plan from /etc/edge-gateway/plan.toml, which a person writes (an example is among the
+    after_help = "The unit reads its plan from /etc/gateway/plan.toml, which a person writes (an example is among the
 documents); installing the package starts nothing.
 
 Examples:
@@ -86,7 +86,7 @@ fn documents_of(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     for name in ["README.md", "CHANGELOG.md"] {
         documents.push((root.join(name), name.to_owned()));
     }
-    for (directory, extension, below) in [("docs", "md", "docs"), ("docs/examples", "toml", "examples")] {
+    for (directory, extension, below) in [("docs", "md", "docs"), ("examples", "toml", "examples")] {
         let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
         for entry in entries {
             let path = entry?.path();

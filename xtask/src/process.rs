@@ -119,11 +119,18 @@ pub fn become_program(command: &mut Command) -> Result<()> {
 
 /// Finds an executable in `PATH` and where system programs lie.
 pub fn find(program: &str) -> Option<PathBuf> {
+    find_all(program).next()
+}
+
+/// Every executable of that name, the one that would be run first.
+pub fn find_all(program: &str) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
+    let directories: Vec<PathBuf> = env::split_paths(&path).collect();
+    directories
+        .into_iter()
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .map(|directory| directory.join(program))
-        .find(|candidate| is_executable(candidate))
+        .map(move |directory| directory.join(program))
+        .filter(|candidate| is_executable(candidate))
 }
 
 /// Whether the file is there and can be run.

@@ -19,10 +19,8 @@ pub struct Tool {
 impl Tool {
     /// Every copy of the tool with the pinned version: in `PATH`, cargo's own directory and ours.
     pub fn candidates(&self) -> impl Iterator<Item = PathBuf> {
-        let in_path = process::find(self.name);
-        [in_path, Some(cargo_home().join("bin").join(self.name)), Some(own_root().join("bin").join(self.name))]
-            .into_iter()
-            .flatten()
+        process::find_all(self.name)
+            .chain([cargo_home(), own_root()].map(|root| root.join("bin").join(self.name)))
             .filter(|path| process::is_executable(path) && self.has_version(path))
     }
 

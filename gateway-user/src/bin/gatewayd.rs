@@ -1,2 +1,111 @@
-//! x
-fn main() {}
+//! The gateway's daemon: see [`gateway_user::gateway`].
+
+use clap::{Args, Parser, Subcommand};
+use gateway_user::dataplane::sizes::{Size, Sizes};
+use gateway_user::dataplane::{self, Migration};
+use gateway_user::{api, gateway, net};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The daemon of a multitenant edge gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gatewayd",
+    version,
+    after_help = "Logs go to stderr; RUST_LOG chooses them (default: info), as in RUST_LOG=debug."
+)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Forward tenants' packets as a plan says
+    #[command(after_help = "\
+Examples:
+  gatewayd gateway --plan /etc/gateway/plan.toml
+  kill -HUP $(cat /run/gateway/gatewayd.pid)       read the plan again
+
+When the daemon ends, however it ends, packets are forwarded all the same; one that is started again takes over.
+`gatewayd detach` takes the gateway off the host.")]
+    Gateway(Gateway),
+    /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
+    Detach(Places),
+}
+
+#[derive(Debug, Args)]
+struct Gateway {
+    /// The plan (TOML)
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// Where gatewayctl reaches the daemon
+    #[arg(long, value_name = "PATH", default_value = api::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Where the tenants' network namespaces are named
+    #[arg(long, value_name = "DIR", default_value = net::netns::DIRECTORY)]
+    netns: PathBuf,
+    /// Room in a map, such as CONNECTIONS=100000; may be given several times
+    #[arg(long = "size", value_name = "MAP=ENTRIES")]
+    sizes: Vec<Size>,
+    /// Move over to maps of another version or size, under traffic; counters start anew
+    #[arg(long)]
+    migrate: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+#[derive(Debug, Args)]
+struct Places {
+    /// Where programs and tables are pinned: on a BPF file system
+    #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
+    pins: PathBuf,
+    /// Where the daemon keeps what it needs after a restart
+    #[arg(long, value_name = "DIR", default_value = dataplane::DEFAULT_STATE)]
+    state: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let stderr = std::io::stderr();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr.is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match cli.role {
+        Role::Gateway(options) => gateway::run(options.into()),
+        Role::Detach(places) => gateway::detach(&places.pins, &places.state),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gatewayd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl From<Gateway> for gateway::Options {
+    fn from(options: Gateway) -> Self {
+        let mut sizes = Sizes::default();
+        for size in &options.sizes {
+            sizes.set(&size.map, size.entries);
+        }
+        Self {
+            plan: options.plan,
+            socket: options.socket,
+            netns: options.netns,
+            dataplane: dataplane::Options {
+                pins: options.places.pins,
+                state: options.places.state,
+                sizes,
+                migration: if options.migrate { Migration::Migrate } else { Migration::Refuse },
+                ..dataplane::Options::default()
+            },
+        }
+    }
+}

@@ -264,9 +264,13 @@ impl Compartments {
         self.live.keys().map(String::as_str)
     }
 
-    /// The interface indices of all host ends.
-    pub fn root_links(&self) -> HashSet<u32> {
-        self.live.values().flat_map(|compartment| compartment.links.values().map(|ends| ends.root)).collect()
+    /// The host ends, by name and interface index.
+    pub fn root_links(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.live.values().flat_map(|compartment| {
+            compartment.wanted.attachments.iter().filter_map(|attachment| {
+                Some((attachment.root_name.as_str(), compartment.links.get(&attachment.name)?.root))
+            })
+        })
     }
 
     /// Takes a tenant's compartment away. Nothing happens if there is none.

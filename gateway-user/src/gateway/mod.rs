@@ -1,12 +1,121 @@
 //! The gateway's agent: it makes the host and the data plane what the plan says, and keeps them so.
 //!
+//! Packets do not need it: programs, maps, compartments and neighbours stay when it goes, and the next one takes them over.
+//!
 //! | to change | go to |
 //! |---|---|
+//! | what is done at the start, for a plan, when the host changes | [`agent`] |
+//! | what `gatewayctl show` is answered | `show` |
+//! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
-//! | a tenant's network namespace | [`compartment`] |
+//! | what is undone by `detach` | [`record`] |
 
+pub mod agent;
+pub mod changes;
 pub mod compartment;
 pub mod fragmentation;
 mod inside;
+pub mod path_mtu;
 pub mod reassembly;
+pub mod record;
+mod show;
 pub mod slowpath;
+
+use crate::dataplane;
+use crate::net::netlink::Netlink;
+use crate::net::next_hops::{Exit, NextHops};
+use anyhow::Context;
+use compartment::Compartments;
+use record::{Lock, Record};
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// Where the control socket is.
+    pub socket: PathBuf,
+    /// Where the compartments are named.
+    pub netns: PathBuf,
+    /// The data plane: pins, state, sizes.
+    pub dataplane: dataplane::Options,
+}
+
+/// Runs the agent until it is told to stop. Packets flow on afterwards.
+///
+/// # Errors
+/// What keeps it from starting, with the remedy; then nothing was changed on the host.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let agent = agent::Agent::start(options)?;
+        agent.serve().await
+    })
+}
+
+/// Takes the gateway off the host: programs, maps, compartments, and what was switched on ports. Works twice.
+///
+/// # Errors
+/// A daemon is running, or something cannot be undone.
+pub fn detach(pins: &Path, state: &Path) -> anyhow::Result<()> {
+    dataplane::check_privileges()?;
+    let lock = Lock::take(state)?;
+    undo(pins, state)?;
+    lock.remove()?;
+    // Only if nobody else keeps anything there.
+    let _ = std::fs::remove_dir(state);
+    Ok(())
+}
+
+/// Undoes all that the record in `state` tells of. The lock is held.
+fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
+    let mut record = Record::load(state)?;
+    dataplane::detach(pins, state).context("cannot remove the programs and maps")?;
+    let mut netlink = Netlink::new()?;
+    let mut compartments = Compartments::new(&record.netns);
+    for tenant in &record.compartments {
+        compartments.remove(&mut netlink, tenant)?;
+    }
+    slowpath::remove_link(&mut netlink)?;
+    let links = netlink.links(record.ports.iter().map(String::as_str))?;
+    let exits: BTreeMap<u32, Exit> = links
+        .into_iter()
+        .flatten()
+        .map(|link| (link.index, Exit { name: link.name, mac: link.mac, mtu: link.mtu }))
+        .collect();
+    // Without remotes all that is managed on the ports is let go.
+    NextHops::default().want(&mut netlink, exits, HashMap::new())?;
+    crate::net::fitness::restore(&mut record.switched, &mut netlink);
+    Record::remove(state)
+}
+
+/// A descriptor or two for each tenant with VLANs, and maps: the usual limit of 1024 is for programs that use select(2).
+fn raise_open_files_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Tells the service manager, if there is one (sd_notify(3)).
+fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = || -> std::io::Result<()> {
+        let bytes = path.as_encoded_bytes();
+        let address = match bytes.strip_prefix(b"@") {
+            Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)?,
+            None => std::os::unix::net::SocketAddr::from_pathname(&path)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    };
+    if let Err(error) = sent() {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}

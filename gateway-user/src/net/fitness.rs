@@ -1,7 +1,7 @@
 //! Whether a port is fit for the gateway: what would mislead the programs is switched, or refused with the reason.
 //!
-//! [`inspect`] looks and changes nothing. [`prepare`] switches what the reports say; what it changed is in the [`Switched`] that it
-//! returns, and [`restore`] undoes that.
+//! [`inspect`] looks and changes nothing. [`prepare`] switches what the reports say and notes it in a [`Switched`]; [`restore`]
+//! undoes that.
 
 use super::ethtool::{self, Ethtool, Feature, GRO, GRO_HARDWARE, LRO, Membership, RX_VLAN_FILTER, RX_VLAN_STRIP};
 use super::links::{Link, Mac};
@@ -324,14 +324,13 @@ fn link_local(mac: Mac) -> Ipv6Addr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
-/// Makes the ports fit: switches what [`inspect`] told. `before` is what was switched by an earlier run; it is part of what is returned.
+/// Makes the ports fit: switches what [`inspect`] told, and notes it in `switched`, which may tell of an earlier run already.
 pub fn prepare(
     plan: &Plan,
     links: &BTreeMap<String, Link>,
-    before: &Switched,
+    switched: &mut Switched,
     netlink: &mut Netlink,
-) -> anyhow::Result<Switched> {
-    let mut switched = before.clone();
+) -> anyhow::Result<()> {
     for port in &plan.ports {
         let Some(link) = links.get(port.name.as_str()) else { continue };
         let name = &link.name;
@@ -377,8 +376,8 @@ pub fn prepare(
         .filter(|name| !plan.ports.iter().any(|port| port.name.as_str() == **name))
         .cloned()
         .collect();
-    restore_ports(&mut switched, &gone, netlink);
-    Ok(switched)
+    restore_ports(switched, &gone, netlink);
+    Ok(())
 }
 
 /// Switches back all that was switched. A port that has gone meanwhile needs nothing.

@@ -8,10 +8,16 @@
 //! |---|---|
 //! | a key of the plan | `model`, then `read` (TOML) |
 //! | the form or range of one value | `values` |
+//! | how tables and lists are read out of TOML | `fields`, `document` |
 //! | what parts of a plan must agree on | `check` |
 //! | how a refusal looks | `report` |
 
+mod check;
+mod document;
+mod fields;
 mod model;
+mod path;
+mod read;
 mod report;
 mod values;
 
@@ -39,7 +45,7 @@ pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
                 _ => "check that it is a file that you may read",
             };
             let complaint = Complaint::new(format!("the plan cannot be read: {error}"), remedy);
-            Err(PlanErrors::new(&file_name, vec![Problem { complaint, place: Place::Whole, other: None }]))
+            Err(PlanErrors::new(&file_name, vec![Problem { complaint, place: Place::Whole, other: None }], 0))
         }
     }
 }
@@ -49,19 +55,19 @@ pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(text: &str, file_name: &str) -> Result<Plan, PlanErrors> {
-    toml::from_str(text).map_err(|error| {
-        let place = error.span().map_or(Place::Whole, |span| Place::in_text(text, span));
-        let complaint = Complaint::new(error.message(), "see docs/plan-file.md");
-        PlanErrors::new(file_name, vec![Problem { complaint, place, other: None }])
-    })
+    let document = document::Document::new(text);
+    let mut problems = report::Problems::default();
+    let (draft, holes) = read::read(&document, &mut problems);
+    let seen = if problems.is_empty() { check::Seen::All } else { check::Seen::Some };
+    check::check(&draft, seen, &mut problems);
+    match (draft.gateway, problems.is_empty()) {
+        (Some(gateway), true) => Ok(Plan { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer }),
+        _ => {
+            let mut locator = document::Locator::new(&document, &holes);
+            Err(problems.in_text(file_name, text, |path| locator.locate(path)))
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_route_is_held_in_forty_bytes() {
-        assert!(size_of::<Route>() <= 40);
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! The plan's types. Their serde form is the plan's: the same keys in TOML and in JSON.
 
+use super::check;
+use super::report::{PlanErrors, Problems};
 use super::values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -7,7 +9,7 @@ use std::num::NonZeroU16;
 
 /// Everything one gateway is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Draft")]
 pub struct Plan {
     /// The gateway itself.
     pub gateway: Gateway,
@@ -20,6 +22,35 @@ pub struct Plan {
     /// What is sent on to another gateway by a mux's rules.
     #[serde(rename = "steer", default, skip_serializing_if = "<[_]>::is_empty")]
     pub steer: Box<[Steer]>,
+}
+
+/// A plan whose parts are good, each by itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Draft {
+    #[serde(default)]
+    pub gateway: Option<Gateway>,
+    #[serde(rename = "port", default)]
+    pub ports: Box<[Port]>,
+    #[serde(rename = "tenant", default)]
+    pub tenants: Box<[Tenant]>,
+    #[serde(rename = "steer", default)]
+    pub steer: Box<[Steer]>,
+}
+
+impl TryFrom<Draft> for Plan {
+    type Error = PlanErrors;
+
+    fn try_from(draft: Draft) -> Result<Self, PlanErrors> {
+        let mut problems = Problems::default();
+        check::check(&draft, check::Seen::All, &mut problems);
+        match (draft.gateway, problems.is_empty()) {
+            (Some(gateway), true) => {
+                Ok(Self { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer })
+            }
+            _ => Err(problems.without_text("plan")),
+        }
+    }
 }
 
 /// The gateway itself.

@@ -1,5 +1,6 @@
 //! What a person is shown of a plan that is refused: each problem with its place, the line in question and a remedy.
 
+use super::path::Path;
 use super::values::Complaint;
 use std::fmt;
 use std::ops::Range;
@@ -86,12 +87,8 @@ impl PlanErrors {
     /// How many problems are told in full; the others are only counted.
     pub const SHOWN: usize = 20;
 
-    pub(super) fn new(file_name: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| match problem.place {
-            Place::Text { line, column, .. } => (line, column),
-            _ => (0, 0),
-        });
-        let omitted = problems.len().saturating_sub(Self::SHOWN);
+    pub(super) fn new(file_name: &str, mut problems: Vec<Problem>, more: usize) -> Self {
+        let omitted = problems.len().saturating_sub(Self::SHOWN) + more;
         problems.truncate(Self::SHOWN);
         Self { file_name: file_name.to_owned(), problems, omitted }
     }
@@ -155,5 +152,88 @@ impl Problem {
             Some(Place::Whole) | None => {}
         }
         write!(f, "\n{:margin$} = help: {remedy}", "")
+    }
+}
+
+/// What was found wrong so far.
+#[derive(Default)]
+pub(super) struct Problems {
+    found: Vec<Found>,
+    more: usize,
+}
+
+struct Found {
+    complaint: Complaint,
+    at: Mark,
+    other: Option<Mark>,
+}
+
+/// A place, as cheap as it can be noted.
+enum Mark {
+    Bytes(Range<usize>),
+    Path(Path),
+}
+
+impl Problems {
+    /// How many are kept; a file with so many is not what it was taken for.
+    const KEPT: usize = 200;
+
+    /// Notes a problem with a range of the file's bytes.
+    pub fn at_bytes(&mut self, span: Range<usize>, complaint: Complaint) {
+        self.push(complaint, Mark::Bytes(span), None);
+    }
+
+    /// Notes a problem.
+    pub fn at(&mut self, path: Path, complaint: Complaint) {
+        self.push(complaint, Mark::Path(path), None);
+    }
+
+    /// Notes a problem with what stands at `path` in view of what stands at `other`.
+    pub fn conflict(&mut self, path: Path, other: Path, complaint: Complaint) {
+        self.push(complaint, Mark::Path(path), Some(Mark::Path(other)));
+    }
+
+    fn push(&mut self, complaint: Complaint, at: Mark, other: Option<Mark>) {
+        if self.found.len() < Self::KEPT {
+            self.found.push(Found { complaint, at, other });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The report on a text.
+    pub fn in_text(self, file_name: &str, text: &str, mut locate: impl FnMut(&Path) -> Range<usize>) -> PlanErrors {
+        let mut place = |mark: Mark| {
+            let span = match mark {
+                Mark::Bytes(span) => span,
+                Mark::Path(path) => locate(&path),
+            };
+            (span.start, Place::in_text(text, span))
+        };
+        let mut problems: Vec<(usize, Problem)> = (self.found.into_iter())
+            .map(|Found { complaint, at, other }| {
+                let (at, place_of_it) = place(at);
+                (at, Problem { complaint, place: place_of_it, other: other.map(|mark| place(mark).1) })
+            })
+            .collect();
+        problems.sort_by_key(|(at, _)| *at);
+        PlanErrors::new(file_name, problems.into_iter().map(|(_, problem)| problem).collect(), self.more)
+    }
+
+    /// The report on what was not read from a text.
+    pub fn without_text(self, name: &str) -> PlanErrors {
+        let place = |mark| match mark {
+            Mark::Bytes(_) => Place::Whole,
+            Mark::Path(path) => Place::Path(path.to_string()),
+        };
+        let problems = (self.found.into_iter())
+            .map(|Found { complaint, at, other }| Problem { complaint, place: place(at), other: other.map(place) })
+            .collect();
+        PlanErrors::new(name, problems, self.more)
     }
 }

@@ -1,6 +1,6 @@
 //! The single values of a plan. Each is checked when it is made, so a value that exists is in range.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -467,27 +467,55 @@ pub(super) fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
+/// Addresses that are not one station's, or not the same one's everywhere. Of two that contain an address the first names it.
+const SPECIAL: [(IpNet, &str); 12] = [
+    (v4([0, 0, 0, 0], 32), "the unspecified address"),
+    (v4([0, 0, 0, 0], 8), "of \"this network\" (RFC 1122)"),
+    (v4([127, 0, 0, 0], 8), "loopback"),
+    (v4([169, 254, 0, 0], 16), "link-local"),
+    (v4([224, 0, 0, 0], 4), "multicast"),
+    (v4([240, 0, 0, 0], 4), "broadcast or reserved"),
+    (v6([0; 8], 128), "the unspecified address"),
+    (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "loopback"),
+    (v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), "IPv4 in IPv6's form"),
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local"),
+    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast"),
+    (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local (RFC 3879)"),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], prefix_len: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix_len))
+}
+
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix_len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix_len))
+}
+
+/// What is special about all of a network, if it is.
+fn special(net: IpNet) -> Option<&'static str> {
+    SPECIAL.iter().find(|(special, _)| special.contains(&net)).map(|(_, kind)| *kind)
+}
+
 /// Refuses an address that no single station can have, or that means another thing on every link.
 pub(super) fn unicast(address: IpAddr) -> Result<(), Complaint> {
-    let kind = match address {
-        IpAddr::V4(v4) if v4.is_unspecified() => "the unspecified address",
-        IpAddr::V4(v4) if v4.octets()[0] == 0 => "an address of \"this network\" (RFC 1122)",
-        IpAddr::V4(v4) if v4.is_loopback() => "a loopback address",
-        IpAddr::V4(v4) if v4.is_link_local() => "a link-local address",
-        IpAddr::V4(v4) if v4.is_multicast() => "a multicast address",
-        IpAddr::V4(v4) if v4.octets()[0] >= 240 => "a broadcast or reserved address",
-        IpAddr::V6(v6) if v6.is_unspecified() => "the unspecified address",
-        IpAddr::V6(v6) if v6.is_loopback() => "a loopback address",
-        IpAddr::V6(v6) if v6.is_multicast() => "a multicast address",
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "an IPv4 address in IPv6's form",
-        _ => return Ok(()),
-    };
-    let remedy = match address {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => "write it as an IPv4 address",
-        _ => "write a unicast address that is valid beyond one link",
-    };
-    Err(Complaint::new(format!("{address} is {kind}"), remedy))
+    match special(address.into()) {
+        None => Ok(()),
+        Some(kind) => Err(Complaint::new(
+            format!("{address} is {kind}, which cannot be used here"),
+            "write an IPv4 or IPv6 unicast address that is valid beyond one link",
+        )),
+    }
+}
+
+/// Refuses a network to which nothing can be routed.
+pub(super) fn routable(prefix: Prefix) -> Result<(), Complaint> {
+    match special(prefix.net()) {
+        None => Ok(()),
+        Some(kind) => Err(Complaint::new(
+            format!("{prefix} is {kind}, to which nothing is routed"),
+            "write a unicast network, or 0.0.0.0/0 or ::/0 for all of them",
+        )),
+    }
 }
 
 /// Whether `address` is the network's own or its broadcast address, which no host can have (RFC 1122; RFC 3021 for /31; RFC 4291 section 2.6.1).
@@ -496,6 +524,19 @@ pub(super) fn names_no_host(net: IpNet, address: IpAddr) -> bool {
         IpNet::V4(net) => net.prefix_len() < 31 && (address == net.network() || address == net.broadcast()),
         IpNet::V6(net) => net.prefix_len() < 127 && address == net.network(),
     }
+}
+
+/// An address in text, with a hint at what is usually wrong.
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, Complaint> {
+    text.parse().map_err(|_| {
+        let remedy = match text.split_once('/') {
+            Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+                format!("leave the prefix length out: \"{address}\"")
+            }
+            _ => "write one such as \"198.51.100.10\" or \"2001:db8::10\"".to_owned(),
+        };
+        Complaint::new(format!("{} is not an IP address", quoted(text)), remedy)
+    })
 }
 
 fn parse_net(text: &str, example: &str) -> Result<IpNet, Complaint> {

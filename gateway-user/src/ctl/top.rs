@@ -1,0 +1,227 @@
+//! Rates of the connections, live.
+
+use super::args::{Format, TopOptions};
+use super::output::{Output, Style};
+use super::table::{Align, Row, Table};
+use super::terminal::{self, Live};
+use super::units;
+use crate::api::report::ConnectionReport;
+use crate::api::{Answer, Client, Query, Request};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A connection's rates between two looks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Rates {
+    tenant: String,
+    name: String,
+    state: String,
+    in_bytes_per_second: f64,
+    in_packets_per_second: f64,
+    out_bytes_per_second: f64,
+    out_packets_per_second: f64,
+    drops_per_second: f64,
+    rate_limited_in_per_second: f64,
+    rate_limited_out_per_second: f64,
+}
+
+impl Rates {
+    fn load(&self) -> f64 {
+        self.in_bytes_per_second + self.out_bytes_per_second
+    }
+}
+
+/// What was counted at a moment.
+struct Look {
+    at: Instant,
+    rows: Vec<ConnectionReport>,
+}
+
+impl Look {
+    async fn take(client: &mut Client, tenant: Option<&str>) -> anyhow::Result<Self> {
+        let answer = client.ask(&Request::Show(Query::Connections)).await?;
+        let Answer::Connections(mut rows) = answer else {
+            anyhow::bail!("the gateway answered something else: {answer:?}");
+        };
+        if let Some(tenant) = tenant {
+            rows.retain(|row| row.tenant == tenant);
+        }
+        Ok(Self { at: Instant::now(), rows })
+    }
+}
+
+/// Rates between two looks `seconds` apart, the busiest first. A connection that is new, or whose counters began anew, counts from zero.
+fn rates(before: &[ConnectionReport], now: &[ConnectionReport], seconds: f64) -> Vec<Rates> {
+    let before: HashMap<(&str, &str), &ConnectionReport> =
+        before.iter().map(|row| ((row.tenant.as_str(), row.name.as_str()), row)).collect();
+    let none = ConnectionReport::default();
+    let mut rates: Vec<Rates> = now
+        .iter()
+        .map(|row| {
+            let old = before.get(&(row.tenant.as_str(), row.name.as_str())).copied().unwrap_or(&none);
+            let rate = |of: fn(&ConnectionReport) -> u64| {
+                let (old, new) = (of(old), of(row));
+                new.checked_sub(old).unwrap_or(new) as f64 / seconds.max(1e-3)
+            };
+            Rates {
+                tenant: row.tenant.clone(),
+                name: row.name.clone(),
+                state: row.state.clone(),
+                in_bytes_per_second: rate(|row| row.traffic.in_bytes),
+                in_packets_per_second: rate(|row| row.traffic.in_packets),
+                out_bytes_per_second: rate(|row| row.traffic.out_bytes),
+                out_packets_per_second: rate(|row| row.traffic.out_packets),
+                drops_per_second: rate(|row| row.traffic.dropped_packets),
+                rate_limited_in_per_second: rate(|row| row.rate_limited_in),
+                rate_limited_out_per_second: rate(|row| row.rate_limited_out),
+            }
+        })
+        .collect();
+    rates.sort_by(|a, b| {
+        let by_load = b.load().total_cmp(&a.load());
+        by_load.then_with(|| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)))
+    });
+    rates
+}
+
+fn table(rates: &[Rates]) -> Table {
+    use Align::{Left, Right};
+    let mut table = Table::new(
+        "no connections",
+        &[
+            ("TENANT", Left),
+            ("CONNECTION", Left),
+            ("STATE", Left),
+            ("IN", Right),
+            ("PACKETS IN", Right),
+            ("OUT", Right),
+            ("PACKETS OUT", Right),
+            ("DROPPED", Right),
+        ],
+    );
+    for row in rates {
+        table.push(
+            Row::new()
+                .cell(&row.tenant)
+                .cell(&row.name)
+                .state(&row.state)
+                .cell(units::bit_rate(row.in_bytes_per_second))
+                .cell(units::packet_rate(row.in_packets_per_second))
+                .cell(units::bit_rate(row.out_bytes_per_second))
+                .cell(units::packet_rate(row.out_packets_per_second))
+                .cell(units::packet_rate(row.drops_per_second)),
+        );
+    }
+    table
+}
+
+/// All connections together, in one line.
+fn summary(rates: &[Rates]) -> String {
+    let sum = |of: fn(&Rates) -> f64| rates.iter().map(of).sum::<f64>();
+    format!(
+        "{}: in {}, {}; out {}, {}; dropped {}",
+        units::count(rates.len() as u64, "connection"),
+        units::bit_rate(sum(|row| row.in_bytes_per_second)),
+        units::packet_rate(sum(|row| row.in_packets_per_second)),
+        units::bit_rate(sum(|row| row.out_bytes_per_second)),
+        units::packet_rate(sum(|row| row.out_packets_per_second)),
+        units::packet_rate(sum(|row| row.drops_per_second)),
+    )
+}
+
+/// Shows rates until the count is reached, q or Ctrl-C.
+pub async fn run(socket: &Path, options: &TopOptions, output: &mut Output) -> anyhow::Result<()> {
+    let mut client = Client::connect(socket).await?;
+    let tenant = options.tenant.as_deref();
+    let mut before = Look::take(&mut client, tenant).await?;
+    let mut live = match output.format() {
+        Format::Table => Live::enter()?,
+        Format::Json => None,
+    };
+    let mut interval = tokio::time::interval(Duration::from_secs_f64(options.interval));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval.tick().await;
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut left = options.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let key = async {
+            match live.as_mut() {
+                Some(live) => live.key().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interval.tick() => {}
+            key = key => match key {
+                b'q' | b'Q' => return Ok(()),
+                _ => continue,
+            },
+            _ = &mut interrupt => return Ok(()),
+        }
+        left -= 1;
+        let now = Look::take(&mut client, tenant).await?;
+        let rates = rates(&before.rows, &now.rows, (now.at - before.at).as_secs_f64());
+        before = now;
+        draw(&rates, live.is_some(), output)?;
+    }
+    Ok(())
+}
+
+fn draw(rates: &[Rates], in_place: bool, output: &mut Output) -> anyhow::Result<()> {
+    if output.format() == Format::Json {
+        output.json_line(rates)?;
+    } else if in_place {
+        let (rows, columns) = terminal::size();
+        // Cut by columns, so without colours, which take characters and no columns.
+        let text = format!("{}  (q quits)\n\n{}", summary(rates), table(rates).render(Style::Plain));
+        output.text(&terminal::frame(&text, rows, columns))?;
+    } else {
+        output.line(&summary(rates))?;
+        output.table(&table(rates))?;
+        output.line("")?;
+    }
+    Ok(output.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::report::Traffic;
+
+    fn row(name: &str, in_bytes: u64, in_packets: u64, dropped_packets: u64) -> ConnectionReport {
+        ConnectionReport {
+            tenant: "contoso".to_owned(),
+            name: name.to_owned(),
+            state: "up".to_owned(),
+            traffic: Traffic { in_bytes, in_packets, dropped_packets, ..Traffic::default() },
+            ..ConnectionReport::default()
+        }
+    }
+
+    #[test]
+    fn rates_are_differences_over_time_and_the_busiest_comes_first() {
+        let before = [row("dc", 1000, 10, 0), row("hq", 0, 0, 0)];
+        let now = [row("dc", 3000, 20, 4), row("hq", 2_000_000, 2000, 0)];
+        let rates = rates(&before, &now, 2.0);
+        assert_eq!((rates[0].name.as_str(), rates[0].in_bytes_per_second), ("hq", 1_000_000.0));
+        assert_eq!((rates[1].in_packets_per_second, rates[1].drops_per_second), (5.0, 2.0));
+        let expected = "\
+TENANT   CONNECTION  STATE           IN       PACKETS IN      OUT  PACKETS OUT      DROPPED
+contoso  hq          up     8.00 Mbit/s  1.00 kpackets/s  0 bit/s  0 packets/s  0 packets/s
+contoso  dc          up     8.00 kbit/s      5 packets/s  0 bit/s  0 packets/s  2 packets/s
+";
+        assert_eq!(table(&rates).render(Style::Plain), expected);
+        assert_eq!(
+            summary(&rates),
+            "2 connections: in 8.01 Mbit/s, 1.00 kpackets/s; out 0 bit/s, 0 packets/s; dropped 2 packets/s"
+        );
+    }
+
+    #[test]
+    fn counters_that_began_anew_give_no_absurd_rate() {
+        let rates = rates(&[row("hq", 1_000_000, 10, 0)], &[row("hq", 500, 5, 0)], 1.0);
+        assert_eq!(rates[0].in_bytes_per_second, 500.0);
+    }
+}

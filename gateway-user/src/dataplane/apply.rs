@@ -1,0 +1,451 @@
+//! Makes the maps hold what they should: only what differs is written, in an order in which no packet meets a reference to
+//! something that is not there yet or not there any more.
+//!
+//! 1. what is referred to: devices, next hops, feasible sets, connections, tenants
+//! 2. routes
+//! 3. what leads packets to a tenant: tunnels, VLANs, virtual subnets
+//! 4. the touched tenants' generations, which makes cached decisions stale
+//! 5. once the packets that saw the old tables have left: what nothing refers to any more
+
+use super::bpf;
+use super::error::{Error, Result};
+use super::map::Table;
+use super::maps::{self, Maps, ROUTES4, ROUTES6};
+use super::object::Loaded;
+use super::tables::{Difference, Tables, TenantRoutes, difference, sorted_difference};
+use bytemuck::{Pod, Zeroable};
+use gateway_common::gate::Gate;
+use gateway_common::tables::{Connection, ConnectionState, DropKey, Nexthop, Port, Route, Seat, Tenant, TenantState};
+use gateway_common::{ConnectionId, Epoch, TenantId};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Tries that are put into their slots at once: each change of slots costs a wait of some milliseconds, however many they are.
+const TRIES_AT_ONCE: usize = 512;
+
+/// What an application did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Elements written.
+    pub written: usize,
+    /// Elements removed.
+    pub removed: usize,
+    /// Tenants whose cached decisions became stale.
+    pub tenants: usize,
+}
+
+impl Applied {
+    /// Whether nothing had to be done.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0 && self.removed == 0
+    }
+}
+
+/// The maps and what they hold.
+pub struct Applier {
+    maps: Maps,
+    /// What the maps hold; `None` after an error, when only they know.
+    current: Option<Tables>,
+    /// By tenant slot, those of removed tenants included: a slot's generation never falls.
+    generations: HashMap<u32, u32>,
+    traced: HashSet<u32>,
+}
+
+impl Applier {
+    /// Takes the maps over as they are.
+    pub fn adopt(maps: Maps) -> Result<Self> {
+        let (current, generations) = maps.read()?;
+        if maps.seats.get(&super::compile::SEAT.0)?.is_none_or(|seat| seat.gate != Gate::FOREVER) {
+            maps.seats.set(&super::compile::SEAT.0, &Seat { gate: Gate::FOREVER, epoch: Epoch(1) })?;
+        }
+        Ok(Self { maps, current: Some(current), generations, traced: HashSet::new() })
+    }
+
+    /// What the maps hold.
+    pub fn current(&mut self) -> Result<&Tables> {
+        if self.current.is_none() {
+            let (current, generations) = self.maps.read()?;
+            self.generations = generations;
+            self.current = Some(current);
+        }
+        self.current.as_ref().ok_or_else(|| Error::Object("unreachable".into()))
+    }
+
+    /// Makes the maps hold `new`. `routes_room` is what a tenant's trie is made for.
+    pub fn apply(&mut self, loaded: &Loaded, new: Tables, routes_room: u32) -> Result<Applied> {
+        self.check_room(&new, routes_room)?;
+        self.current()?;
+        let Some(old) = self.current.take() else { return Ok(Applied::default()) };
+        // On an error `current` stays unknown, and the next application reads the maps again.
+        let applied = Change::new(self, loaded, &old, &new, routes_room).run()?;
+        self.current = Some(new);
+        Ok(applied)
+    }
+
+    /// Refuses what does not fit before anything is written.
+    fn check_room(&self, new: &Tables, routes_room: u32) -> Result<()> {
+        let maps = &self.maps;
+        let largest = |keys: &mut dyn Iterator<Item = u32>| keys.max().map_or(0, |largest| largest as usize + 1);
+        let needs = [
+            ("tenants", "TENANTS", largest(&mut new.tenants.keys().copied()), maps.tenants.capacity()),
+            ("connections", "CONNECTIONS", largest(&mut new.connections.keys().copied()), maps.connections.capacity()),
+            ("next hops", "NEXTHOPS", largest(&mut new.nexthops.keys().copied()), maps.nexthops.capacity()),
+            ("devices", "DEVICES", largest(&mut new.devices.keys().copied()), maps.devices.capacity()),
+            ("ports", "PORTS", new.ports.len(), maps.ports.capacity()),
+            ("GRE tunnels", "GRE", new.gre.len(), maps.gre.capacity()),
+            ("VLANs", "VLANS", new.vlans.len(), maps.vlans.capacity()),
+            ("virtual subnets", "FABRIC", new.fabric.len(), maps.fabric.capacity()),
+            ("pairs of tenant and host", "FABRIC_PEERS", new.fabric_peers.len(), maps.fabric_peers.capacity()),
+            ("attachments", "COMPARTMENTS", new.compartments.len(), maps.compartments.capacity()),
+            ("VIPs and provider addresses", "LOCAL", new.local.len(), maps.local.capacity()),
+            ("members of feasible sets", "FEASIBLE", new.feasible.len(), maps.feasible.capacity()),
+            ("steering rules, counted twice", "STEER", new.steer.len(), maps.steer.capacity()),
+        ];
+        for (what, map, needed, room) in needs {
+            let room = room as usize;
+            if needed > room {
+                return Err(Error::Full { what, map, needed, room });
+            }
+        }
+        let room = routes_room as usize;
+        for (tenant, TenantRoutes { v4, v6 }) in &new.routes {
+            let needed = v4.len().max(v6.len());
+            if needed > room {
+                return Err(Error::RoutesFull { tenant: tenant.0, needed, room });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every cached decision stale: after new programs took over.
+    pub fn touch_all(&mut self) -> Result<()> {
+        let tenants: Vec<(u32, Tenant)> =
+            self.current()?.tenants.iter().map(|(slot, tenant)| (*slot, *tenant)).collect();
+        self.write_tenants(tenants)
+    }
+
+    /// Turns the tracing of a tenant's packets on or off.
+    pub fn trace(&mut self, tenant: TenantId, tracing: Tracing) -> Result<()> {
+        let Some(entry) = self.current()?.tenants.get(&tenant.0).copied() else { return Ok(()) };
+        match tracing {
+            Tracing::On => self.traced.insert(tenant.0),
+            Tracing::Off => self.traced.remove(&tenant.0),
+        };
+        self.write_tenants(vec![(tenant.0, entry)])
+    }
+
+    /// Writes tenants under their next generation.
+    fn write_tenants(&mut self, mut tenants: Vec<(u32, Tenant)>) -> Result<()> {
+        for (slot, tenant) in &mut tenants {
+            let generation = self.generations.entry(*slot).or_default();
+            // 0 is no generation.
+            *generation = generation.checked_add(1).unwrap_or(1);
+            tenant.generation = *generation;
+            if self.traced.contains(slot) {
+                tenant.flags |= Tenant::TRACED;
+            }
+        }
+        let (keys, values): (Vec<_>, Vec<_>) = tenants.into_iter().unzip();
+        self.maps.tenants.set_all(&keys, &values)
+    }
+}
+
+/// Whether a tenant's packets are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// They are.
+    On,
+    /// They are not.
+    Off,
+}
+
+/// One application under way.
+struct Change<'a> {
+    applier: &'a mut Applier,
+    loaded: &'a Loaded,
+    old: &'a Tables,
+    new: &'a Tables,
+    routes_room: u32,
+    touched: BTreeSet<u32>,
+    applied: Applied,
+}
+
+impl<'a> Change<'a> {
+    fn new(applier: &'a mut Applier, loaded: &'a Loaded, old: &'a Tables, new: &'a Tables, routes_room: u32) -> Self {
+        Self { applier, loaded, old, new, routes_room, touched: BTreeSet::new(), applied: Applied::default() }
+    }
+
+    fn run(mut self) -> Result<Applied> {
+        let (old, new) = (self.old, self.new);
+        let devices = difference(&old.devices, &new.devices);
+        let nexthops = difference(&old.nexthops, &new.nexthops);
+        let feasible = difference(&old.feasible, &new.feasible);
+        let connections = difference(&old.connections, &new.connections);
+        let tenants = difference(&old.tenants, &new.tenants);
+
+        // 1. What is referred to.
+        self.settings()?;
+        self.devices(&devices)?;
+        self.nexthops(&nexthops)?;
+        self.write(&self.applier.maps.feasible, &feasible).map(|written| self.applied.written += written)?;
+        self.connections(&connections)?;
+        self.new_tenants(&tenants)?;
+
+        // 2. Routes.
+        self.routes()?;
+
+        // 3. What leads packets here.
+        self.classification()?;
+
+        // 4. Cached decisions.
+        let touched: Vec<(u32, Tenant)> =
+            self.touched.iter().filter_map(|slot| Some((*slot, *new.tenants.get(slot)?))).collect();
+        self.applied.tenants = touched.len();
+        self.applier.write_tenants(touched)?;
+        // A slot without a tenant keeps its generation: flows of the old tenant must never match those of the next one there.
+        self.applier.traced.retain(|slot| new.tenants.contains_key(slot));
+        self.applier.write_tenants(tenants.gone.iter().map(|slot| (*slot, Tenant::default())).collect())?;
+
+        // 5. What nothing refers to any more.
+        let gone = [&devices.gone, &nexthops.gone, &connections.gone, &tenants.gone];
+        if gone.iter().any(|gone| !gone.is_empty()) || !feasible.gone.is_empty() {
+            bpf::quiesce();
+        }
+        let maps = &self.applier.maps;
+        maps.devices.delete_all(&devices.gone)?;
+        clear(&maps.nexthops, &nexthops.gone)?;
+        clear(&maps.connections, &connections.gone)?;
+        maps.feasible.delete_all(&feasible.gone)?;
+        for outer in [&maps.routes4, &maps.routes6] {
+            outer.delete_all(&tenants.gone)?;
+        }
+        self.forget_drops(&connections.gone, &tenants.gone)?;
+        self.applied.removed += gone.iter().map(|gone| gone.len()).sum::<usize>() + feasible.gone.len();
+        Ok(self.applied)
+    }
+
+    /// What was counted for removed connections and tenants is not to be shown as their successors'.
+    fn forget_drops(&self, connections: &[u32], tenants: &[u32]) -> Result<()> {
+        if connections.is_empty() && tenants.is_empty() {
+            return Ok(());
+        }
+        let gone = |scope, ids: &[u32]| ids.iter().map(move |&id| (scope, id)).collect::<Vec<_>>();
+        let gone: HashSet<(u32, u32)> =
+            [gone(DropKey::CONNECTION, connections), gone(DropKey::TENANT, tenants)].into_iter().flatten().collect();
+        let drops = &self.applier.maps.drops;
+        let keys = drops.entries(|a, _| a)?.into_iter().map(|(key, _)| key);
+        let keys: Vec<DropKey> = keys.filter(|key| gone.contains(&(key.scope, key.id))).collect();
+        drops.delete_all(&keys)
+    }
+
+    fn write<K: Pod, V: Pod>(&self, table: &Table<K, V>, difference: &Difference<K, V>) -> Result<usize> {
+        table.set_all(&difference.keys, &difference.values)?;
+        Ok(difference.keys.len())
+    }
+
+    fn settings(&mut self) -> Result<()> {
+        if self.old.settings != self.new.settings {
+            self.applier.maps.settings.set(&0, &self.new.settings)?;
+            self.applied.written += 1;
+        }
+        Ok(())
+    }
+
+    fn devices(&mut self, devices: &Difference<u32, u32>) -> Result<()> {
+        let values: Vec<[u32; 2]> = devices.values.iter().map(|&ifindex| [ifindex, 0]).collect();
+        let maps = &self.applier.maps;
+        for (slot, value) in devices.keys.iter().zip(&values) {
+            match maps.devices.set(slot, value) {
+                // The interface went away in this moment; the network side will say so, and this slot is dropped at then.
+                Err(Error::Map { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
+                    tracing::warn!(slot, ifindex = value[0], "an interface is gone before packets could be sent to it");
+                }
+                result => result?,
+            }
+            if !self.old.devices.contains_key(slot) {
+                // The counters of whoever had the slot before.
+                maps.port_counters.clear_if_present(slot)?;
+            }
+        }
+        self.applied.written += values.len();
+        Ok(())
+    }
+
+    /// A next hop that packets may be meeting now, and that becomes an adjacency, gets its header before its kind.
+    fn nexthops(&mut self, nexthops: &Difference<u32, Nexthop>) -> Result<()> {
+        let table = &self.applier.maps.nexthops;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (slot, nexthop) in nexthops.keys.iter().zip(&nexthops.values) {
+            if let Some(old) = self.old.nexthops.get(slot).filter(|old| old.kind != nexthop.kind) {
+                keys.push(*slot);
+                values.push(Nexthop { kind: old.kind, ..*nexthop });
+            }
+        }
+        table.set_all(&keys, &values)?;
+        self.applied.written += self.write(table, nexthops)?;
+        Ok(())
+    }
+
+    fn connections(&mut self, connections: &Difference<u32, Connection>) -> Result<()> {
+        let maps = &self.applier.maps;
+        let mut fresh = Vec::new();
+        for (slot, connection) in connections.keys.iter().zip(&connections.values) {
+            match self.old.connections.get(slot) {
+                None => fresh.push(*slot),
+                Some(old) if is_cached(old) != is_cached(connection) => {
+                    self.touched.insert(connection.tenant.0);
+                }
+                // Policers, segment size and attachment are read for every packet.
+                Some(_) => {}
+            }
+        }
+        maps.connection_state.set_all(&fresh, &vec![ConnectionState::zeroed(); fresh.len()])?;
+        for slot in &fresh {
+            maps.connection_counters.clear_if_present(slot)?;
+        }
+        self.applied.written += self.write(&maps.connections, connections)?;
+        Ok(())
+    }
+
+    fn new_tenants(&mut self, tenants: &Difference<u32, Tenant>) -> Result<()> {
+        let fresh: Vec<u32> =
+            tenants.keys.iter().filter(|slot| !self.old.tenants.contains_key(slot)).copied().collect();
+        let maps = &self.applier.maps;
+        maps.tenant_state.set_all(&fresh, &vec![TenantState::zeroed(); fresh.len()])?;
+        for slot in &fresh {
+            maps.tenant_counters.clear_if_present(slot)?;
+        }
+        self.touched.extend(&tenants.keys);
+        self.applied.written += tenants.keys.len();
+        let fresh = fresh.iter().filter_map(|slot| Some((*slot, *self.new.tenants.get(slot)?))).collect();
+        self.applier.write_tenants(fresh)
+    }
+
+    fn routes(&mut self) -> Result<()> {
+        let none = TenantRoutes::default();
+        let mut pairs: Vec<_> = self
+            .new
+            .routes
+            .iter()
+            .map(|(tenant, new)| (tenant.0, self.old.routes.get(tenant).unwrap_or(&none), new))
+            .collect();
+        pairs.sort_unstable_by_key(|(tenant, ..)| *tenant);
+        self.family(ROUTES4, pairs.iter().map(|(tenant, old, new)| (*tenant, &*old.v4, &*new.v4)))?;
+        self.family(ROUTES6, pairs.iter().map(|(tenant, old, new)| (*tenant, &*old.v6, &*new.v6)))
+    }
+
+    fn family<'r, P: Pod + Ord>(
+        &mut self,
+        name: &'static str,
+        pairs: impl Iterator<Item = (u32, &'r [(P, Route)], &'r [(P, Route)])>,
+    ) -> Result<()> {
+        let outer = if name == ROUTES4 { &self.applier.maps.routes4 } else { &self.applier.maps.routes6 };
+        let (mut slots, mut tries, mut emptied) = (Vec::new(), Vec::new(), Vec::new());
+        for (tenant, old, new) in pairs {
+            let change = sorted_difference(old, new);
+            if change.is_empty() {
+                continue;
+            }
+            self.touched.insert(tenant);
+            self.applied.written += change.keys.len();
+            self.applied.removed += change.gone.len();
+            if new.is_empty() {
+                emptied.push(tenant);
+                continue;
+            }
+            let trie = if old.is_empty() { None } else { maps::open_trie::<P>(outer, tenant)? };
+            match trie.filter(|trie| old.len() + change.keys.len() <= trie.capacity() as usize) {
+                Some(trie) => {
+                    trie.set_all(&change.keys, &change.values)?;
+                    trie.delete_all(&change.gone)?;
+                }
+                // None yet, or too small: a new one takes the slot when it is full.
+                None => {
+                    let map = self.loaded.inner_map(name, self.routes_room)?;
+                    let fd =
+                        map.fd().as_fd().try_clone_to_owned().map_err(|source| Error::map(name, "fill", source))?;
+                    let trie = Table::<P, Route>::new(fd, name)?;
+                    let (keys, values): (Vec<P>, Vec<Route>) = new.iter().copied().unzip();
+                    trie.set_all(&keys, &values)?;
+                    slots.push(tenant);
+                    tries.push(trie);
+                    if tries.len() == TRIES_AT_ONCE {
+                        place(outer, &mut slots, &mut tries)?;
+                    }
+                }
+            }
+        }
+        place(outer, &mut slots, &mut tries)?;
+        outer.delete_all(&emptied)
+    }
+
+    fn classification(&mut self) -> Result<()> {
+        let (old, new) = (self.old, self.new);
+        let tenant_of = |connection: &ConnectionId| {
+            let entry = new.connections.get(&connection.0).or_else(|| old.connections.get(&connection.0));
+            entry.map(|entry| entry.tenant)
+        };
+        let ports = difference(&old.ports, &new.ports);
+        let role =
+            |ports: &HashMap<u32, Port>, ifindex: &u32| ports.get(ifindex).map(|port| (port.id, port.flags, port.mac));
+        if ports.keys.iter().chain(&ports.gone).any(|key| role(&old.ports, key) != role(&new.ports, key)) {
+            self.touched.extend(new.tenants.keys());
+        }
+        let local = difference(&old.local, &new.local);
+        let maps = &self.applier.maps;
+        let touched = &mut self.touched;
+        let applied = &mut self.applied;
+        reconcile(&maps.ports, ports, applied, |_, _| None, touched, &old.ports)?;
+        reconcile(&maps.local, local, applied, |_, _| None, touched, &old.local)?;
+        let attachments = difference(&old.compartments, &new.compartments);
+        reconcile(&maps.compartments, attachments, applied, |_, value| Some(value.tenant), touched, &old.compartments)?;
+        let peers = difference(&old.fabric_peers, &new.fabric_peers);
+        reconcile(&maps.fabric_peers, peers, applied, |key, _| Some(key.tenant), touched, &old.fabric_peers)?;
+        let fabric = difference(&old.fabric, &new.fabric);
+        reconcile(&maps.fabric, fabric, applied, |_, value| Some(value.tenant), touched, &old.fabric)?;
+        let vlans = difference(&old.vlans, &new.vlans);
+        reconcile(&maps.vlans, vlans, applied, |_, value| tenant_of(value), touched, &old.vlans)?;
+        let gre = difference(&old.gre, &new.gre);
+        reconcile(&maps.gre, gre, applied, |_, value| tenant_of(value), touched, &old.gre)?;
+        let steer = difference(&old.steer, &new.steer);
+        reconcile(&maps.steer, steer, applied, |_, _| None, touched, &old.steer)
+    }
+}
+
+/// What of a connection is part of a cached decision.
+fn is_cached(connection: &Connection) -> (u32, TenantId, u32) {
+    (connection.flags, connection.tenant, connection.seat.0)
+}
+
+/// Writes a difference and marks the tenants that it concerns, those of the values that were there before included.
+fn reconcile<K: Pod + Eq + std::hash::Hash, V: Pod>(
+    table: &Table<K, V>,
+    difference: Difference<K, V>,
+    applied: &mut Applied,
+    tenant: impl Fn(&K, &V) -> Option<TenantId>,
+    touched: &mut BTreeSet<u32>,
+    old: &HashMap<K, V>,
+) -> Result<()> {
+    let before = difference.keys.iter().chain(&difference.gone).filter_map(|key| Some((key, old.get(key)?)));
+    let after = difference.keys.iter().zip(&difference.values);
+    touched.extend(before.chain(after).filter_map(|(key, value)| tenant(key, value)).map(|tenant| tenant.0));
+    table.set_all(&difference.keys, &difference.values)?;
+    table.delete_all(&difference.gone)?;
+    applied.written += difference.keys.len();
+    applied.removed += difference.gone.len();
+    Ok(())
+}
+
+/// Sets elements of an array to all zero.
+fn clear<V: Pod>(table: &Table<u32, V>, slots: &[u32]) -> Result<()> {
+    table.set_all(slots, &vec![V::zeroed(); slots.len()])
+}
+
+/// Puts filled tries into their slots.
+fn place<P: Pod>(outer: &Table<u32, u32>, slots: &mut Vec<u32>, tries: &mut Vec<Table<P, Route>>) -> Result<()> {
+    let fds: Vec<u32> = tries.iter().map(|trie| trie.as_fd().as_raw_fd().cast_unsigned()).collect();
+    outer.set_all(slots, &fds)?;
+    slots.clear();
+    tries.clear();
+    Ok(())
+}

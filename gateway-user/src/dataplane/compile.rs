@@ -1,0 +1,502 @@
+//! From the plan and the world to the content of the maps. Pure: the same three inputs give the same tables.
+
+use super::ids::Ids;
+use super::routes::{Candidate, Rank, RouteBuilder};
+use super::tables::Tables;
+use super::world::{ConnectionName, Hop, Mac, World};
+use crate::plan::{
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, L3, Plan, Steer, SteerMatch, Tenant, Vm,
+};
+use gateway_common::policer::Policer;
+use gateway_common::tables::{self, GATEWAY_MAC, Nexthop, Settings};
+use gateway_common::template::{Ends, Link, Sequence, Template};
+use gateway_common::wire::protocol;
+use gateway_common::{Address, ConnectionId, NexthopId, OriginId, PortId, SeatId, TenantId, VlanId, Vni, mss};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// The one seat of a gateway that runs from a plan file.
+pub const SEAT: SeatId = SeatId(0);
+/// In place of a device-map slot: there is none.
+const NO_DEVICE: PortId = tables::Tenant::NO_COMPARTMENT;
+/// How much of a connection's rate may pass at once. With less, one TCP flow does not reach the rate; with more, the rate is not held over a second.
+const BURST_NANOSECONDS: u64 = 50_000_000;
+/// Packets of full size that a burst has room for at least.
+const BURST_PACKETS: u64 = 10;
+/// The largest inner packet where nothing says what it is: IPv6's minimum, safe everywhere.
+const MTU_UNKNOWN: u32 = 1280;
+
+/// What the maps are to hold for a plan in a world. Numbers come from `ids`, which also forgets those that are not needed any more.
+pub fn compile(plan: &Plan, world: &World, ids: &mut Ids) -> Tables {
+    ids.begin();
+    let mut compiler = Compiler::new(plan, world, ids);
+    compiler.ports();
+    compiler.settings();
+    for tenant in &plan.tenants {
+        compiler.tenant(tenant);
+    }
+    for rule in &plan.steer {
+        compiler.steer(rule);
+    }
+    let tables = compiler.tables;
+    ids.end();
+    tables
+}
+
+/// A port that is there.
+#[derive(Clone, Copy)]
+struct PortHere {
+    id: PortId,
+    ifindex: u32,
+    mac: Mac,
+    mtu: u32,
+}
+
+struct Compiler<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    ids: &'a mut Ids,
+    ports: HashMap<&'a str, PortHere>,
+    by_ifindex: HashMap<u32, PortId>,
+    /// What is known on each L3 connection's VLAN.
+    neighbours: HashMap<&'a ConnectionName, Vec<(IpAddr, Mac)>>,
+    /// The same for every tenant: the tenant's own tables say where its compartment is.
+    local: NexthopId,
+    blackhole: NexthopId,
+    tables: Tables,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(plan: &'a Plan, world: &'a World, ids: &'a mut Ids) -> Self {
+        let mut neighbours: HashMap<_, Vec<_>> = HashMap::new();
+        for (neighbour, mac) in &world.neighbours {
+            neighbours.entry(&neighbour.connection).or_default().push((neighbour.address, *mac));
+        }
+        let (local, blackhole) = (ids.nexthop("local"), ids.nexthop("blackhole"));
+        let mut tables = Tables::default();
+        let own = |kind| Nexthop {
+            kind,
+            connection: ConnectionId::NONE,
+            seat: SEAT,
+            mtu: u32::from(u16::MAX),
+            ..Nexthop::default()
+        };
+        tables.nexthops.insert(local.0, own(Nexthop::LOCAL));
+        tables.nexthops.insert(blackhole.0, own(Nexthop::BLACKHOLE));
+        Self {
+            plan,
+            world,
+            ids,
+            ports: HashMap::new(),
+            by_ifindex: HashMap::new(),
+            neighbours,
+            local,
+            blackhole,
+            tables,
+        }
+    }
+
+    fn ports(&mut self) {
+        for port in &self.plan.ports {
+            // Also for a port that is missing, so that its slot does not change when it comes.
+            let id = self.ids.device(&format!("port/{}", port.name));
+            let Some(state) = self.world.ports.get(port.name.as_str()) else { continue };
+            let flags = if port.role.is_fabric() { tables::Port::FABRIC } else { 0 }
+                | if port.role.is_site() { tables::Port::SITE } else { 0 };
+            self.tables.ports.insert(state.ifindex, tables::Port { id, flags, mac: padded(state.mac) });
+            self.tables.devices.insert(id.0, state.ifindex);
+            self.by_ifindex.insert(state.ifindex, id);
+            let here = PortHere { id, ifindex: state.ifindex, mac: state.mac, mtu: state.mtu };
+            self.ports.insert(port.name.as_str(), here);
+        }
+        for pa in self.plan.gateway.pa.iter() {
+            self.own_address(pa, tables::Local::FABRIC);
+        }
+    }
+
+    /// One of the gateway's outer addresses: answered by the programs unless the host's kernel has it.
+    fn own_address(&mut self, address: IpAddr, purpose: u32) {
+        let answered = if self.world.owned.contains(&address) { 0 } else { tables::Local::ANSWERED };
+        let local = self.tables.local.entry(address.into()).or_default();
+        *local = tables::Local { seat: SEAT, flags: local.flags | purpose | answered };
+    }
+
+    /// The limits are a gateway's own protection; ICMP's is what Linux has (icmp_msgs_per_sec, icmp_msgs_burst).
+    fn settings(&mut self) {
+        const BURST: u64 = 50_000_000;
+        let slow_port = self.world.slow_port.map(|ifindex| self.device("slow", ifindex));
+        self.tables.settings = Settings {
+            slow_port: slow_port.unwrap_or(NO_DEVICE),
+            reserved: 0,
+            icmp: Policer::new(1_000, BURST),
+            punt: Policer::new(10_000, BURST),
+            punt_routing: Policer::new(10_000, BURST),
+            punt_total: Policer::new(100_000, BURST),
+            slow: Policer::new(50_000, BURST),
+        };
+    }
+
+    fn device(&mut self, name: &str, ifindex: u32) -> PortId {
+        let id = self.ids.device(name);
+        self.tables.devices.insert(id.0, ifindex);
+        id
+    }
+
+    fn tenant(&mut self, tenant: &Tenant) {
+        let id = self.ids.tenant(tenant.name.as_str());
+        let mut routes = RouteBuilder::default();
+        self.own_addresses(id, tenant, &mut routes);
+        let fabric_mtu = self.fabric(id, tenant, &mut routes);
+        for connection in &tenant.connections {
+            self.connection(id, tenant, connection, fabric_mtu, &mut routes);
+        }
+        let routes = routes.finish(self.ids, &mut self.tables);
+        self.tables.routes.insert(id, routes);
+    }
+
+    fn own_addresses(&mut self, id: TenantId, tenant: &Tenant, routes: &mut RouteBuilder) {
+        let addresses = tenant.gateway_addresses;
+        for address in addresses.iter() {
+            routes.own(address, self.local);
+        }
+        if let Some(subnet) = tenant.gateway_subnet {
+            routes.subnet(subnet.net(), self.blackhole);
+        }
+        let compartment = self.world.compartments.get(tenant.name.as_str()).map(|state| {
+            let slot = self.device(&format!("compartment/{}", id.0), state.ifindex);
+            let attachment = tables::Attachment {
+                tenant: id,
+                seat: SEAT,
+                connection: ConnectionId::NONE,
+                port: NO_DEVICE,
+                ..Default::default()
+            };
+            self.tables.compartments.insert(state.ifindex, attachment);
+            (slot, state.mac)
+        });
+        let (slot, mac) = compartment.unwrap_or((NO_DEVICE, Mac::default()));
+        let entry = tables::Tenant {
+            gateway4: addresses.v4.map_or(0, |address| u32::from_ne_bytes(address.octets())),
+            gateway6: addresses.v6.map_or_else(Address::default, Address::from),
+            compartment: slot,
+            compartment_mac: padded(mac),
+            seat: SEAT,
+            ..Default::default()
+        };
+        self.tables.tenants.insert(id.0, entry);
+    }
+
+    /// The tenant's side of the fabric. Returns the largest packet that all its VMs take.
+    fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut RouteBuilder) -> u32 {
+        let encapsulation = match self.plan.gateway.encapsulation {
+            Encapsulation::Vxlan => tables::FabricKey::VXLAN,
+            Encapsulation::Nvgre => tables::FabricKey::NVGRE,
+        };
+        for subnet in &tenant.subnets {
+            routes.subnet(subnet.prefix.net(), self.blackhole);
+            for pa in self.plan.gateway.pa.iter() {
+                let key = tables::FabricKey { pa: pa.into(), vni: Vni(subnet.vsid.get()), encapsulation };
+                self.tables.fabric.insert(key, tables::Vnet { tenant: id, seat: SEAT });
+            }
+        }
+        let mut mtu = u32::MAX;
+        for vm in &tenant.vms {
+            let host = OriginId::host(self.ids.host(vm.pa));
+            self.tables.fabric_peers.insert(tables::FabricPeerKey { pa: vm.pa.into(), tenant: id }, host);
+            let (nexthop, vm_mtu) = self.vm(id, vm);
+            mtu = mtu.min(vm_mtu);
+            routes.add(vm.ca.into(), Candidate::new(Rank::Own, nexthop).feasible(host));
+        }
+        mtu
+    }
+
+    fn vm(&mut self, tenant: TenantId, vm: &Vm) -> (NexthopId, u32) {
+        let mac = vm.mac.octets();
+        let id = self.ids.nexthop(&format!("vm/{}/{}/{}/{}", tenant.0, vm.vsid, vm.mac, vm.pa));
+        let local = self.plan.gateway.pa.same_family(vm.pa);
+        let ends = local.and_then(|local| Ends::new(local, vm.pa));
+        let way = ends.zip(self.way(vm.pa));
+        let nexthop = way.map_or_else(
+            || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
+            |(ends, (hop, port))| {
+                let inner = Link { destination: mac, source: GATEWAY_MAC };
+                let vni = Vni(vm.vsid.get());
+                let template = match self.plan.gateway.encapsulation {
+                    Encapsulation::Vxlan => Template::vxlan(link(hop), ends, vni, inner),
+                    Encapsulation::Nvgre => Template::nvgre(link(hop), ends, vni, inner),
+                };
+                adjacency(&template, ConnectionId::NONE, port, room(hop.mtu, &template))
+            },
+        );
+        self.tables.nexthops.insert(id.0, nexthop);
+        (id, nexthop.mtu)
+    }
+
+    /// The way to an outer address, if there is one by a port of ours.
+    fn way(&self, remote: IpAddr) -> Option<(&'a Hop, PortId)> {
+        let hop = self.world.hops.get(&remote)?;
+        Some((hop, *self.by_ifindex.get(&hop.ifindex)?))
+    }
+
+    fn connection(
+        &mut self,
+        tenant_id: TenantId,
+        tenant: &Tenant,
+        connection: &Connection,
+        fabric_mtu: u32,
+        routes: &mut RouteBuilder,
+    ) {
+        let id = self.ids.connection(tenant_id, connection.name.as_str());
+        let (mtu, attachment) = match &connection.kind {
+            ConnectionKind::Gre(gre) => (self.gre(id, connection, gre, routes), NO_DEVICE),
+            ConnectionKind::L3(l3) => self.l3(tenant_id, id, tenant, connection, l3, routes),
+        };
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let sequenced = matches!(&connection.kind, ConnectionKind::Gre(Gre { sequence: true, .. }));
+        let flags = flag(connection.enabled, tables::Connection::ENABLED)
+            | flag(connection.anti_spoofing != AntiSpoofing::Off, tables::Connection::ANTI_SPOOFING)
+            | flag(connection.anti_spoofing == AntiSpoofing::Strict, tables::Connection::STRICT)
+            | flag(sequenced, tables::Connection::SEQUENCED);
+        // A segment has to fit on both sides of the gateway.
+        let segment = mtu.min(fabric_mtu);
+        let entry = tables::Connection {
+            inbound: policer(connection.inbound_kbps.map(crate::plan::Kbps::get), mtu),
+            outbound: policer(connection.outbound_kbps.map(crate::plan::Kbps::get), mtu),
+            tenant: tenant_id,
+            seat: SEAT,
+            flags,
+            mss: u32::from(mss::for_mtu(segment, 20)) | u32::from(mss::for_mtu(segment, 40)) << 16,
+            attachment,
+            reserved: 0,
+        };
+        self.tables.connections.insert(id.0, entry);
+    }
+
+    /// A candidate for a connection's prefix: its next hop, and whether the connection may send from there.
+    fn candidate(rank: Rank, nexthop: NexthopId, id: ConnectionId, connection: &Connection) -> Candidate {
+        let candidate = Candidate::new(rank, nexthop);
+        match connection.anti_spoofing {
+            AntiSpoofing::Strict => candidate.feasible_if_best(OriginId::connection(id)),
+            AntiSpoofing::Feasible | AntiSpoofing::Off => candidate.feasible(OriginId::connection(id)),
+        }
+    }
+
+    /// Returns the largest packet that the tunnel takes.
+    fn gre(&mut self, id: ConnectionId, connection: &Connection, gre: &Gre, routes: &mut RouteBuilder) -> u32 {
+        self.own_address(gre.vip, tables::Local::VIP);
+        let key = tables::GreKey {
+            vip: gre.vip.into(),
+            remote: gre.remote.into(),
+            key: gre.key.unwrap_or_default(),
+            keyed: gre.key.is_some().into(),
+        };
+        self.tables.gre.insert(key, id);
+        let limit = connection.mtu.map_or(u32::MAX, |mtu| mtu.get().into());
+        let way = Ends::new(gre.vip, gre.remote).zip(self.way(gre.remote));
+        let nexthop = way.map_or_else(
+            || unresolved(id, MTU_UNKNOWN.min(limit)),
+            |(ends, (hop, port))| {
+                let sequence = if gre.sequence { Sequence::Sent } else { Sequence::Omitted };
+                let template = Template::gre(link(hop), ends, gre.key, sequence);
+                adjacency(&template, id, port, room(hop.mtu, &template).min(limit))
+            },
+        );
+        let nexthop_id = self.ids.nexthop(&format!("gre/{}", id.0));
+        self.tables.nexthops.insert(nexthop_id.0, nexthop);
+        if connection.enabled {
+            for peer in &connection.peers {
+                let candidate = Self::candidate(Rank::Connected, nexthop_id, id, connection);
+                routes.add((*peer).into(), candidate);
+            }
+            for route in &connection.routes {
+                let candidate = Self::candidate(Rank::Metric(route.metric), nexthop_id, id, connection);
+                routes.add(route.destination.net().into(), candidate);
+            }
+        }
+        nexthop.mtu
+    }
+
+    /// Returns the largest packet that the VLAN takes, and the slot of its attachment.
+    fn l3(
+        &mut self,
+        tenant_id: TenantId,
+        id: ConnectionId,
+        tenant: &Tenant,
+        connection: &Connection,
+        l3: &L3,
+        routes: &mut RouteBuilder,
+    ) -> (u32, PortId) {
+        let name = ConnectionName { tenant: tenant.name.as_str().into(), connection: connection.name.as_str().into() };
+        let port = self.ports.get(l3.port.as_str()).copied();
+        let limit = connection.mtu.map_or(u32::MAX, |mtu| mtu.get().into());
+        let mtu = port.map_or(MTU_UNKNOWN, |port| port.mtu).min(limit);
+        if let Some(port) = port {
+            let key = tables::VlanKey { ifindex: port.ifindex, vlan: l3.vlan.get().into() };
+            self.tables.vlans.insert(key, id);
+        }
+        let attachment = match self.world.attachments.get(&name).copied() {
+            None => NO_DEVICE,
+            Some(ifindex) => {
+                let entry = tables::Attachment {
+                    tenant: tenant_id,
+                    seat: SEAT,
+                    connection: id,
+                    port: port.map_or(NO_DEVICE, |port| port.id),
+                    vlan: l3.vlan.get().into(),
+                    reserved: 0,
+                };
+                self.tables.compartments.insert(ifindex, entry);
+                self.device(&format!("attachment/{}", id.0), ifindex)
+            }
+        };
+        for address in &l3.addresses {
+            routes.own(address.addr(), self.local);
+        }
+        if !connection.enabled {
+            return (mtu, attachment);
+        }
+        let known = self.neighbours.get(&name).cloned().unwrap_or_default();
+        let mut vlan = VlanSide { id, l3, port, mtu, known };
+        for address in &l3.addresses {
+            let nexthop = self.vlan_nexthop(&vlan, None);
+            routes.add(address.network().net().into(), Self::candidate(Rank::Connected, nexthop, id, connection));
+        }
+        let on_link = |address: &IpAddr| {
+            let own = l3.addresses.iter().any(|own| own.addr() == *address);
+            !own && l3.addresses.iter().any(|own| own.network().contains(*address))
+        };
+        vlan.known.retain(|(address, _)| on_link(address));
+        let next_hops = connection.routes.iter().filter_map(|route| route.next_hop);
+        let mut reached: Vec<IpAddr> = connection
+            .peers
+            .iter()
+            .copied()
+            .chain(next_hops)
+            .chain(vlan.known.iter().map(|(address, _)| *address))
+            .collect();
+        reached.sort_unstable();
+        reached.dedup();
+        for address in reached {
+            let nexthop = self.vlan_nexthop(&vlan, Some(address));
+            routes.add(address.into(), Self::candidate(Rank::Connected, nexthop, id, connection));
+        }
+        for route in &connection.routes {
+            let nexthop = self.vlan_nexthop(&vlan, route.next_hop);
+            let candidate = Self::candidate(Rank::Metric(route.metric), nexthop, id, connection);
+            routes.add(route.destination.net().into(), candidate);
+        }
+        (mtu, attachment)
+    }
+
+    /// The next hop for an address on a VLAN; without one, for those of its addresses that nobody was seen to have.
+    fn vlan_nexthop(&mut self, vlan: &VlanSide<'_>, address: Option<IpAddr>) -> NexthopId {
+        let id = match address {
+            Some(address) => self.ids.nexthop(&format!("vlan/{}/{address}", vlan.id.0)),
+            None => self.ids.nexthop(&format!("vlan/{}", vlan.id.0)),
+        };
+        let mac =
+            address.and_then(|address| vlan.known.iter().find(|(known, _)| *known == address)).map(|(_, mac)| *mac);
+        self.tables.nexthops.entry(id.0).or_insert_with(|| match (vlan.port, mac) {
+            (Some(port), Some(mac)) => {
+                let link = Link { destination: mac, source: port.mac };
+                adjacency(&Template::vlan(link, VlanId(vlan.l3.vlan.get())), vlan.id, port.id, vlan.mtu)
+            }
+            _ => unresolved(vlan.id, vlan.mtu),
+        });
+        id
+    }
+
+    fn steer(&mut self, rule: &Steer) {
+        self.own_address(rule.vip, tables::Local::VIP);
+        let (protocol, port, forward, back) = match rule.select {
+            SteerMatch::Udp { port, source_port } => {
+                let site = source_port.map_or(0, |port| port.get().into());
+                (protocol::UDP, port.get().into(), site, site)
+            }
+            SteerMatch::Tcp { port, source_port } => {
+                let site = source_port.map_or(0, |port| port.get().into());
+                (protocol::TCP, port.get().into(), site, site)
+            }
+            // The way back has an SPI that the site chose.
+            SteerMatch::Esp { spi } => (protocol::ESP, 0, spi.map_or(0, crate::plan::Spi::get), 0),
+            SteerMatch::Gre => (protocol::GRE, 0, 0, 0),
+        };
+        let key = |destination: IpAddr, source: IpAddr, selector, direction| tables::SteerKey {
+            destination: destination.into(),
+            source: source.into(),
+            protocol: protocol.into(),
+            port,
+            selector,
+            direction,
+        };
+        let forward = key(rule.vip, rule.source, forward, tables::SteerKey::FORWARD);
+        let back = key(rule.source, rule.gateway, back, tables::SteerKey::BACK);
+        let to_gateway =
+            tables::SteerTarget { address: rule.gateway.into(), nexthop: self.hop(rule.gateway), reserved: 0 };
+        let to_site = tables::SteerTarget { address: rule.vip.into(), nexthop: self.hop(rule.source), reserved: 0 };
+        self.tables.steer.insert(forward, to_gateway);
+        self.tables.steer.insert(back, to_site);
+    }
+
+    /// The way to an outer address, without a tunnel.
+    fn hop(&mut self, address: IpAddr) -> NexthopId {
+        let id = self.ids.nexthop(&format!("hop/{address}"));
+        let nexthop = self.way(address).map_or_else(
+            || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
+            |(hop, port)| adjacency(&Template::ethernet(link(hop)), ConnectionId::NONE, port, hop.mtu),
+        );
+        self.tables.nexthops.insert(id.0, nexthop);
+        id
+    }
+}
+
+/// An L3 connection while its routes are made.
+struct VlanSide<'a> {
+    id: ConnectionId,
+    l3: &'a L3,
+    port: Option<PortHere>,
+    mtu: u32,
+    known: Vec<(IpAddr, Mac)>,
+}
+
+fn padded(mac: Mac) -> [u8; 8] {
+    let mut padded = [0; 8];
+    padded[..6].copy_from_slice(&mac);
+    padded
+}
+
+fn link(hop: &Hop) -> Link {
+    Link { destination: hop.destination, source: hop.source }
+}
+
+/// What is left for the inner packet.
+fn room(outer: u32, template: &Template) -> u32 {
+    outer.saturating_sub(template.encapsulation.overhead() as u32)
+}
+
+fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u32) -> Nexthop {
+    Nexthop {
+        kind: Nexthop::ADJACENCY,
+        encapsulation: template.encapsulation as u32,
+        connection,
+        port,
+        mtu,
+        flags: 0,
+        header_len: template.encapsulation.header_len() as u32,
+        checksum_base: template.checksum_base,
+        header: template.words(),
+        seat: SEAT,
+        reserved: 0,
+    }
+}
+
+fn unresolved(connection: ConnectionId, mtu: u32) -> Nexthop {
+    Nexthop { kind: Nexthop::UNRESOLVED, connection, port: NO_DEVICE, mtu, seat: SEAT, ..Nexthop::default() }
+}
+
+fn policer(kbps: Option<u32>, mtu: u32) -> Policer {
+    let Some(kbps) = kbps.map(u64::from) else { return Policer::UNLIMITED };
+    // bits / (kbit/s) is milliseconds.
+    let packets = BURST_PACKETS * u64::from(mtu) * 8 * 1_000_000 / kbps;
+    Policer::new(kbps, BURST_NANOSECONDS.max(packets))
+}

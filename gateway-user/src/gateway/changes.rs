@@ -1,0 +1,117 @@
+//! What differs between two plans, as a person names it.
+
+use crate::plan::Plan;
+use std::collections::BTreeMap;
+
+/// Things that came, changed and went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those of the new plan only.
+    pub added: Vec<String>,
+    /// Those that are otherwise in the new plan.
+    pub changed: Vec<String>,
+    /// Those of the old plan only.
+    pub removed: Vec<String>,
+}
+
+/// Compares two plans.
+pub fn changes(old: &Plan, new: &Plan) -> Changes {
+    let mut changes = Changes::default();
+    if old.gateway != new.gateway {
+        changes.changed.push(format!("gateway {}", new.gateway.name));
+    }
+    changes.compare("port", named(&old.ports, |port| port.name.as_str()), named(&new.ports, |port| port.name.as_str()));
+    let (tenants_before, tenants_now) =
+        (named(&old.tenants, |tenant| tenant.name.as_str()), named(&new.tenants, |tenant| tenant.name.as_str()));
+    for name in tenants_before.keys().filter(|name| !tenants_now.contains_key(*name)) {
+        changes.removed.push(format!("tenant {name}"));
+    }
+    for (name, tenant) in tenants_now {
+        let Some(before) = tenants_before.get(name) else {
+            changes.added.push(format!("tenant {name}"));
+            continue;
+        };
+        let itself = (&tenant.gateway_addresses, &tenant.gateway_subnet, &tenant.subnets, &tenant.vms);
+        if itself != (&before.gateway_addresses, &before.gateway_subnet, &before.subnets, &before.vms) {
+            changes.changed.push(format!("tenant {name}"));
+        }
+        let kind = format!("connection {name}/");
+        let (then, now) = (
+            named(&before.connections, |connection| connection.name.as_str()),
+            named(&tenant.connections, |connection| connection.name.as_str()),
+        );
+        changes.compare_as(&kind, then, now);
+    }
+    if old.steer != new.steer {
+        changes.changed.push("steering rules".to_owned());
+    }
+    changes
+}
+
+fn named<T>(list: &[T], name: impl Fn(&T) -> &str) -> BTreeMap<&str, &T> {
+    list.iter().map(|item| (name(item), item)).collect()
+}
+
+impl Changes {
+    fn compare<T: PartialEq>(&mut self, kind: &str, old: BTreeMap<&str, &T>, new: BTreeMap<&str, &T>) {
+        self.compare_as(&format!("{kind} "), old, new);
+    }
+
+    fn compare_as<T: PartialEq>(&mut self, prefix: &str, old: BTreeMap<&str, &T>, new: BTreeMap<&str, &T>) {
+        for name in old.keys().filter(|name| !new.contains_key(*name)) {
+            self.removed.push(format!("{prefix}{name}"));
+        }
+        for (name, item) in new {
+            match old.get(name) {
+                None => self.added.push(format!("{prefix}{name}")),
+                Some(before) if *before != item => self.changed.push(format!("{prefix}{name}")),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> Plan {
+        let head = r#"
+            [gateway]
+            name = "gw1"
+            encapsulation = "vxlan"
+            pa = ["10.10.0.1"]
+            [[port]]
+            name = "fab0"
+            role = "both"
+        "#;
+        crate::plan::parse(&format!("{head}{text}"), "plan.toml").expect("a good plan")
+    }
+
+    const TENANT: &str = r#"
+        [[tenant]]
+        name = "contoso"
+        gateway_addresses = ["10.1.255.1"]
+    "#;
+    const CONNECTION: &str = r#"
+        [[tenant.connection]]
+        name = "hq"
+        type = "gre"
+        vip = "198.51.100.10"
+        remote = "203.0.113.20"
+        key = 100
+        routes = [ { destination = "10.2.0.0/16" } ]
+    "#;
+
+    #[test]
+    fn connections_are_told_one_by_one() {
+        let one = plan(&format!("{TENANT}{CONNECTION}"));
+        let other =
+            plan(&format!("{TENANT}{}", CONNECTION.replace("100", "101").replace("198.51.101.10", "198.51.100.10")));
+        assert_eq!(changes(&one, &one), Changes::default());
+        assert_eq!(changes(&one, &other).changed, ["connection contoso/hq"]);
+        assert_eq!(changes(&plan(TENANT), &one).added, ["connection contoso/hq"]);
+        assert_eq!(changes(&one, &plan(TENANT)).removed, ["connection contoso/hq"]);
+        assert_eq!(changes(&plan(""), &one).added, ["tenant contoso"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! A tenant's own side: subnets, the gateway's addresses and VMs.
+
+use super::super::model::Tenant;
+use super::super::path::Path;
+use super::super::report::Problems;
+use super::super::values::{Complaint, Prefix, family, names_no_host, unicast};
+use super::{Seen, World, good, overlaps};
+use gateway_common::tables::GATEWAY_MAC;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// Checks all tenants' own sides.
+pub(super) fn check(tenants: &[Tenant], world: &World<'_>, problems: &mut Problems) {
+    let mut names = HashMap::new();
+    let mut vsids = HashMap::new();
+    for (index, tenant) in tenants.iter().enumerate() {
+        if let Some(first) = names.insert(tenant.name.as_str(), index) {
+            let what = format!("a second tenant is called {}", tenant.name);
+            let complaint = Complaint::new(what, "rename one, or join the two");
+            problems.conflict(Path::tenant(index).key("name"), Path::tenant(first).key("name"), complaint);
+        }
+        for (number, subnet) in tenant.subnets.iter().enumerate() {
+            let (owner, at) = *vsids.entry(subnet.vsid).or_insert((index, number));
+            if owner != index {
+                let what = format!("the VSID {} belongs to the tenant {}", subnet.vsid, tenants[owner].name);
+                let complaint =
+                    Complaint::new(what, "give this subnet a VSID of its own: it is what tells tenants apart");
+                problems.conflict(
+                    Path::tenant(index).item("subnets", number).key("vsid"),
+                    Path::tenant(owner).item("subnets", at).key("vsid"),
+                    complaint,
+                );
+            }
+        }
+        subnets(index, tenant, problems);
+        gateway_addresses(index, tenant, problems);
+        vms(index, tenant, world, problems);
+    }
+}
+
+fn subnets(index: usize, tenant: &Tenant, problems: &mut Problems) {
+    let mut prefixes: Vec<(Prefix, usize)> = Vec::with_capacity(tenant.subnets.len());
+    for (number, subnet) in tenant.subnets.iter().enumerate() {
+        let here = || Path::tenant(index).item("subnets", number).key("prefix");
+        if subnet.prefix.prefix_len() == 0 {
+            let remedy = "write the subnet's own prefix; a default route belongs to a connection";
+            problems.at(here(), Complaint::new(format!("{} is everything, not a subnet", subnet.prefix), remedy));
+            continue;
+        }
+        if good(problems, super::super::values::routable(subnet.prefix), here) {
+            prefixes.push((subnet.prefix, number));
+        }
+    }
+    for ((outer, first), (inner, second)) in overlaps(&mut prefixes) {
+        let here = |number| Path::tenant(index).item("subnets", number).key("prefix");
+        let what = format!("{inner} lies within the same tenant's {outer}");
+        let remedy = "make the subnets disjoint: an address belongs to one of them";
+        let (later, earlier) = (first.max(second), first.min(second));
+        problems.conflict(here(later), here(earlier), Complaint::new(what, remedy));
+    }
+}
+
+fn gateway_addresses(index: usize, tenant: &Tenant, problems: &mut Problems) {
+    if let Some(subnet) = tenant.gateway_subnet {
+        good(problems, super::super::values::routable(subnet), || Path::tenant(index).key("gateway_subnet"));
+    }
+    for address in tenant.gateway_addresses.iter() {
+        let here = || Path::tenant(index).key("gateway_addresses");
+        if !good(problems, unicast(address), here) {
+            continue;
+        }
+        if let Some(subnet) = tenant.gateway_subnet
+            && subnet.addr().is_ipv4() == address.is_ipv4()
+            && !subnet.contains(address)
+        {
+            let what = format!("the gateway's own address {address} is outside `gateway_subnet` {subnet}");
+            let complaint = Complaint::new(what, "take an address out of that subnet, or correct the subnet");
+            problems.conflict(here(), Path::tenant(index).key("gateway_subnet"), complaint);
+            continue;
+        }
+        let around = tenant.gateway_subnet.iter().chain(tenant.subnets.iter().map(|subnet| &subnet.prefix));
+        for prefix in around.filter(|prefix| names_no_host(prefix.net(), address)) {
+            let what = format!("{address} is the network's or broadcast address of {prefix}");
+            problems.at(here(), Complaint::new(what, "take another address of the subnet"));
+        }
+    }
+}
+
+fn vms(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems) {
+    let mut subnets: HashMap<_, Vec<Prefix>> = HashMap::new();
+    for subnet in &tenant.subnets {
+        subnets.entry(subnet.vsid).or_default().push(subnet.prefix);
+    }
+    let mut seen = HashMap::with_capacity(tenant.vms.len());
+    let mut no_pa = HashSet::new();
+    for (number, vm) in tenant.vms.iter().enumerate() {
+        let here = |key| Path::tenant(index).item("vms", number).key(key);
+        if let Some(first) = seen.insert(vm.ca, number) {
+            let what = format!("a second VM of the tenant has the address {}", vm.ca);
+            let complaint = Complaint::new(what, "keep one, or correct the address");
+            problems.conflict(here("ca"), Path::tenant(index).item("vms", first).key("ca"), complaint);
+        }
+        if good(problems, unicast(vm.ca), || here("ca")) {
+            within_subnets(vm.ca, subnets.get(&vm.vsid).map_or(&[], Vec::as_slice), vm.vsid, world, |complaint| {
+                problems.at(here("ca"), complaint);
+            });
+        }
+        if tenant.gateway_addresses.contains(vm.ca) {
+            let what = format!("{} is the gateway's own address in this tenant", vm.ca);
+            let complaint = Complaint::new(what, "give the VM or the gateway another one");
+            problems.conflict(here("ca"), Path::tenant(index).key("gateway_addresses"), complaint);
+        }
+        if vm.mac.octets() == GATEWAY_MAC {
+            let what = format!("{} is the MAC address that the gateway itself has in virtual subnets", vm.mac);
+            problems.at(here("mac"), Complaint::new(what, "write the MAC of the VM's own interface"));
+        }
+        good(problems, unicast(vm.pa), || here("pa"));
+        let Some(gateway) = world.gateway else { continue };
+        match gateway.pa.same_family(vm.pa) {
+            Some(pa) if pa == vm.pa => {
+                let what = format!("{pa} is the gateway's own provider address");
+                let complaint = Complaint::new(what, "write the provider address of the VM's host");
+                problems.conflict(here("pa"), Path::root().key("gateway").key("pa"), complaint);
+            }
+            // Once a tenant and family is enough.
+            None if world.seen == Seen::All && no_pa.insert(vm.pa.is_ipv4()) => {
+                let what =
+                    format!("the host is at {}, but the gateway has no {} provider address", vm.pa, family(vm.pa));
+                let remedy =
+                    format!("add one to `pa` in `[gateway]`, or write the host's {} address", other_family(vm.pa));
+                problems.conflict(here("pa"), Path::root().key("gateway").key("pa"), Complaint::new(what, remedy));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn within_subnets(
+    ca: IpAddr,
+    subnets: &[Prefix],
+    vsid: super::super::values::Vsid,
+    world: &World<'_>,
+    refuse: impl FnOnce(Complaint),
+) {
+    match subnets.iter().find(|prefix| prefix.contains(ca)) {
+        Some(prefix) if names_no_host(prefix.net(), ca) => {
+            let what = format!("{ca} is the network's or broadcast address of {prefix}");
+            refuse(Complaint::new(what, "write the address that the VM itself has"));
+        }
+        Some(_) => {}
+        None if world.seen == Seen::Some => {}
+        None if subnets.is_empty() => {
+            let what = format!("the tenant has no subnet with the VSID {vsid}");
+            refuse(Complaint::new(what, format!("add the subnet of {ca} to `subnets`, or correct the VM's `vsid`")));
+        }
+        None => {
+            let known: Vec<String> = subnets.iter().take(3).map(ToString::to_string).collect();
+            let what = format!("{ca} is in no subnet with the VSID {vsid} ({})", known.join(", "));
+            refuse(Complaint::new(what, "correct the address or the VSID, or add the subnet to `subnets`"));
+        }
+    }
+}
+
+fn other_family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv6" } else { "IPv4" }
+}

@@ -1,0 +1,36 @@
+//! The lab as a program.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lab::{enter, live};
+
+/// Tenants, their sites and their hosts, made of network namespaces around a gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lab",
+    version,
+    after_help = "Examples:
+  lab run
+  lab run --once
+  lab enter gateway gatewayctl top
+  lab enter contoso-vm1 ping 10.2.0.1"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the lab up and show who reaches whom, live; Ctrl-C takes it away
+    Run(live::Options),
+    /// Run a command on one of the running lab's machines
+    Enter(enter::Options),
+}
+
+fn main() -> Result<std::process::ExitCode> {
+    match Arguments::parse().command {
+        Command::Run(options) => live::run(&options),
+        Command::Enter(options) => enter::enter(&options),
+    }
+}
