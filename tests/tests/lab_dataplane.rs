@@ -285,7 +285,8 @@ fn after_any_changes_the_kernels_tries_say_what_the_plan_says() -> Result<()> {
                 });
                 let found = found.map(|route| {
                     let origin = |id: &ConnectionId| route.feasible.is_only(OriginId::connection(*id));
-                    let mut ids = (1..=6).filter_map(|key| dataplane.ids().connection_id("contoso", &format!("c{key}")));
+                    let mut ids =
+                        (1..=6).filter_map(|key| dataplane.ids().connection_id("contoso", &format!("c{key}")));
                     (route.prefix_len, ids.find(origin))
                 });
                 ensure!(found == expected, "round {round}, {}: {found:?} is not {expected:?}", Ipv4Addr::from(address));
