@@ -7,12 +7,14 @@
 //! |---|---|
 //! | what can be asked and answered | [`protocol`], [`report`] |
 //! | what the agent must answer to the server | [`agent`] |
+//! | how answers are made of the plan, the host and the maps | [`view`] |
 //! | how clients are served, and kept from doing harm | [`server`] |
 //! | who is tracing what | [`tracers`] |
 //! | how a traced packet is told | [`story`], [`dissect`] |
 
 pub mod agent;
 pub mod client;
+mod clock;
 pub mod dissect;
 mod line;
 pub mod protocol;
@@ -20,6 +22,7 @@ pub mod report;
 pub mod server;
 pub mod story;
 pub mod tracers;
+pub mod view;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,7 @@ pub use client::Client;
 pub use protocol::{Answer, Failure, FailureCode, Frame, Hello, PlanSource, Query, Request};
 pub use server::Server;
 pub use tracers::Tracers;
+pub use view::View;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/gateway/control.sock";

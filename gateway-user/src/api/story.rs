@@ -3,12 +3,12 @@
 //! The programs make two records a packet: one as it came in, one at its end. [`Joiner`] pairs them, [`tell`] words them.
 
 use super::agent::{TraceKeys, TraceNames};
+use super::clock;
 use super::dissect::{self, FrameView, Identity, Packet};
 use super::protocol::TraceRequest;
 use super::report::{CapturedFrame, StageReport, TraceEvent};
 use gateway_common::trace::{Stage, Traced};
 use gateway_common::{ConnectionId, DropReason, NexthopId};
-use nix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -148,23 +148,13 @@ impl Joiner {
     }
 }
 
-/// Nanoseconds of the wall clock for nanoseconds of `CLOCK_MONOTONIC`.
-fn wall_clock(monotonic: u64) -> u64 {
-    let nanoseconds = |clock| {
-        clock_gettime(clock)
-            .map_or(0, |time| time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs())
-    };
-    let boot = nanoseconds(ClockId::CLOCK_REALTIME).saturating_sub(nanoseconds(ClockId::CLOCK_MONOTONIC));
-    boot.saturating_add(monotonic)
-}
-
 fn frame(record: &Traced) -> CapturedFrame {
     CapturedFrame { length: record.length, bytes: captured(record).to_vec() }
 }
 
 /// Words a run. Never fails, whatever the records hold.
 pub fn tell(run: &Run, names: &TraceNames) -> TraceEvent {
-    let time_ns = wall_clock(run.arrived.as_ref().or(run.ended.as_ref()).map_or(0, |record| record.time));
+    let time_ns = clock::wall(run.arrived.as_ref().or(run.ended.as_ref()).map_or(0, |record| record.time));
     let packet = run
         .arrived
         .as_ref()

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::api::DEFAULT_SOCKET;
+use crate::dataplane;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -101,7 +102,7 @@ When it starts, and on SIGHUP, the daemon reads the file again that it was start
     #[command(after_help = "Example:
   systemctl stop gatewayd; gatewayctl detach
 
-Packets are no longer forwarded afterwards. It refuses while a daemon is listening on the control socket.")]
+Packets are no longer forwarded afterwards. It refuses while the daemon is running.")]
     Detach(DetachOptions),
     /// Say what a drop reason means; without a reason, all of them
     #[command(after_help = "Example:
@@ -202,10 +203,10 @@ pub struct TraceOptions {
 #[derive(Debug, clap::Args)]
 pub struct DetachOptions {
     /// Where programs and tables are pinned
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/gateway")]
+    #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
     pub pins: PathBuf,
     /// Where the daemon keeps what it needs after a restart
-    #[arg(long, value_name = "DIR", default_value = "/run/gateway")]
+    #[arg(long, value_name = "DIR", default_value = dataplane::DEFAULT_STATE)]
     pub state: PathBuf,
 }
 

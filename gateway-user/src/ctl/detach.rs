@@ -1,17 +1,22 @@
 //! Takes the gateway off the host.
 
-use super::args::DetachOptions;
+use super::args::{DetachOptions, Format};
 use super::output::Output;
-use crate::api::Client;
-use crate::api::client::ClientError;
-use std::path::Path;
+use crate::gateway;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Detached<'a> {
+    detached: &'a str,
+}
 
 /// Removes programs, tables and compartments, if no daemon is there to put them back.
-pub async fn run(socket: &Path, options: &DetachOptions, _output: &mut Output) -> anyhow::Result<()> {
-    match Client::connect(socket).await {
-        Err(ClientError::NoDaemon(_)) => {}
-        Ok(_) => anyhow::bail!("a gateway is running (it listens on {}); stop it first, then detach", socket.display()),
-        Err(error) => return Err(error.into()),
+pub fn run(options: &DetachOptions, output: &mut Output) -> anyhow::Result<()> {
+    gateway::detach(&options.pins, &options.state)?;
+    let pins = options.pins.display().to_string();
+    match output.format() {
+        Format::Json => output.json(&Detached { detached: &pins })?,
+        Format::Table => output.line(&format!("the gateway is off this host: nothing is left below {pins}"))?,
     }
-    crate::gateway::detach(&options.pins, &options.state)
+    Ok(())
 }

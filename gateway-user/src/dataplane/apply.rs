@@ -58,7 +58,18 @@ impl Applier {
         if maps.seats.get(&super::compile::SEAT.0)?.is_none_or(|seat| seat.gate != Gate::FOREVER) {
             maps.seats.set(&super::compile::SEAT.0, &Seat { gate: Gate::FOREVER, epoch: Epoch(1) })?;
         }
-        Ok(Self { maps, current: Some(current), generations, traced: HashSet::new() })
+        let mut applier = Self { maps, current: Some(current), generations, traced: HashSet::new() };
+        applier.end_stale_traces()?;
+        Ok(applier)
+    }
+
+    /// Whoever traced went away with the daemon of before.
+    fn end_stale_traces(&mut self) -> Result<()> {
+        let tenants = self.maps.tenants.entries()?;
+        let traced = tenants.into_iter().filter(|(_, tenant)| tenant.flags & Tenant::TRACED != 0);
+        let cleared = traced.map(|(slot, tenant)| (slot, Tenant { flags: tenant.flags & !Tenant::TRACED, ..tenant }));
+        let cleared = cleared.collect();
+        self.write_tenants(cleared)
     }
 
     /// What the maps hold.

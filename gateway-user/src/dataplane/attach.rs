@@ -73,7 +73,7 @@ pub fn reconcile(pins: &Pins, loaded: &Loaded, wanted: &[Wanted]) -> Result<Chan
     let keep: HashSet<LinkPin> = wanted.iter().map(|want| LinkPin { ifindex: want.ifindex, mode: want.mode }).collect();
     for pin in pins.links()? {
         if !keep.contains(&pin) {
-            pins::remove_pin(&pins.link(pin))?;
+            pins.detach(pin)?;
             change.detached += 1;
         }
     }

@@ -128,6 +128,13 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     call(bpf_cmd::BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
+/// Takes a link's program off its interface at once; removing the last pin does so only some time later.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = attributes();
+    attributes.link_detach.link_fd = raw(link);
+    call(bpf_cmd::BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
 fn element(map: BorrowedFd<'_>, key: &[u8]) -> bpf_attr {
     let mut attributes = attributes();
     attributes.__bindgen_anon_2.map_fd = raw(map);
@@ -241,4 +248,29 @@ pub fn quiesce() {
         // A kernel without it, or with nohz_full: no program runs for this long.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// The capabilities that this thread may use, a bit each.
+pub fn effective_capabilities() -> io::Result<u64> {
+    const VERSION_3: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: both live through the call and have the layout that version 3 asks for: a header and two words of each set.
+    let result = unsafe { libc::syscall(libc::SYS_capget, std::ptr::from_mut(&mut header), data.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(data[0].effective) | u64::from(data[1].effective) << 32)
 }

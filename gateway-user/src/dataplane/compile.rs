@@ -99,7 +99,7 @@ impl<'a> Compiler<'a> {
     fn ports(&mut self) {
         for port in &self.plan.ports {
             // Also for a port that is missing, so that its slot does not change when it comes.
-            let id = self.ids.device(&format!("port/{}", port.name));
+            let id = self.ids.port(port.name.as_str());
             let Some(state) = self.world.ports.get(port.name.as_str()) else { continue };
             let flags = if port.role.is_fabric() { tables::Port::FABRIC } else { 0 }
                 | if port.role.is_site() { tables::Port::SITE } else { 0 };
@@ -137,7 +137,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn device(&mut self, name: &str, ifindex: u32) -> PortId {
-        let id = self.ids.device(name);
+        let id = self.ids.veth(name);
         self.tables.devices.insert(id.0, ifindex);
         id
     }

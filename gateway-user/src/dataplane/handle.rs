@@ -182,9 +182,9 @@ impl Dataplane {
         &self.ids
     }
 
-    /// What the maps hold.
-    pub fn tables(&mut self) -> Result<&Tables> {
-        self.applier.current()
+    /// What the maps hold, and the numbers that stand for names in it.
+    pub fn known(&mut self) -> Result<(&Tables, &Ids)> {
+        Ok((self.applier.current()?, &self.ids))
     }
 
     /// What reads counters and state. Works on its own from here on.

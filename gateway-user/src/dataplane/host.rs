@@ -1,5 +1,6 @@
 //! What the host must offer before anything is loaded. Changes nothing but a missing mount of /sys/fs/bpf.
 
+use super::bpf;
 use super::error::{Error, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::statfs;
@@ -16,12 +17,7 @@ const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
 /// Refuses a process that may not load programs.
 pub fn check_privileges() -> Result<()> {
-    let status = fs::read_to_string("/proc/self/status").map_err(Error::io("/proc/self/status"))?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
-        .unwrap_or_default();
+    let effective = bpf::effective_capabilities().map_err(|error| Error::Privileges(error.to_string()))?;
     match lacking(effective) {
         missing if missing.is_empty() => Ok(()),
         missing => Err(Error::Privileges(missing.join(", "))),

@@ -20,9 +20,13 @@ pub struct Ids {
     connections: Pool,
     hosts: Pool,
     nexthops: Pool,
+    ports: Pool,
     devices: Pool,
     sets: Pool,
 }
+
+/// Slots of the device map from here on are veths'; those below are ports', which alone have counters.
+const FIRST_VETH: u32 = 256;
 
 /// Numbers of one kind, from 1: an element of all zero in a map is nobody's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,9 +130,9 @@ pub struct InUse {
 }
 
 impl Ids {
-    fn pools(&mut self) -> [&mut Pool; 6] {
-        let Self { tenants, connections, hosts, nexthops, devices, sets } = self;
-        [tenants, connections, hosts, nexthops, devices, sets]
+    fn pools(&mut self) -> [&mut Pool; 7] {
+        let Self { tenants, connections, hosts, nexthops, ports, devices, sets } = self;
+        [tenants, connections, hosts, nexthops, ports, devices, sets]
     }
 
     pub(super) fn begin(&mut self) {
@@ -147,7 +151,10 @@ impl Ids {
     /// Tells which numbers the kernel's tables hold, so that none that is unknown here is given out before it is gone from there.
     pub fn found(&mut self, in_use: InUse) {
         let InUse { tenants, connections, hosts, nexthops, devices, sets } = in_use;
-        for (pool, in_use) in self.pools().into_iter().zip([tenants, connections, hosts, nexthops, devices, sets]) {
+        let (ports, mut devices): (Vec<u32>, Vec<u32>) = devices.into_iter().partition(|slot| *slot < FIRST_VETH);
+        devices.iter_mut().for_each(|slot| *slot -= FIRST_VETH);
+        let in_use = [tenants, connections, hosts, nexthops, ports, devices, sets];
+        for (pool, in_use) in self.pools().into_iter().zip(in_use) {
             pool.found(in_use.into_iter());
         }
     }
@@ -195,8 +202,14 @@ impl Ids {
         NexthopId(self.nexthops.get(meaning))
     }
 
-    pub(super) fn device(&mut self, name: &str) -> PortId {
-        PortId(self.devices.get(name))
+    /// The slot of one of the plan's ports.
+    pub(super) fn port(&mut self, name: &str) -> PortId {
+        PortId(self.ports.get(name))
+    }
+
+    /// The slot of a veth.
+    pub(super) fn veth(&mut self, name: &str) -> PortId {
+        PortId(FIRST_VETH + self.devices.get(name))
     }
 
     pub(super) fn set(&mut self, members: &[OriginId]) -> u32 {
@@ -232,7 +245,12 @@ impl Ids {
 
     /// The slot of one of the plan's ports.
     pub fn port_id(&self, name: &str) -> Option<PortId> {
-        self.devices.names.get(&*format!("port/{name}")).map(|entry| PortId(entry.id))
+        self.ports.names.get(name).map(|entry| PortId(entry.id))
+    }
+
+    /// Every tenant's name and number.
+    pub fn tenants(&self) -> impl Iterator<Item = (&str, TenantId)> {
+        self.tenants.names.iter().map(|(name, entry)| (&**name, TenantId(entry.id)))
     }
 
     /// What the numbers of next hops stand for.
@@ -305,6 +323,16 @@ mod tests {
         assert_eq!(round(&mut ids, &["a", "b"]), [3, 5]);
         ids.settle();
         assert_eq!(round(&mut ids, &["a", "b", "c"]), [3, 5, 1]);
+    }
+
+    #[test]
+    fn slots_of_ports_and_of_veths_do_not_meet() {
+        let mut ids = Ids::default();
+        ids.found(InUse { devices: vec![1, 257], ..InUse::default() });
+        ids.begin();
+        assert_eq!((ids.port("a"), ids.veth("a")), (PortId(2), PortId(258)));
+        ids.end();
+        assert_eq!(ids.port_id("a"), Some(PortId(2)));
     }
 
     #[test]

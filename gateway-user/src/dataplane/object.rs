@@ -140,9 +140,12 @@ const STAGES: &str = "STAGES";
 /// Flags that the kernel adds by itself: BPF_F_RDONLY_PROG for device maps.
 const KERNELS_FLAGS: u32 = 1 << 7;
 
-/// Whether a map outlives its programs: the log's ring and the programs' constants belong to one load.
+/// What one stage leaves for the next within a packet.
+const SCRATCH: [&str; 2] = ["RUN", "SCRATCH"];
+
+/// Whether a map outlives its programs: their constants, their scratch space and the log's ring belong to one load.
 fn is_kept(name: &str) -> bool {
-    !name.starts_with('.') && !name.starts_with("AYA_LOG")
+    !name.starts_with('.') && !name.starts_with("AYA_LOG") && !SCRATCH.contains(&name)
 }
 
 fn pinned_info(path: &Path) -> Result<Option<bpf_map_info>> {

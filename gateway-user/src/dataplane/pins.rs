@@ -5,13 +5,16 @@
 //!     maps/NAME        the maps, one set
 //!     next/NAME        the set that a migration is filling; takes the place of maps/ at its end
 //!     stages/NUMBER    the tail-called programs of one load; those of earlier loads go once no port runs them
-//!     links/IFINDEX.MODE   the ports' and veths' programs
+//!     links/IFINDEX-MODE   the ports' and veths' programs
 //! ```
+//!
+//! The file system allows no dot in a name.
 
 use super::bpf;
 use super::error::{Error, Result};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Where the gateway pins if not told otherwise.
@@ -60,7 +63,7 @@ pub struct LinkPin {
 
 impl LinkPin {
     fn parse(name: &str) -> Option<Self> {
-        let (ifindex, mode) = name.split_once('.')?;
+        let (ifindex, mode) = name.split_once('-')?;
         let mode = [Mode::Native, Mode::Generic].into_iter().find(|candidate| candidate.name() == mode)?;
         Some(Self { ifindex: ifindex.parse().ok()?, mode })
     }
@@ -94,7 +97,19 @@ impl Pins {
 
     /// A link.
     pub fn link(&self, pin: LinkPin) -> PathBuf {
-        self.root.join("links").join(format!("{}.{}", pin.ifindex, pin.mode.name()))
+        self.root.join("links").join(format!("{}-{}", pin.ifindex, pin.mode.name()))
+    }
+
+    /// Takes a link's program off its interface and removes the pin.
+    pub fn detach(&self, link: LinkPin) -> Result<()> {
+        let path = self.link(link);
+        if let Some((fd, _)) = link_at(&path)? {
+            // An interface that is gone has lost its program already.
+            if let Err(error) = bpf::link_detach(fd.as_fd()) {
+                tracing::debug!(path = %path.display(), %error, "nothing to detach");
+            }
+        }
+        remove_pin(&path)
     }
 
     /// Makes the directories that are missing.
@@ -124,6 +139,10 @@ impl Pins {
     /// Removes everything, links first so that no packet meets a program without its maps. Says how many pins there were; none is no error.
     pub fn remove(&self) -> Result<usize> {
         let mut removed = 0;
+        for link in self.links()? {
+            self.detach(link)?;
+            removed += 1;
+        }
         for name in ["links", "stages", "next", "maps"] {
             removed += remove_directory(&self.root.join(name))?;
         }
@@ -159,8 +178,7 @@ pub(super) fn remove_pin(path: &Path) -> Result<()> {
 }
 
 /// What the link at a pin connects; `None` if there is no such pin.
-pub(super) fn link_at(path: &Path) -> Result<Option<(std::os::fd::OwnedFd, bpf::Link)>> {
-    use std::os::fd::AsFd;
+pub(super) fn link_at(path: &Path) -> Result<Option<(OwnedFd, bpf::Link)>> {
     let fd = match bpf::open_pin(path) {
         Ok(fd) => fd,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -201,7 +219,7 @@ mod tests {
             assert_eq!(LinkPin::parse(name), Some(pin));
         }
         assert_eq!(LinkPin::parse("42"), None);
-        assert_eq!(LinkPin::parse("x.native"), None);
+        assert_eq!(LinkPin::parse("x-native"), None);
     }
 
     #[test]

@@ -578,7 +578,7 @@ impl Agent {
             Call::TraceTarget { tenant, connection, reply } => {
                 reply.send(self.trace_target(&tenant, connection.as_deref()))
             }
-            Call::TraceNames(keys, reply) => reply.send(Ok(show::names(self, &keys))),
+            Call::TraceNames(keys, reply) => reply.send(show::names(self, &keys)),
         }
     }
 

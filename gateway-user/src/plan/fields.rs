@@ -1,6 +1,7 @@
 //! Reading tables, lists and single values out of a TOML tree, noting every problem and going on.
 
-use super::document::{Holes, Part, child};
+use super::document::{Document, Part, Shift, child};
+use super::locate::Missing;
 use super::path::{Path, Step};
 use super::read::HOMES;
 use super::report::Problems;
@@ -119,39 +120,57 @@ fn integer(value: &DeValue<'_>) -> Result<i64, Refusal> {
 
 /// Reads, and notes what it cannot read.
 pub(super) struct Reader<'p> {
+    document: &'p Document<'p>,
     problems: &'p mut Problems,
-    holes: Holes,
+    missing: Missing,
+    /// Where in the plan the reader is.
     path: Path,
-    start: usize,
+    /// How places in the tree at hand are places in the file.
+    shift: Shift,
 }
 
 impl<'p> Reader<'p> {
     /// A reader at the top of a plan.
-    pub fn new(problems: &'p mut Problems) -> Self {
-        Self { problems, holes: Holes::new(), path: Path::root(), start: 0 }
+    pub fn new(document: &'p Document<'p>, problems: &'p mut Problems) -> Self {
+        Self { document, problems, missing: Missing::default(), path: Path::root(), shift: Shift::default() }
     }
 
-    /// Which elements of lists were left out.
-    pub fn into_holes(self) -> Holes {
-        self.holes
+    /// What was left out.
+    pub fn into_missing(self) -> Missing {
+        self.missing
     }
 
-    /// Notes what is wrong with a part's form; whether nothing is.
-    pub fn syntax(&mut self, part: &Part<'_>) -> bool {
-        for (complaint, span) in &part.errors {
+    /// Leaves out one of the lists at the plan's top.
+    pub fn leave_out(&mut self, key: &'static str) {
+        self.missing.key(key);
+    }
+
+    /// Leaves out an element of a list at the plan's top.
+    pub fn leave_out_element(&mut self, key: &'static str, index: usize) {
+        self.missing.element(&Path::root().key(key), key, index);
+    }
+
+    /// Goes to a part's tree, unless something is wrong with its form.
+    pub fn enter(&mut self, part: &Part<'_>) -> bool {
+        self.shift = part.shift.clone();
+        self.syntax(&part.errors)
+    }
+
+    /// Notes what is wrong with the form of some text; whether nothing is.
+    fn syntax(&mut self, errors: &[(Complaint, Range<usize>)]) -> bool {
+        for (complaint, span) in errors {
             self.problems.at_bytes(span.clone(), complaint.clone());
         }
-        part.errors.is_empty()
+        errors.is_empty()
     }
 
     /// Notes a problem.
     pub fn refuse(&mut self, span: Range<usize>, complaint: Complaint) {
-        self.problems.at_bytes(span.start + self.start..span.end + self.start, complaint);
+        self.problems.at_bytes(self.shift.in_file(span), complaint);
     }
 
     /// Opens the tree's top.
     pub fn top<'t, 'i>(&mut self, table: &'t Spanned<DeTable<'i>>, keys: &'static [Key]) -> Fields<'t, 'i> {
-        self.start = 0;
         let fields = Fields { what: "a plan", keys, table: table.get_ref(), span: 0..0 };
         self.refuse_unknown(&fields);
         fields
@@ -212,7 +231,10 @@ impl<'p> Reader<'p> {
             }
             let home = HOMES.iter().find(|(_, keys)| keys.iter().any(|known| known.0 == name));
             let remedy = match (closest(name, fields.keys.iter().map(|known| known.0)), home) {
-                (Some(meant), _) => format!("did you mean `{meant}`?"),
+                (Some(meant), _) => {
+                    self.missing.key(meant);
+                    format!("did you mean `{meant}`?")
+                }
                 (None, Some((home, _))) => format!("remove it, or move it: `{name}` belongs to {home}"),
                 (None, None) => format!("remove it; the keys here are {}", names_of(fields.keys)),
             };
@@ -295,8 +317,12 @@ impl<'p> Reader<'p> {
         read: impl Fn(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
     ) -> Option<T> {
         self.path.push(Step::Key(key));
-        let result = fields.node(key).and_then(|node| read(self, node));
+        let node = fields.node(key);
+        let result = node.and_then(|node| read(self, node));
         self.path.pop();
+        if node.is_some() && result.is_none() {
+            self.missing.key(key);
+        }
         result
     }
 
@@ -308,14 +334,13 @@ impl<'p> Reader<'p> {
 
     /// Addresses, at most one of each family, that may be there.
     pub fn optional_dual(&mut self, fields: &Fields<'_, '_>, key: &'static str) -> Option<Dual> {
+        fields.node(key)?;
         let mut dual = Dual::default();
-        for node in self.array(fields, key)? {
-            if let Some(address) = self.value(node, key, fields.example(key))
-                && let Err(complaint) = dual.add(address)
-            {
-                self.refuse(node.span(), complaint);
-            }
-        }
+        let example = fields.example(key);
+        self.list(fields, key, |reader, node| {
+            let address = reader.value(node, key, example)?;
+            dual.add(address).map_err(|complaint| reader.refuse(node.span(), complaint)).ok()
+        });
         Some(dual)
     }
 
@@ -330,13 +355,35 @@ impl<'p> Reader<'p> {
         &mut self,
         fields: &Fields<'_, '_>,
         key: &'static str,
-        read: impl Fn(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
+        mut read: impl FnMut(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
     ) -> Box<[T]> {
-        let Some(array) = self.array(fields, key) else { return Box::default() };
+        let Some(node) = fields.node(key) else { return Box::default() };
+        let Some(array) = node.get_ref().as_array() else {
+            self.missing.key(key);
+            self.refuse(node.span(), mismatch(node, key, "a list", fields.example(key)));
+            return Box::default();
+        };
         let mut items = Vec::with_capacity(array.len());
-        for (index, node) in array.iter().enumerate() {
-            self.item(key, index, node, &read, &mut items);
+        let Some(long) = self.document.long_list(self.shift.in_file(node.span()).start) else {
+            for (index, node) in array.iter().enumerate() {
+                self.item(key, index, node, &mut read, &mut items);
+            }
+            return items.into();
+        };
+        let shift = std::mem::take(&mut self.shift);
+        for piece in long.pieces() {
+            let text = self.document.piece(piece);
+            let (elements, errors) = text.parse();
+            self.shift = text.shift.clone();
+            if !self.syntax(&errors) {
+                self.missing.key(key);
+            } else if let Some(elements) = elements.get_ref().as_array() {
+                for (index, node) in elements.iter().enumerate() {
+                    self.item(key, piece.first + index, node, &mut read, &mut items);
+                }
+            }
         }
+        self.shift = shift;
         items.into()
     }
 
@@ -345,14 +392,12 @@ impl<'p> Reader<'p> {
         &mut self,
         key: &'static str,
         index: usize,
-        start: usize,
         part: &Spanned<DeTable<'_>>,
-        read: impl Fn(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
+        mut read: impl FnMut(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
         items: &mut Vec<T>,
     ) {
-        self.start = start;
         if let Some(node) = child(part.get_ref(), key).and_then(|list| list.get_ref().as_array()?.first()) {
-            self.item(key, index, node, &read, items);
+            self.item(key, index, node, &mut read, items);
         }
     }
 
@@ -361,7 +406,7 @@ impl<'p> Reader<'p> {
         key: &'static str,
         index: usize,
         node: &Spanned<DeValue<'_>>,
-        read: &impl Fn(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
+        read: &mut impl FnMut(&mut Self, &Spanned<DeValue<'_>>) -> Option<T>,
         items: &mut Vec<T>,
     ) {
         self.path.push(Step::Key(key));
@@ -369,21 +414,10 @@ impl<'p> Reader<'p> {
         let item = read(self, node);
         self.path.pop();
         if item.is_none() {
-            self.holes.entry(self.path.clone()).or_default().push(index);
+            self.missing.element(&self.path, key, index);
         }
         self.path.pop();
         items.extend(item);
-    }
-
-    fn array<'t, 'i>(&mut self, fields: &Fields<'t, 'i>, key: &'static str) -> Option<&'t [Spanned<DeValue<'i>>]> {
-        let node = fields.node(key)?;
-        match node.get_ref().as_array() {
-            Some(array) => Some(array),
-            None => {
-                self.refuse(node.span(), mismatch(node, key, "a list", fields.example(key)));
-                None
-            }
-        }
     }
 }
 

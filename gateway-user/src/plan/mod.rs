@@ -8,13 +8,14 @@
 //! |---|---|
 //! | a key of the plan | `model`, then `read` (TOML) |
 //! | the form or range of one value | `values` |
-//! | how tables and lists are read out of TOML | `fields`, `document` |
+//! | how tables and lists are read out of TOML | `fields`, `document`, `locate` |
 //! | what parts of a plan must agree on | `check` |
 //! | how a refusal looks | `report` |
 
 mod check;
 mod document;
 mod fields;
+mod locate;
 mod model;
 mod path;
 mod read;
@@ -57,13 +58,12 @@ pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
 pub fn parse(text: &str, file_name: &str) -> Result<Plan, PlanErrors> {
     let document = document::Document::new(text);
     let mut problems = report::Problems::default();
-    let (draft, holes) = read::read(&document, &mut problems);
-    let seen = if problems.is_empty() { check::Seen::All } else { check::Seen::Some };
-    check::check(&draft, seen, &mut problems);
+    let (draft, missing) = read::read(&document, &mut problems);
+    check::check(&draft, &missing, &mut problems);
     match (draft.gateway, problems.is_empty()) {
         (Some(gateway), true) => Ok(Plan { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer }),
         _ => {
-            let mut locator = document::Locator::new(&document, &holes);
+            let mut locator = locate::Locator::new(&document, &missing);
             Err(problems.in_text(file_name, text, |path| locator.locate(path)))
         }
     }

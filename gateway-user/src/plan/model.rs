@@ -1,6 +1,7 @@
 //! The plan's types. Their serde form is the plan's: the same keys in TOML and in JSON.
 
 use super::check;
+use super::locate::Missing;
 use super::report::{PlanErrors, Problems};
 use super::values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ impl TryFrom<Draft> for Plan {
 
     fn try_from(draft: Draft) -> Result<Self, PlanErrors> {
         let mut problems = Problems::default();
-        check::check(&draft, check::Seen::All, &mut problems);
+        check::check(&draft, &Missing::default(), &mut problems);
         match (draft.gateway, problems.is_empty()) {
             (Some(gateway), true) => {
                 Ok(Self { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer })

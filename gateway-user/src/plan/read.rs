@@ -1,7 +1,8 @@
 //! From TOML to the plan's types. Whatever is wrong with single values is collected here; [`super::check`] looks at how they go together.
 
-use super::document::{Document, Holes};
+use super::document::Document;
 use super::fields::{Fields, Key, Reader};
+use super::locate::Missing;
 use super::model::{
     AntiSpoofing, Connection, ConnectionKind, Draft, Encapsulation, Gateway, Gre, KindForm, L3, Port, PortMode,
     PortRole, ProtocolForm, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
@@ -113,22 +114,26 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("the plan itself, in front of the first `[…]`", PLAN),
 ];
 
-/// What could be read of a document, and which elements of its lists could not.
-pub(super) fn read(document: &Document<'_>, problems: &mut Problems) -> (Draft, Holes) {
-    let mut reader = Reader::new(problems);
+/// What could be read of a document, and what could not.
+pub(super) fn read(document: &Document<'_>, problems: &mut Problems) -> (Draft, Missing) {
+    let mut reader = Reader::new(document, problems);
     let mut tenants = Vec::with_capacity(document.tenants());
     for index in 0..document.tenants() {
         let part = document.tenant(index);
-        if reader.syntax(&part) {
-            reader.list_item("tenant", index, part.start, &part.table, tenant, &mut tenants);
+        if reader.enter(&part) {
+            reader.list_item("tenant", index, &part.table, tenant, &mut tenants);
+        } else {
+            reader.leave_out_element("tenant", index);
         }
     }
     let rest = document.rest();
     let mut draft = Draft { tenants: tenants.into(), ..Draft::default() };
-    if reader.syntax(&rest) {
+    if reader.enter(&rest) {
         plan(&mut reader, &rest.table, &mut draft);
+    } else {
+        PLAN.iter().for_each(|key| reader.leave_out(key.0));
     }
-    (draft, reader.into_holes())
+    (draft, reader.into_missing())
 }
 
 fn plan(reader: &mut Reader<'_>, table: &Spanned<toml::de::DeTable<'_>>, draft: &mut Draft) {
@@ -247,8 +252,8 @@ fn l3(reader: &mut Reader<'_>, fields: &Fields<'_, '_>) -> Option<ConnectionKind
     let port = reader.required(fields, "port");
     let vlan = reader.required(fields, "vlan");
     reader.demand(fields, "addresses");
-    let addresses = reader.values(fields, "addresses");
-    Some(ConnectionKind::L3(L3 { port: port?, vlan: vlan?, addresses }))
+    let addresses = fields.node("addresses").map(|_| reader.values(fields, "addresses"));
+    Some(ConnectionKind::L3(L3 { port: port?, vlan: vlan?, addresses: addresses? }))
 }
 
 fn route(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Route> {

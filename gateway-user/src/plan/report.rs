@@ -46,22 +46,13 @@ pub enum Place {
 
 impl Place {
     /// The place of a range of bytes.
-    pub(super) fn in_text(source: &str, span: Range<usize>) -> Self {
-        const SHOWN: usize = 160;
-        let floor = |mut at: usize| {
-            at = at.min(source.len());
-            while !source.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let start = floor(span.start);
-        let end = floor(span.end).max(start);
-        let line_start = source[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = source[start..].find('\n').map_or(source.len(), |at| start + at);
-        let line = source[line_start..line_end].trim_end_matches('\r');
-        let before = source[line_start..start].chars().count();
-        let width = source[start..end.min(line_end)].chars().count();
+    fn in_text(lines: &Lines<'_>, span: Range<usize>) -> Self {
+        let start = lines.floor(span.start);
+        let end = lines.floor(span.end).max(start);
+        let (number, whole) = lines.line_at(start);
+        let line = lines.source[whole.clone()].trim_end_matches('\r');
+        let before = lines.source[whole.start..start].chars().count();
+        let width = lines.source[start..end.clamp(start, whole.end.max(start))].chars().count();
         // A long line is shown around the place, so that the marker stays in sight.
         let skip = before.saturating_sub(SHOWN / 2);
         let mut text: String =
@@ -69,17 +60,48 @@ impl Place {
         if skip > 0 {
             text.insert(0, '…');
         }
-        if line.chars().count() > skip + SHOWN {
+        if line.chars().nth(skip + SHOWN).is_some() {
             text.push('…');
         }
-        Self::Text { line: source[..line_start].matches('\n').count() + 1, column: before + 1, text, width }
+        Self::Text { line: number, column: before + 1, text, width }
     }
 
     /// How far into the shown text the place is.
     fn indent(column: usize) -> usize {
-        const SHOWN: usize = 160;
         let skip = (column - 1).saturating_sub(SHOWN / 2);
         column - 1 - skip + usize::from(skip > 0)
+    }
+}
+
+/// How many characters of a long line are shown.
+const SHOWN: usize = 160;
+
+/// A text and where its lines begin.
+struct Lines<'a> {
+    source: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(source: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { source, starts }
+    }
+
+    /// The start of the character at a byte, or the end.
+    fn floor(&self, at: usize) -> usize {
+        let mut at = at.min(self.source.len());
+        while !self.source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    }
+
+    /// The number of the line with a byte, from 1, and its bytes.
+    fn line_at(&self, at: usize) -> (usize, Range<usize>) {
+        let number = self.starts.partition_point(|&start| start <= at).max(1);
+        let end = self.starts.get(number).map_or(self.source.len(), |next| next - 1);
+        (number, self.starts[number - 1]..end)
     }
 }
 
@@ -208,21 +230,22 @@ impl Problems {
 
     /// The report on a text.
     pub fn in_text(self, file_name: &str, text: &str, mut locate: impl FnMut(&Path) -> Range<usize>) -> PlanErrors {
-        let mut place = |mark: Mark| {
-            let span = match mark {
-                Mark::Bytes(span) => span,
-                Mark::Path(path) => locate(&path),
-            };
-            (span.start, Place::in_text(text, span))
+        let mut span = |mark: Mark| match mark {
+            Mark::Bytes(span) => span,
+            Mark::Path(path) => locate(&path),
         };
-        let mut problems: Vec<(usize, Problem)> = (self.found.into_iter())
-            .map(|Found { complaint, at, other }| {
-                let (at, place_of_it) = place(at);
-                (at, Problem { complaint, place: place_of_it, other: other.map(|mark| place(mark).1) })
-            })
-            .collect();
-        problems.sort_by_key(|(at, _)| *at);
-        PlanErrors::new(file_name, problems.into_iter().map(|(_, problem)| problem).collect(), self.more)
+        let mut found: Vec<(Range<usize>, Complaint, Option<Mark>)> =
+            self.found.into_iter().map(|found| (span(found.at), found.complaint, found.other)).collect();
+        found.sort_by_key(|(at, ..)| at.start);
+        let more = self.more + found.len().saturating_sub(PlanErrors::SHOWN);
+        found.truncate(PlanErrors::SHOWN);
+        let lines = Lines::new(text);
+        let problems = found.into_iter().map(|(at, complaint, other)| Problem {
+            complaint,
+            place: Place::in_text(&lines, at),
+            other: other.map(|mark| Place::in_text(&lines, span(mark))),
+        });
+        PlanErrors::new(file_name, problems.collect(), more)
     }
 
     /// The report on what was not read from a text.

@@ -4,7 +4,7 @@ use super::super::model::{Connection, ConnectionKind, Gre, L3, Tenant};
 use super::super::path::Path;
 use super::super::report::Problems;
 use super::super::values::{Complaint, Prefix, Vlan, family, names_no_host, routable, unicast};
-use super::{Seen, World, good, overlaps};
+use super::{World, good, overlaps};
 use gateway_common::tables::Nexthop;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -169,7 +169,7 @@ fn vlan(l3: &L3, here: &impl Fn() -> Path, world: &World<'_>, problems: &mut Pro
             let complaint = Complaint::new(what, "name a site port, or give this one `role = \"both\"`");
             problems.at(here().key("port"), complaint);
         }
-        None if world.seen == Seen::All => {
+        None if world.missing.nothing_of("port") => {
             let mut names: Vec<&str> =
                 world.ports.values().filter(|port| port.role.is_site()).map(|port| port.name.as_str()).collect();
             names.sort_unstable();
@@ -181,7 +181,7 @@ fn vlan(l3: &L3, here: &impl Fn() -> Path, world: &World<'_>, problems: &mut Pro
         }
         _ => {}
     }
-    if l3.addresses.is_empty() && world.seen == Seen::All {
+    if l3.addresses.is_empty() && world.missing.nothing_of("addresses") {
         let remedy = "write the gateway's own, such as `addresses = [\"10.127.134.50/24\"]`";
         problems.at(here().key("addresses"), Complaint::new("the gateway has no address on the VLAN", remedy));
     }
@@ -365,7 +365,7 @@ impl Local<'_> {
                 problems.at(here(), Complaint::new(what, "write the router's own address"));
             }
             Some(_) => {}
-            None if l3.addresses.is_empty() || self.world.seen == Seen::Some => {}
+            None if l3.addresses.is_empty() || !self.world.missing.nothing_of("addresses") => {}
             None => {
                 let networks: Vec<String> = l3.addresses.iter().map(|it| it.network().to_string()).collect();
                 let what = format!("{what} {address} is not on the VLAN ({})", networks.join(", "));

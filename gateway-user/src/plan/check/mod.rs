@@ -4,6 +4,7 @@ mod connections;
 mod steer;
 mod tenants;
 
+use super::locate::Missing;
 use super::model::{ConnectionKind, Draft, Gateway, Port};
 use super::path::Path;
 use super::report::Problems;
@@ -11,30 +12,21 @@ use super::values::{Complaint, Prefix, unicast};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Whether the whole plan could be read. What is missing from one that could not may just have been left out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Every part of it.
-    All,
-    /// Not every part.
-    Some,
-}
-
 /// Ports that a gateway can have.
 const MAX_PORTS: usize = 64;
 
 /// What is looked up about the plan as a whole.
 struct World<'a> {
-    seen: Seen,
+    missing: &'a Missing,
     gateway: Option<&'a Gateway>,
     ports: HashMap<&'a str, &'a Port>,
     host_pas: HashSet<IpAddr>,
 }
 
 /// Notes everything in which the plan contradicts itself.
-pub(super) fn check(draft: &Draft, seen: Seen, problems: &mut Problems) {
+pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
     let world = World {
-        seen,
+        missing,
         gateway: draft.gateway.as_ref(),
         ports: draft.ports.iter().map(|port| (port.name.as_str(), port)).collect(),
         host_pas: draft.tenants.iter().flat_map(|tenant| tenant.vms.iter().map(|vm| vm.pa)).collect(),
@@ -48,14 +40,14 @@ pub(super) fn check(draft: &Draft, seen: Seen, problems: &mut Problems) {
 
 fn gateway(world: &World<'_>, problems: &mut Problems) {
     let Some(gateway) = world.gateway else {
-        if world.seen == Seen::All {
+        if world.missing.nothing_of("gateway") {
             let remedy = "add `[gateway]` with `name`, `encapsulation` and `pa`";
             problems.at(Path::root(), Complaint::new("the plan has no `[gateway]`", remedy));
         }
         return;
     };
     let here = || Path::root().key("gateway");
-    if gateway.pa.is_empty() && world.seen == Seen::All {
+    if gateway.pa.is_empty() && world.missing.nothing_of("pa") {
         let remedy = "write the gateway's own address on the fabric, such as `pa = [\"10.10.0.1\"]`";
         problems.at(here().key("pa"), Complaint::new("the gateway has no provider address", remedy));
     }
@@ -86,7 +78,7 @@ fn ports(draft: &Draft, world: &World<'_>, problems: &mut Problems) {
             problems.at(here(), Complaint::new(what, "bond them, or move some to another gateway"));
         }
     }
-    if world.seen == Seen::Some {
+    if !world.missing.nothing_of("port") {
         return;
     }
     let has = |good: fn(&Port) -> bool| draft.ports.iter().any(good);

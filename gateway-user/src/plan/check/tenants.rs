@@ -4,7 +4,7 @@ use super::super::model::Tenant;
 use super::super::path::Path;
 use super::super::report::Problems;
 use super::super::values::{Complaint, Prefix, family, names_no_host, unicast};
-use super::{Seen, World, good, overlaps};
+use super::{World, good, overlaps};
 use gateway_common::tables::GATEWAY_MAC;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -123,7 +123,7 @@ fn vms(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems
                 problems.conflict(here("pa"), Path::root().key("gateway").key("pa"), complaint);
             }
             // Once a tenant and family is enough.
-            None if world.seen == Seen::All && no_pa.insert(vm.pa.is_ipv4()) => {
+            None if world.missing.nothing_of("pa") && no_pa.insert(vm.pa.is_ipv4()) => {
                 let what =
                     format!("the host is at {}, but the gateway has no {} provider address", vm.pa, family(vm.pa));
                 let remedy =
@@ -148,7 +148,7 @@ fn within_subnets(
             refuse(Complaint::new(what, "write the address that the VM itself has"));
         }
         Some(_) => {}
-        None if world.seen == Seen::Some => {}
+        None if !world.missing.nothing_of("subnets") => {}
         None if subnets.is_empty() => {
             let what = format!("the tenant has no subnet with the VSID {vsid}");
             refuse(Complaint::new(what, format!("add the subnet of {ca} to `subnets`, or correct the VM's `vsid`")));

@@ -93,6 +93,83 @@ fn a_long_line_is_shown_around_the_place() {
 }
 
 #[test]
+fn a_long_list_is_told_about_as_if_it_were_not_read_in_pieces() {
+    let vm = |host: usize, prefix: &str| {
+        format!("    {{ ca = \"{prefix}.{host}\", mac = \"02:00:00:00:00:01\", vsid = 5002, pa = \"10.10.0.12\" }},\n")
+    };
+    let mut vms: Vec<String> = (1..200).map(|host| vm(host, "10.1.1")).collect();
+    vms[50] = vms[50].replace("ca =", "cs =");
+    vms[120] = vms[120].replace("5002", "5001");
+    vms[150] = vm(3, "10.1.1");
+    vms[180] = vms[180].replace("10.10.0.12", "10.10.0");
+    let text = edited("vms = [\n", &format!("vms = [\n{}", vms.concat()));
+    let errors = refusal(&text);
+    let first = text.lines().position(|line| line.contains("\"10.1.1.1\"")).expect("the first one") + 1;
+    let told: Vec<(usize, &str)> = errors
+        .problems()
+        .iter()
+        .map(|problem| match problem.place {
+            Place::Text { line, .. } => (line - first, problem.complaint.what.as_str()),
+            _ => panic!("{errors}"),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (50, "a VM lacks `ca`"),
+            (50, "a VM has no key `cs`"),
+            (120, "10.1.1.121 is in no subnet with the VSID 5001 (10.1.0.0/24, fd01::/64)"),
+            (150, "a second VM of the tenant has the address 10.1.1.3"),
+            (180, "\"10.10.0\" is not an IP address"),
+        ]
+    );
+    assert!(errors.to_string().contains(&format!("the other is at plan.toml:{}:", first + 2)), "{errors}");
+}
+
+#[test]
+fn a_slip_in_a_long_list_is_told_in_its_place() {
+    let routes: Vec<String> = (0..200).map(|net| format!("    {{ destination = \"10.200.{net}.0/24\" }},\n")).collect();
+    let text = edited("    { destination = \"fd02::/48\" },\n", &routes.concat());
+    assert!(parse(&text, "plan.toml").is_ok());
+    let errors = refusal(&text.replace("\"10.200.150.0/24\" },", "\"10.200.150.0/24\" }"));
+    let line = text.lines().position(|line| line.contains("10.200.151.0")).expect("there") + 1;
+    assert_eq!(errors.problems().len(), 1, "{errors}");
+    assert!(errors.to_string().contains("missing comma"), "{errors}");
+    let Place::Text { line: told, .. } = errors.problems()[0].place else { panic!("{errors}") };
+    assert!(told + 1 >= line && told <= line, "{errors}");
+}
+
+#[test]
+fn what_is_missing_because_it_could_not_be_read_is_not_told_twice() {
+    for (from, to) in [
+        ("name = \"tor1\"", "name = \"tor 1\""),
+        ("[[port]]\nname = \"fab0\"", "[[prot]]\nname = \"fab0\""),
+        ("role = \"fabric\"", "role = \"febric\""),
+        ("vsid = 6001, prefix", "vsid = 61, prefix"),
+        ("subnets = [ { vsid = 6001", "subnet = [ { vsid = 6001"),
+        ("subnets = [ { vsid = 6001, prefix = \"10.1.0.0/23\" } ]", "subnets = \"10.1.0.0/23\""),
+        ("addresses = [\"10.127.134.60/24\"]", "addresses = [\"10.127.134.60\"]"),
+        ("pa = [\"10.10.0.1\", \"fd00:10::1\"]", "pa = [\"10.10.0.1\", \"fd00:10:1\"]"),
+        ("name = \"gw1\"", "name = gw1"),
+        ("name = \"woodgrove\"", "name = woodgrove"),
+    ] {
+        let errors = refusal(&edited(from, to));
+        assert_eq!(errors.problems().len(), 1, "{errors}");
+    }
+}
+
+#[test]
+fn a_tenant_that_is_not_toml_leaves_the_places_in_others_right() {
+    let text = edited("gateway_subnet = ", "gateway_subnet : ").replace("10.127.134.65", "10.127.135.65");
+    let errors = refusal(&text);
+    assert_eq!(errors.problems().len(), 2, "{errors}");
+    assert!(
+        errors.to_string().contains("| routes = [ { destination = \"0.0.0.0/0\", next_hop = \"10.127.135.65\" } ]"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn a_route_is_held_in_forty_bytes() {
     assert!(size_of::<Route>() <= 40);
 }
