@@ -572,6 +572,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_hash_is_cut_to_a_slot_by_a_mask() {
+        assert!(FLOW4_SLOTS.is_power_of_two() && FLOW6_SLOTS.is_power_of_two());
+    }
+
+    #[test]
     fn a_group_spreads_flows_over_all_members_evenly() {
         for count in 1..=Nexthop::GROUP_SIZE {
             let members: [NexthopId; Nexthop::GROUP_SIZE] = core::array::from_fn(|index| NexthopId(100 + index as u32));
