@@ -44,8 +44,10 @@ pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
         address(other),
         other.node.namespaces().network.display(),
     ))?;
+    // The offloads first: an interface learns only when it comes up whether its peer takes redirected frames.
+    plain(one.node, one.name)?;
+    plain(other.node, other.name)?;
     for end in [one, other] {
-        plain(end.node, end.name)?;
         end.node.ip(&format!("link set {} up\n", end.name))?;
     }
     Ok(())
