@@ -2,11 +2,12 @@
 
 use super::path::Path;
 use super::values::Complaint;
+use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 
 /// Everything that is wrong with a plan. `Display` is the report for a person, a paragraph a problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlanErrors {
     file_name: String,
     problems: Vec<Problem>,
@@ -14,9 +15,10 @@ pub struct PlanErrors {
 }
 
 /// One thing that is wrong with a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// What is wrong, and the remedy.
+    #[serde(flatten)]
     pub complaint: Complaint,
     /// Where.
     pub place: Place,
@@ -25,7 +27,8 @@ pub struct Problem {
 }
 
 /// Where in a plan a problem is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// Nowhere in particular, as when the file cannot be read.
     Whole,

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 /// What is wrong with a value, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{what}; {remedy}")]
 pub struct Complaint {
     /// What is wrong, in a sentence without a full stop.
@@ -371,6 +371,10 @@ impl TryFrom<IpNet> for Interface {
 
     fn try_from(net: IpNet) -> Result<Self, Complaint> {
         unicast(net.addr())?;
+        if net.prefix_len() == 0 {
+            let what = format!("the network of {net} is everything");
+            return Err(Complaint::new(what, "write the length of the network's prefix, such as /24 or /64"));
+        }
         if names_no_host(net, net.addr()) {
             return Err(Complaint::new(
                 format!("{net} names the network, not an address in it"),

@@ -118,6 +118,13 @@ fn tunnel(gre: &Gre, here: &impl Fn() -> Path, world: &World<'_>, problems: &mut
         problems.conflict(here().key("remote"), here().key("vip"), complaint);
     }
     not_provider("VIP", gre.vip, world, || here().key("vip"), problems);
+    if gre.vip != gre.remote
+        && let Some(&(tenant, number)) = world.vips.get(&gre.remote)
+    {
+        let what = format!("the remote {} is a VIP of this gateway", gre.remote);
+        let complaint = Complaint::new(what, "write the site's address as `remote`");
+        problems.conflict(here().key("remote"), Path::connection(tenant, number).key("vip"), complaint);
+    }
     if world.gateway.is_some_and(|gateway| gateway.pa.contains(gre.remote)) {
         let what = format!("the remote {} is the gateway's own provider address", gre.remote);
         let complaint = Complaint::new(what, "write the site's address as `remote`");
@@ -246,12 +253,21 @@ fn networks(index: usize, tenant: &Tenant, problems: &mut Problems) {
 
 fn table_size(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems) {
     let Some(gateway) = world.gateway else { return };
-    let count =
-        tenant.connections.iter().map(|connection| connection.routes.len() + connection.peers.len()).sum::<usize>()
-            + tenant.vms.len();
+    let of_connections: usize = (tenant.connections.iter())
+        .map(|connection| {
+            let own = match &connection.kind {
+                ConnectionKind::Gre(_) => 0,
+                // An address and its network.
+                ConnectionKind::L3(l3) => 2 * l3.addresses.len(),
+            };
+            connection.routes.len() + connection.peers.len() + own
+        })
+        .sum();
+    let own = tenant.gateway_addresses.iter().count() + usize::from(tenant.gateway_subnet.is_some());
+    let count = of_connections + tenant.vms.len() + tenant.subnets.len() + own;
     if gateway.routes_per_tenant > 0 && count > gateway.routes_per_tenant as usize {
         let what = format!(
-            "the tenant {} has {count} routes, peers and VMs, more than `routes_per_tenant` allows ({})",
+            "the tenant {} needs {count} table entries, more than `routes_per_tenant` allows ({})",
             tenant.name, gateway.routes_per_tenant
         );
         let remedy = "raise `routes_per_tenant` in `[gateway]`, or aggregate the tenant's routes";

@@ -21,15 +21,26 @@ struct World<'a> {
     gateway: Option<&'a Gateway>,
     ports: HashMap<&'a str, &'a Port>,
     host_pas: HashSet<IpAddr>,
+    /// Where a tunnel first names each VIP: tenant and connection.
+    vips: HashMap<IpAddr, (usize, usize)>,
 }
 
 /// Notes everything in which the plan contradicts itself.
 pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
+    let mut vips = HashMap::new();
+    for (tenant, it) in draft.tenants.iter().enumerate() {
+        for (number, connection) in it.connections.iter().enumerate() {
+            if let ConnectionKind::Gre(gre) = &connection.kind {
+                vips.entry(gre.vip).or_insert((tenant, number));
+            }
+        }
+    }
     let world = World {
         missing,
         gateway: draft.gateway.as_ref(),
         ports: draft.ports.iter().map(|port| (port.name.as_str(), port)).collect(),
         host_pas: draft.tenants.iter().flat_map(|tenant| tenant.vms.iter().map(|vm| vm.pa)).collect(),
+        vips,
     };
     gateway(&world, problems);
     ports(draft, &world, problems);

@@ -3,7 +3,7 @@
 use super::super::model::Tenant;
 use super::super::path::Path;
 use super::super::report::Problems;
-use super::super::values::{Complaint, Prefix, family, names_no_host, unicast};
+use super::super::values::{Complaint, Prefix, Vsid, family, names_no_host, routable, unicast};
 use super::{World, good, overlaps};
 use gateway_common::tables::GATEWAY_MAC;
 use std::collections::{HashMap, HashSet};
@@ -47,7 +47,7 @@ fn subnets(index: usize, tenant: &Tenant, problems: &mut Problems) {
             problems.at(here(), Complaint::new(format!("{} is everything, not a subnet", subnet.prefix), remedy));
             continue;
         }
-        if good(problems, super::super::values::routable(subnet.prefix), here) {
+        if good(problems, routable(subnet.prefix), here) {
             prefixes.push((subnet.prefix, number));
         }
     }
@@ -62,7 +62,12 @@ fn subnets(index: usize, tenant: &Tenant, problems: &mut Problems) {
 
 fn gateway_addresses(index: usize, tenant: &Tenant, problems: &mut Problems) {
     if let Some(subnet) = tenant.gateway_subnet {
-        good(problems, super::super::values::routable(subnet), || Path::tenant(index).key("gateway_subnet"));
+        let here = || Path::tenant(index).key("gateway_subnet");
+        if subnet.prefix_len() == 0 {
+            let remedy = "write the prefix of the subnet that the gateway's own addresses are from";
+            problems.at(here(), Complaint::new(format!("{subnet} is everything, not a subnet"), remedy));
+        }
+        good(problems, routable(subnet), here);
     }
     for address in tenant.gateway_addresses.iter() {
         let here = || Path::tenant(index).key("gateway_addresses");
@@ -135,13 +140,7 @@ fn vms(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems
     }
 }
 
-fn within_subnets(
-    ca: IpAddr,
-    subnets: &[Prefix],
-    vsid: super::super::values::Vsid,
-    world: &World<'_>,
-    refuse: impl FnOnce(Complaint),
-) {
+fn within_subnets(ca: IpAddr, subnets: &[Prefix], vsid: Vsid, world: &World<'_>, refuse: impl FnOnce(Complaint)) {
     match subnets.iter().find(|prefix| prefix.contains(ca)) {
         Some(prefix) if names_no_host(prefix.net(), ca) => {
             let what = format!("{ca} is the network's or broadcast address of {prefix}");

@@ -160,6 +160,8 @@ mod values {
             "\"site.example\" is not an IP address", "\"site.example\"";
         the_network_for_an_interface: ["addresses = [\"10.127.134.60/24\"]" => "addresses = [\"10.127.134.0/24\"]"],
             "10.127.134.0/24 names the network, not an address in it", "\"10.127.134.0/24\"";
+        a_network_of_everything: ["addresses = [\"10.127.134.60/24\"]" => "addresses = [\"10.127.134.60/0\"]"],
+            "the network of 10.127.134.60/0 is everything", "\"10.127.134.60/0\"";
         two_addresses_of_a_family: ["pa = [\"10.10.0.1\", \"fd00:10::1\"]" => "pa = [\"10.10.0.1\", \"fd00:10::1\", \"10.10.0.9\"]"],
             "10.10.0.9 is the second IPv4 address after 10.10.0.1", "\"10.10.0.9\"";
         a_multicast_ca: ["ca = \"10.1.0.6\"" => "ca = \"224.0.0.5\""],
@@ -192,8 +194,8 @@ mod whole {
             "the gateway has no provider address", "[]";
         room_for_no_route: ["routes_per_tenant = 100000" => "routes_per_tenant = 0"],
             "a tenant's table has room for no route", "0";
-        more_routes_than_a_tenant_may_have: ["routes_per_tenant = 100000" => "routes_per_tenant = 6"],
-            "the tenant contoso has 7 routes, peers and VMs, more than `routes_per_tenant` allows (6)", "\"contoso\"";
+        more_routes_than_a_tenant_may_have: ["routes_per_tenant = 100000" => "routes_per_tenant = 16"],
+            "the tenant contoso needs 17 table entries, more than `routes_per_tenant` allows (16)", "\"contoso\"";
         a_port_twice: ["name = \"tor1\"" => "name = \"tor0\"", "port = \"tor1\"" => "port = \"tor0\""],
             "the port tor0 stands here for the second time", "\"tor0\"";
         a_tenant_twice: ["name = \"woodgrove\"" => "name = \"contoso\""],
@@ -210,6 +212,8 @@ mod whole {
             "10.1.0.0/24 lies within the same tenant's 10.1.0.0/16", "\"10.1.0.0/16\"";
         a_subnet_of_everything: ["vsid = 5002, prefix = \"10.1.1.0/24\"" => "vsid = 5002, prefix = \"::/0\""],
             "::/0 is everything, not a subnet", "\"::/0\"";
+        a_gateway_subnet_of_everything: ["gateway_subnet = \"10.1.255.0/29\"" => "gateway_subnet = \"0.0.0.0/0\""],
+            "0.0.0.0/0 is everything, not a subnet", "\"0.0.0.0/0\"";
         own_address_outside_the_gateway_subnet: ["\"10.1.255.1\"" => "\"10.1.254.1\""],
             "the gateway's own address 10.1.254.1 is outside `gateway_subnet` 10.1.255.0/29", "[\"10.1.254.1\", \"fd01:255::1\"]";
         own_address_is_the_broadcast_address: ["gateway_addresses = [\"10.1.255.9\"]" => "gateway_addresses = [\"10.1.1.255\"]"],
@@ -247,6 +251,8 @@ mod connections {
             "the VIP 10.10.0.1 is the gateway's own provider address", "\"10.10.0.1\"";
         a_vip_that_is_a_hosts_pa: ["vip = \"198.51.100.11\"" => "vip = \"10.10.0.12\""],
             "the VIP 10.10.0.12 is the provider address of a VM's host", "\"10.10.0.12\"";
+        a_remote_that_is_a_vip: ["remote = \"203.0.113.21\"" => "remote = \"198.51.100.10\""],
+            "the remote 198.51.100.10 is a VIP of this gateway", "\"198.51.100.10\"";
         a_remote_that_is_the_gateways_pa: ["remote = \"203.0.113.21\"" => "remote = \"10.10.0.1\""],
             "the remote 10.10.0.1 is the gateway's own provider address", "\"10.10.0.1\"";
         a_port_that_is_not_there: ["port = \"tor1\"" => "port = \"tor2\""],
