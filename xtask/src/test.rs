@@ -9,6 +9,7 @@ use crate::{process, workspace};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 /// Run the tests; without a group, all that CI runs
@@ -185,18 +186,16 @@ impl Selection {
         }
         let mut command = self.command(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = process::output(command.stdout(Stdio::piped()))?;
+        let mut cases = Vec::new();
         for message in messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok()) {
             let (true, Some(executable)) = (message.profile.test, message.executable) else { continue };
-            let cases = process::output(Command::new(&executable).args(["--list", "--format", "terse"]))?;
-            let mut out = String::new();
-            for case in cases.lines().filter_map(|line| line.strip_suffix(": test")) {
-                out.push_str(&format!("{}::{case}\n", message.target.name));
-            }
-            // A closed pipe (`| head`) ends the list, and is no error.
-            if std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes()).is_err() {
-                return Ok(());
-            }
+            let list = process::output(Command::new(&executable).args(["--list", "--format", "terse"]))?;
+            let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+            cases.extend(names.map(|case| format!("{}::{case}\n", message.target.name)));
         }
+        cases.sort();
+        // A closed pipe (`| head`) ends the list, and is no error.
+        let _ = io::stdout().write_all(cases.concat().as_bytes());
         Ok(())
     }
 }
