@@ -1,6 +1,7 @@
 //! The gateway's daemon: see [`gateway_user::gateway`].
 
 use clap::{Args, Parser, Subcommand};
+use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
 use gateway_user::dataplane::{self, Migration};
 use gateway_user::{api, gateway, net};
@@ -53,6 +54,9 @@ struct Gateway {
     /// Move over to maps of another version or size, under traffic; counters start anew
     #[arg(long)]
     migrate: bool,
+    /// XDP programs from an object file, instead of those built in
+    #[arg(long, value_name = "FILE")]
+    programs: Option<PathBuf>,
     #[command(flatten)]
     places: Places,
 }
@@ -69,7 +73,7 @@ struct Places {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,aya=warn,aya_obj=warn"));
     let stderr = std::io::stderr();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -102,9 +106,9 @@ impl From<Gateway> for gateway::Options {
             dataplane: dataplane::Options {
                 pins: options.places.pins,
                 state: options.places.state,
+                source: options.programs.map_or(Source::Embedded, Source::File),
                 sizes,
                 migration: if options.migrate { Migration::Migrate } else { Migration::Refuse },
-                ..dataplane::Options::default()
             },
         }
     }
