@@ -328,14 +328,14 @@ fn syntax_complaint(message: &str) -> Complaint {
     let remedy = if says("duplicate key") {
         "keep one of the two; each of several ports, tenants, connections and rules begins with its header in `[[…]]`"
     } else if says("string values must be quoted") || says("invalid boolean") {
-        "put the text in \"double quotes\""
+        "write one value after the `=`; a text goes in \"double quotes\""
     } else if says("unquoted key") {
         "a key is made of letters a to z, digits, `_` and `-`"
     } else if says("comma") || says("array") && says("unclosed") {
         "put one comma between the elements, and close the list with `]` or the table with `}`"
     } else if says("unclosed") || says("table open") {
         "close every `{` with `}`; a header is closed with as many `]` as it begins with"
-    } else if says("basic string") || says("literal string") || says("opening quote") {
+    } else if says("basic string") || says("escaped") || says("literal string") || says("opening quote") {
         "begin and end the text with the same quotation mark, on one line; write a backslash as `\\\\`"
     } else if says("leading zero") || says("sign") || says("radix") || says("digits") || says("number prefix") {
         "write the number in plain digits, such as 100, or in hexadecimal, such as 0x64"
