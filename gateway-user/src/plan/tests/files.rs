@@ -44,6 +44,13 @@ fn the_reference_names_every_key() {
     }
 }
 
+#[test]
+fn the_reference_says_how_many_equal_routes_there_may_be() {
+    let reference = std::fs::read_to_string(examples().join("../docs/plan-file.md")).expect("the reference is there");
+    let most = gateway_common::tables::Nexthop::GROUP_SIZE;
+    assert!(reference.contains(&format!("flows are spread over equal ones, at most {most} ")));
+}
+
 /// A plan written as TOML or as JSON and read again is the same plan.
 fn assert_round_trip(plan: &Plan) {
     let text = toml::to_string(plan).expect("a plan is TOML");

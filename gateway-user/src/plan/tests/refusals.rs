@@ -312,10 +312,11 @@ mod connections {
                 &format!("routes = [ {}, {{ destination = \"0.0.0.0/0\"", routes.join(", ")),
             )
         };
-        assert!(parse(&equal(22), "plan.toml").is_ok());
-        let (what, marked) = only_problem(&equal(23));
-        assert_eq!(what, "23 routes to 10.9.0.0/16 have the metric 0");
-        assert_eq!(marked, "{ destination = \"10.9.0.0/16\", next_hop = \"10.127.134.122\" }");
+        let most = gateway_common::tables::Nexthop::GROUP_SIZE;
+        assert!(parse(&equal(most), "plan.toml").is_ok());
+        let (what, marked) = only_problem(&equal(most + 1));
+        assert_eq!(what, format!("{} routes to 10.9.0.0/16 have the metric 0", most + 1));
+        assert_eq!(marked, format!("{{ destination = \"10.9.0.0/16\", next_hop = \"10.127.134.{}\" }}", 100 + most));
     }
 
     #[test]
