@@ -16,24 +16,41 @@ pub struct End<'a> {
     pub name: &'a str,
     /// The interface's MAC address; the kernel chooses one if there is none.
     pub mac: Option<&'a str>,
+    /// What the other end sends.
+    pub receives: Receives,
+}
+
+/// What arrives at an end of a cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receives {
+    /// What a stack or a socket has sent.
+    Sent,
+    /// Also frames that an XDP program at the other end redirects. They need GRO here, which makes the NAPI context that they arrive in. Raw and
+    /// packet sockets at this end would see merged packets.
+    Redirected,
 }
 
 impl<'a> End<'a> {
     /// An end with a MAC address of the kernel's choice.
     pub fn new(node: &'a Arc<Node>, name: &'a str) -> Self {
-        Self { node, name, mac: None }
+        Self { node, name, mac: None, receives: Receives::Sent }
     }
 
     /// The same with this MAC address.
     pub fn mac(self, mac: &'a str) -> Self {
         Self { mac: Some(mac), ..self }
     }
+
+    /// The same for a cable whose other end is a port of the gateway's.
+    pub fn from_gateway(self) -> Self {
+        Self { receives: Receives::Redirected, ..self }
+    }
 }
 
 /// Lays a cable and sets both ends up.
 ///
 /// Checksums and VLAN tags are written by the sender, as on a wire, since an XDP program at the other end sees neither a checksum that is
-/// still to be computed nor a tag beside the frame. GRO is on, which gives each end the NAPI context that a redirected frame needs.
+/// still to be computed nor a tag beside the frame.
 pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
     let address = |end: End<'_>| end.mac.map_or(String::new(), |mac| format!(" address {mac}"));
     one.node.ip(&format!(
@@ -45,22 +62,23 @@ pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
         other.node.namespaces().network.display(),
     ))?;
     // The offloads first: an interface learns only when it comes up whether its peer takes redirected frames.
-    plain(one.node, one.name)?;
-    plain(other.node, other.name)?;
+    for end in [one, other] {
+        plain(end)?;
+    }
     for end in [one, other] {
         end.node.ip(&format!("link set {} up\n", end.name))?;
     }
     Ok(())
 }
 
-/// Switches an interface's offloads so that it behaves as a wire.
-pub fn plain(node: &Node, interface: &str) -> Result<()> {
-    node.within_network(|| {
-        set(interface, ETHTOOL_STXCSUM, 0)?;
-        set(interface, ETHTOOL_SFLAGS, 0)?;
-        set(interface, ETHTOOL_SGRO, 1)
-    })
-    .with_context(|| format!("on {}: cannot switch the offloads of {interface}", node.name()))
+fn plain(end: End<'_>) -> Result<()> {
+    end.node
+        .within_network(|| {
+            set(end.name, ETHTOOL_STXCSUM, 0)?;
+            set(end.name, ETHTOOL_SFLAGS, 0)?;
+            set(end.name, ETHTOOL_SGRO, u32::from(end.receives == Receives::Redirected))
+        })
+        .with_context(|| format!("on {}: cannot switch the offloads of {}", end.node.name(), end.name))
 }
 
 // Of linux/ethtool.h.

@@ -133,8 +133,9 @@ impl Topology {
         let fabric = switch("fabric", FABRIC_MTU, &processes)?;
         let tor = switch("tor", MTU, &processes)?;
         let gateway = Node::new("gateway", &processes)?;
-        plug_in(&gateway, "fab0", FABRIC_MTU, GATEWAY_PA, &fabric)?;
-        plug_in(&gateway, "tor0", MTU, GATEWAY_TOR, &tor)?;
+        for (port, mtu, at, switch) in [("fab0", FABRIC_MTU, GATEWAY_PA, &fabric), ("tor0", MTU, GATEWAY_TOR, &tor)] {
+            plug_in(&gateway, port, mtu, at, End::new(switch, gateway.name()).from_gateway())?;
+        }
         gateway.ip(&format!("route add default via {}\nroute add default via {}\n", TOR[0], TOR[1]))?;
         tor.sh("cd /proc/sys/net; echo 1 > ipv4/ip_forward; echo 1 > ipv6/conf/all/forwarding")?;
         tor.ip(&address_lines("switch", TOR, 24))?;
@@ -142,7 +143,7 @@ impl Topology {
         let mut hosts = Vec::new();
         for (index, pa) in HOST_PA.into_iter().enumerate() {
             let host = Node::new(&format!("host{}", index + 1), &processes)?;
-            plug_in(&host, "eth0", FABRIC_MTU, pa, &fabric)?;
+            plug_in(&host, "eth0", FABRIC_MTU, pa, End::new(&fabric, host.name()))?;
             hosts.push(host);
         }
         let hosts: [Arc<Node>; 2] = hosts.try_into().unwrap_or_else(|_| unreachable!("there are two"));
@@ -195,9 +196,9 @@ fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result<Arc<Node>>
 }
 
 /// Connects a machine's new interface to a switch.
-fn plug_in(node: &Arc<Node>, interface: &str, mtu: u32, at: [&str; 2], switch: &Arc<Node>) -> Result<()> {
-    cable(mtu, End::new(node, interface), End::new(switch, node.name()))?;
-    switch.ip(&format!("link set {} master switch\n", node.name()))?;
+fn plug_in(node: &Arc<Node>, interface: &str, mtu: u32, at: [&str; 2], switch: End<'_>) -> Result<()> {
+    cable(mtu, End::new(node, interface), switch)?;
+    switch.node.ip(&format!("link set {} master switch\n", switch.name))?;
     node.ip(&address_lines(interface, at, 24))
 }
 
@@ -269,7 +270,7 @@ fn gre_site(
     let mtu = MTU - gre_overhead(world.sites, kind);
     let mut lines = format!("link set gre0 mtu {mtu} up\n");
     for (own, length, everywhere) in [(HQ[0], 32, "0.0.0.0/0"), (HQ[1], 128, "::/0")] {
-        writeln!(lines, "address add {own}/{length} dev gre0")?;
+        writeln!(lines, "address add {own}/{length} dev gre0 nodad")?;
         writeln!(lines, "route add {everywhere} dev gre0")?;
     }
     node.ip(&lines)?;
