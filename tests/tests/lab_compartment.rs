@@ -71,8 +71,14 @@ impl Gateway {
         Ok(Self { netlink: Netlink::new()?, compartments: Compartments::new(directory), known: BTreeSet::new() })
     }
 
+    /// As one whose record knows of contoso's compartment.
+    fn restarted(directory: &Path) -> Result<Self> {
+        Ok(Self { known: BTreeSet::from(["contoso".to_owned()]), ..Self::new(directory)? })
+    }
+
     fn make(&mut self, tenants: &str) -> Result<World> {
         let wanted = compartment::wanted(&plan(tenants)?, &ports());
+        self.compartments.refuse_others(&mut self.netlink, &wanted, &self.known)?;
         let names: BTreeSet<String> = wanted.keys().cloned().collect();
         if let Some((tenant, error)) = self.compartments.reconcile(&mut self.netlink, wanted, &self.known).pop() {
             return Err(error.context(tenant));
@@ -220,7 +226,7 @@ fn a_restarted_daemon_takes_over_and_mends_what_is_half_made() -> Result<()> {
     with_gateway(|_, directory| {
         let tenants = format!("{TENANT}{VLAN}");
         let first = Gateway::new(directory)?.make(&tenants)?;
-        let again = Gateway::new(directory)?.make(&tenants)?;
+        let again = Gateway::restarted(directory)?.make(&tenants)?;
         assert_eq!((&first.compartments, &first.attachments), (&again.compartments, &again.attachments));
         let namespace = Netns::open(&directory.join("gw-contoso"))?;
         namespace.run(|| -> Result<()> {
@@ -229,7 +235,7 @@ fn a_restarted_daemon_takes_over_and_mends_what_is_half_made() -> Result<()> {
                 netlink.all_links()?.into_iter().find(|link| link.name.starts_with("vlan")).context("no VLAN")?;
             Ok(netlink.delete_link(&vlan.name)?)
         })??;
-        let mended = Gateway::new(directory)?.make(&tenants)?;
+        let mended = Gateway::restarted(directory)?.make(&tenants)?;
         assert_eq!(first.compartments, mended.compartments, "what was whole is left alone");
         assert_ne!(first.attachments, mended.attachments);
         assert!(mended.attachments.contains_key(&dc()));

@@ -159,6 +159,36 @@ impl Compartments {
         Self { directory: directory.to_owned(), live: BTreeMap::new() }
     }
 
+    /// Refuses to take for a compartment of ours what is none: what is wanted, not known, and there all the same.
+    pub fn refuse_others(
+        &self,
+        root: &mut Netlink,
+        wanted: &BTreeMap<String, Wanted>,
+        known: &BTreeSet<String>,
+    ) -> anyhow::Result<()> {
+        let fresh: Vec<(&String, &Wanted)> = wanted.iter().filter(|(tenant, _)| !known.contains(*tenant)).collect();
+        for (tenant, _) in &fresh {
+            let path = self.path(tenant);
+            if Netns::open(&path).is_ok() {
+                bail!(
+                    "the namespace {} is there already, and not as a compartment of this gateway; remove it \
+                     (`ip netns delete {PREFIX}{tenant}`), or start with another --netns directory",
+                    path.display()
+                );
+            }
+        }
+        let names =
+            fresh.iter().flat_map(|(_, wanted)| &wanted.attachments).map(|attachment| attachment.root_name.as_str());
+        if let Some(link) = root.links(names)?.into_iter().flatten().next() {
+            bail!(
+                "there is an interface {0} already, as another gateway's for a tenant of the same name would be; detach that \
+                 one, or remove what it left (`ip link delete {0}`)",
+                link.name
+            );
+        }
+        Ok(())
+    }
+
     /// Makes the compartments what is wanted. Those in `known` that are not wanted are removed; `known` is what the daemon or
     /// its predecessors made. One that cannot be made does not keep the others from being made.
     pub fn reconcile(
@@ -185,7 +215,7 @@ impl Compartments {
             if self.live.get(&name).is_some_and(|compartment| compartment.wanted == wanted) {
                 continue;
             }
-            match self.ensure(root, &name, wanted, known.contains(&name)) {
+            match self.ensure(root, &name, wanted) {
                 Ok(compartment) => {
                     tracing::debug!(tenant = name, "compartment is ready");
                     self.live.insert(name, compartment);
@@ -297,13 +327,11 @@ impl Compartments {
         self.directory.join(format!("{PREFIX}{tenant}"))
     }
 
-    fn ensure(&mut self, root: &mut Netlink, tenant: &str, wanted: Wanted, ours: bool) -> anyhow::Result<Compartment> {
+    fn ensure(&mut self, root: &mut Netlink, tenant: &str, wanted: Wanted) -> anyhow::Result<Compartment> {
         let path = self.path(tenant);
-        let (namespace, is_new) = match Netns::open(&path) {
-            Ok(namespace) => (namespace, false),
-            Err(_) => {
-                (Netns::create(&path).with_context(|| format!("cannot make the namespace {}", path.display()))?, true)
-            }
+        let namespace = match Netns::open(&path) {
+            Ok(namespace) => namespace,
+            Err(_) => Netns::create(&path).with_context(|| format!("cannot make the namespace {}", path.display()))?,
         };
         let before = self.live.remove(tenant);
         namespace.run(|| -> anyhow::Result<Compartment> {
@@ -315,14 +343,6 @@ impl Compartments {
                 .map(|link| (link.name.clone(), link))
                 .collect();
             let roots = host_ends(root, &wanted)?;
-            let is_ours = ours || is_new || joined(found.get(ROUTED), roots.get(ROUTED));
-            if !is_ours {
-                bail!(
-                    "the namespace {} is there already, and not as a compartment of this gateway; remove it \
-                     (`ip netns delete {PREFIX}{tenant}`), or start with another --netns directory",
-                    path.display()
-                );
-            }
             inside::prepare()?;
             for (name, link) in &found {
                 let wanted = wanted.attachments.iter().any(|attachment| attachment.name == *name);

@@ -4,13 +4,14 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | what is done at the start, for a plan, when the host changes | [`agent`] |
-//! | what `gatewayctl show` is answered | `show` |
+//! | what is done at the start, and for a plan | `agent` |
+//! | what is waited for, and what a change of the host's leads to | `watch` |
+//! | what clients are answered | `requests`, `show` |
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
 //! | what is undone by `detach` | [`record`] |
 
-pub mod agent;
+mod agent;
 pub mod changes;
 pub mod compartment;
 pub mod fragmentation;
@@ -18,11 +19,14 @@ mod inside;
 pub mod path_mtu;
 pub mod reassembly;
 pub mod record;
+mod requests;
 mod show;
 pub mod slowpath;
+mod watch;
 
 use crate::dataplane;
 use crate::net::netlink::Netlink;
+use crate::net::netns;
 use crate::net::next_hops::{Exit, NextHops};
 use anyhow::Context;
 use compartment::Compartments;
@@ -52,8 +56,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let agent = agent::Agent::start(options)?;
-        agent.serve().await
+        let (agent, sources) = agent::Agent::start(options)?;
+        agent.serve(sources).await
     })
 }
 
@@ -80,7 +84,10 @@ fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
     for tenant in &record.compartments {
         compartments.remove(&mut netlink, tenant)?;
     }
-    slowpath::remove_link(&mut netlink)?;
+    if record.slow_path == slowpath::Ownership::Ours {
+        slowpath::remove_link(&mut netlink)?;
+    }
+    netns::release_directory(&record.netns)?;
     let links = netlink.links(record.ports.iter().map(String::as_str))?;
     let exits: BTreeMap<u32, Exit> = links
         .into_iter()

@@ -2,6 +2,7 @@
 //!
 //! It lies below /run, so it ends with the boot, as all that it tells of does.
 
+use super::slowpath::Ownership;
 use crate::net::fitness::Switched;
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -21,6 +22,8 @@ pub struct Record {
     pub compartments: BTreeSet<String>,
     /// Ports on which neighbours are kept.
     pub ports: BTreeSet<String>,
+    /// Whether the slow path's veth pair was made. Noted before it is.
+    pub slow_path: Ownership,
     /// Where the compartments are named.
     pub netns: PathBuf,
 }

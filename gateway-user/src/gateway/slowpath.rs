@@ -13,6 +13,7 @@ use gateway_common::wire::ethertype;
 use netlink_packet_route::link::LinkFlags;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -41,6 +42,31 @@ pub struct Stats {
     pub fragmented: AtomicU64,
     /// What was refused, for whatever reason.
     pub refused: AtomicU64,
+}
+
+/// Whose the interfaces with the slow path's names are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ownership {
+    /// Somebody else's, if they are there.
+    #[default]
+    Others,
+    /// This gateway's, of this or an earlier daemon.
+    Ours,
+}
+
+/// Refuses to start where something else has a name of the slow path's interfaces: another gateway, most likely.
+pub fn refuse_others_link(netlink: &mut Netlink, ownership: Ownership) -> anyhow::Result<()> {
+    let taken = netlink.links([ROOT_END, SOCKET_END])?.into_iter().flatten().next();
+    match taken {
+        Some(link) if ownership == Ownership::Others => anyhow::bail!(
+            "there is an interface {} already, and it is not this gateway's: another gateway may be running in this network \
+             namespace; detach that one, or remove what it left (`ip link delete {}`)",
+            link.name,
+            link.name
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the veth pair, or takes the one that is there; the interface index of its root end.

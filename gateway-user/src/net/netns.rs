@@ -90,6 +90,17 @@ pub fn prepare_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Undoes [`prepare_directory`] for a directory of our own that nothing is named in any more. That of `ip netns` stays.
+pub fn release_directory(directory: &Path) -> io::Result<()> {
+    if directory == Path::new(DIRECTORY) || !list(directory, "")?.is_empty() {
+        return Ok(());
+    }
+    match umount2(directory, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The names in `directory` that start with `prefix`.
 pub fn list(directory: &Path, prefix: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let entries = match fs::read_dir(directory) {

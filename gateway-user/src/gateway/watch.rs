@@ -1,0 +1,212 @@
+//! The agent's loop: waits for signals, clients, the kernel and the programs, and meets what has changed.
+
+use super::agent::{Agent, Sources};
+use super::notify;
+use crate::dataplane::events::Event;
+use crate::net::links::Link;
+use crate::net::neighbours::Heard;
+use crate::net::netlink::{Change, Presence};
+use crate::net::next_hops::Effect;
+use gateway_common::ConnectionId;
+use gateway_common::trace::PathMtu;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Changes that come closer together than this are met together. The first one of a burst is met at once.
+const SETTLE: Duration = Duration::from_millis(30);
+/// How often failures are tried again, and what has a lifetime is looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often a kernel without managed neighbours is asked again.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// What is still to be done.
+#[derive(Debug)]
+pub(super) struct Pending {
+    effect: Effect,
+    since: Option<Instant>,
+    last: Instant,
+}
+
+impl Pending {
+    pub(super) fn new() -> Self {
+        Self { effect: Effect::None, since: None, last: Instant::now() }
+    }
+
+    pub(super) fn add(&mut self, effect: Effect) {
+        if effect > Effect::None {
+            self.effect = self.effect.max(effect);
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn postpone(&mut self, by: Duration) {
+        self.last = Instant::now() + by;
+    }
+
+    /// When to act: at once, unless that was done a moment ago.
+    fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since.max(self.last + SETTLE))
+    }
+
+    fn take(&mut self) -> Effect {
+        self.since = None;
+        self.last = Instant::now();
+        std::mem::replace(&mut self.effect, Effect::None)
+    }
+}
+
+impl Agent {
+    /// Serves until a signal says to stop.
+    pub async fn serve(mut self, sources: Sources) -> anyhow::Result<()> {
+        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside } = sources;
+        let (mut hangup, mut terminate, mut interrupt) =
+            (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let serving = tokio::spawn(server.serve(handle));
+        let tracers = self.tracers.clone();
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        let mut refreshed = Instant::now();
+        notify("READY=1");
+        tracing::info!(
+            gateway = %self.plan.gateway.name,
+            tenants = self.plan.tenants.len(),
+            socket = %self.options.socket.display(),
+            adopted = self.adopted,
+            "ready"
+        );
+        loop {
+            let due = self.pending.due();
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(),
+                () = tracers.changed() => self.trace(),
+                Some(call) = calls.recv() => self.answer(call),
+                changes = monitor.next() => self.heard(changes?),
+                Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
+                told = events.next() => self.told(told?),
+                () = wait_until(due) => self.work(),
+                _ = housekeeping.tick() => {
+                    if self.path_mtus.expire(Instant::now()) {
+                        self.pending.add(Effect::Ways);
+                    }
+                    self.warn_of_unresolved();
+                    if refreshed.elapsed() >= REFRESH {
+                        refreshed = Instant::now();
+                        self.compartments.refresh();
+                        if self.next_hops.needs_refresh() {
+                            self.pending.add(Effect::Manage);
+                        }
+                    }
+                }
+            }
+        }
+        notify("STOPPING=1");
+        serving.abort();
+        // The socket's name goes with the server.
+        let _ = serving.await;
+        tracing::info!("stopped; packets are forwarded all the same until `gatewayd detach`");
+        Ok(())
+    }
+
+    fn heard(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            let effect = match &change {
+                Change::Link { message, .. } => self.heard_link(&Link::from_message(message), &change),
+                change => self.next_hops.heard(change),
+            };
+            self.pending.add(effect);
+        }
+    }
+
+    /// Only what matters of a link matters: its counters change all the time.
+    fn heard_link(&self, link: &Link, change: &Change) -> Effect {
+        let is_port = self.plan.ports.iter().any(|port| port.name.as_str() == link.name);
+        let known = self.links.values().find(|known| known.index == link.index);
+        let same = |known: &Link| {
+            (known.mac, known.mtu, known.up, known.running) == (link.mac, link.mtu, link.up, link.running)
+                && known.name == link.name
+        };
+        match (known, change) {
+            (Some(known), Change::Link { gone: Presence::Present, .. }) if same(known) => Effect::None,
+            (None, _) if !is_port => Effect::None,
+            _ => Effect::Resync,
+        }
+    }
+
+    fn heard_inside(&mut self, tenant: &str, change: &Change) {
+        match self.compartments.heard(tenant, change) {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Moved | Heard::Lost) => self.pending.add(Effect::Ways),
+            Err(error) => tracing::warn!(tenant, %error, "the compartment's neighbours cannot be read"),
+        }
+    }
+
+    fn told(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Traced(traced) => self.tracers.offer(bytemuck::bytes_of(&*traced)),
+                Event::PathMtu(told) => self.told_path_mtu(&told),
+            }
+        }
+    }
+
+    fn told_path_mtu(&mut self, told: &PathMtu) {
+        if told.connection != ConnectionId::NONE {
+            if let Some((tenant, connection)) = self.dataplane.ids().connection_name(told.connection) {
+                tracing::info!(
+                    tenant,
+                    connection,
+                    mtu = told.mtu,
+                    "the path of a connection takes smaller packets only"
+                );
+            }
+            return;
+        }
+        let remote = IpAddr::from(told.remote);
+        let Some(hop) = self.world.hops.get(&remote) else { return };
+        let limit = self.links.values().find(|link| link.index == hop.ifindex).map_or(hop.mtu, |link| link.mtu);
+        if self.path_mtus.learn(remote, told.mtu, limit, Instant::now()) {
+            tracing::info!(%remote, mtu = told.mtu, "the path to a fabric peer takes smaller packets only");
+            self.pending.add(Effect::Ways);
+        }
+    }
+
+    /// Meets what has changed.
+    fn work(&mut self) {
+        let effect = self.pending.take();
+        let result = match effect {
+            Effect::None | Effect::Ways => Ok(()),
+            Effect::Manage => {
+                self.next_hops.manage(&mut self.netlink);
+                Ok(())
+            }
+            Effect::LookUp => self.next_hops.look_up(&mut self.netlink).map_err(Into::into),
+            Effect::Resync => self.settle_host(),
+        };
+        let result = result.and_then(|()| {
+            // Most of what the kernel tells changes nothing for us.
+            if self.look_around() == self.world && self.programs() == self.attached {
+                Ok(0)
+            } else {
+                self.settle_dataplane()
+            }
+        });
+        if let Err(error) = result {
+            tracing::error!(error = format!("{error:#}"), "the host's change could not be met; trying again");
+            self.warnings.insert("host".to_owned(), format!("{error:#}"));
+            self.pending.add(Effect::Resync);
+            // Not at once, though: what failed now will fail in a moment.
+            self.pending.postpone(HOUSEKEEPING);
+        } else {
+            self.warnings.remove("host");
+        }
+    }
+}
+
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
