@@ -23,7 +23,7 @@ fn limited(limit: &str, run: impl FnOnce(&Lab) -> Result<f64>) -> Result<()> {
 
 fn tcp(lab: &Lab, from: &Node, to: &Node, at: &str) -> Result<f64> {
     lab.reaches(from, at)?;
-    lab::throughput::tcp(from, to, address(at), Duration::from_secs(4))
+    lab::throughput::tcp_after(from, to, address(at), Duration::from_secs(1), Duration::from_secs(4))
 }
 
 #[test]

@@ -39,16 +39,20 @@ fn a_site_and_the_gateway_of_its_rule_talk_by_the_shared_vip() -> Result<()> {
     })
     .with_context(|| lab.circumstances())?;
     ensure!(arrived.1 == SocketAddr::new(address(CONTOSO.remote[0]), 500), "it seems to come from {}", arrived.1);
-    service.send_to(b"answer", arrived.1)?;
-    let answer = site.recv_from(&mut buffer).with_context(|| lab.circumstances())?;
+    let answer = lab::wait::until(lab::wait::SOON, "the answer to arrive", || {
+        service.send_to(b"answer", arrived.1).ok()?;
+        site.recv_from(&mut buffer).ok()
+    })
+    .with_context(|| lab.circumstances())?;
     ensure!(answer.1 == SocketAddr::new(address(SHARED), 500), "the answer comes from {}", answer.1);
     // A site without a rule is not let to anybody.
     let stranger = ask(&lab.world.woodgrove.hq, WOODGROVE.remote[0])?;
     stranger.send_to(b"question", (SHARED, 500))?;
+    lab::wait::until(lab::wait::SOON, "the drop to be counted", || {
+        (lab.gateway.dropped("steer_unmatched").ok()? > 0).then_some(())
+    })?;
     while let Ok((_, from)) = service.recv_from(&mut buffer) {
         ensure!(from.ip() == address(CONTOSO.remote[0]), "{from} got through");
     }
-    let dropped = lab.gateway.dropped("steer_unmatched")?;
-    ensure!(dropped > 0, "the stranger's packet was not counted");
     Ok(())
 }

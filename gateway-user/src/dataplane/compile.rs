@@ -19,8 +19,9 @@ use std::net::IpAddr;
 pub const SEAT: SeatId = SeatId(0);
 /// In place of a device-map slot: there is none.
 const NO_DEVICE: PortId = tables::Tenant::NO_COMPARTMENT;
-/// How much of a connection's rate may pass at once. With less, one TCP flow does not reach the rate; with more, the rate is not held over a second.
-const BURST_NANOSECONDS: u64 = 50_000_000;
+/// How much of a connection's rate may pass at once: what comes together while TCP waits for its least retransmission timeout, which it runs
+/// into whenever the bandwidth-delay product is a few packets. With less, one flow does not reach the rate over a short path.
+const BURST_NANOSECONDS: u64 = 200_000_000;
 /// Packets of full size that a burst has room for at least.
 const BURST_PACKETS: u64 = 10;
 /// The largest inner packet where nothing says what it is: IPv6's minimum, safe everywhere.
@@ -407,7 +408,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn steer(&mut self, rule: &Steer) {
-        self.own_address(rule.vip, tables::Local::VIP);
+        self.own_address(rule.vip, tables::Local::STEERED);
         let (protocol, port, forward, back) = match rule.select {
             SteerMatch::Udp { port, source_port } => {
                 let site = source_port.map_or(0, |port| port.get().into());
