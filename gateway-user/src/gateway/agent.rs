@@ -41,6 +41,9 @@ const BACKLOG: usize = 1024;
 /// How long a next hop may take to answer before a person hears of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Lines of the log that one cause may fill.
+const WARNINGS_AT_ONCE: usize = 10;
+
 /// Where the agent's news come from.
 pub(super) struct Sources {
     pub(super) server: Server,
@@ -325,12 +328,19 @@ impl Agent {
         let about = |remote: &IpAddr| format!("way to {remote}");
         let still: HashSet<String> = unresolved.keys().map(about).collect();
         self.warnings.retain(|about, _| !about.starts_with("way to ") || still.contains(about));
+        let mut news = 0;
         for (remote, reason) in unresolved {
             let since = *self.unresolved.entry(remote).or_insert_with(Instant::now);
             if since.elapsed() >= PATIENCE && self.warnings.get(&about(&remote)) != Some(&reason) {
-                tracing::warn!(%remote, reason, "no way to a remote: packets for it are dropped");
+                news += 1;
+                if news <= WARNINGS_AT_ONCE {
+                    tracing::warn!(%remote, reason, "no way to a remote: packets for it are dropped");
+                }
                 self.warnings.insert(about(&remote), reason);
             }
+        }
+        if news > WARNINGS_AT_ONCE {
+            tracing::warn!(remotes = news - WARNINGS_AT_ONCE, "no way to more remotes; `gatewayctl status` names them");
         }
     }
 }

@@ -206,11 +206,7 @@ impl Compartments {
         }
         let gone: BTreeSet<String> =
             known.iter().chain(self.live.keys()).filter(|name| !wanted.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Err(error) = self.remove(root, &name) {
-                failures.push((name, error));
-            }
-        }
+        failures.extend(self.remove(root, &gone));
         for (name, wanted) in wanted {
             if self.live.get(&name).is_some_and(|compartment| compartment.wanted == wanted) {
                 continue;
@@ -303,24 +299,46 @@ impl Compartments {
         })
     }
 
-    /// Takes a tenant's compartment away. Nothing happens if there is none.
-    pub fn remove(&mut self, root: &mut Netlink, tenant: &str) -> anyhow::Result<()> {
-        let path = self.path(tenant);
-        self.live.remove(tenant);
-        // Links go at once with their host ends; a namespace alone goes whenever the kernel gets to it.
-        if let Ok(namespace) = Netns::open(&path) {
-            let links = namespace.run(|| Netlink::new().and_then(|mut netlink| netlink.all_links()))??;
-            let indices: HashSet<u32> = links.iter().filter_map(|link| link.peer).collect();
-            let names = links.iter().map(|link| root_name(tenant, &link.name)).collect::<Vec<_>>();
-            for link in root.links(names.iter().map(String::as_str))?.into_iter().flatten() {
-                if indices.contains(&link.index) {
-                    root.delete_link(&link.name)?;
+    /// Takes tenants' compartments away. Nothing happens for one that has none.
+    pub fn remove<'a>(
+        &mut self,
+        root: &mut Netlink,
+        tenants: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<(String, anyhow::Error)> {
+        let mut failures = Vec::new();
+        let (mut links, mut gone) = (Vec::new(), Vec::new());
+        for tenant in tenants {
+            self.live.remove(tenant);
+            match self.host_ends_of(root, tenant) {
+                Ok(mut found) => {
+                    links.append(&mut found);
+                    gone.push(tenant);
                 }
+                Err(error) => failures.push((tenant.clone(), error)),
             }
         }
-        netns::remove(&path).with_context(|| format!("cannot remove the namespace {}", path.display()))?;
-        tracing::info!(tenant, "compartment is gone");
-        Ok(())
+        // Links go at once with their host ends; a namespace alone goes whenever the kernel gets to it.
+        if let Err(error) = root.delete_links(&links) {
+            failures.push((String::new(), anyhow::Error::new(error).context("cannot remove the compartments' links")));
+        }
+        for tenant in gone {
+            let path = self.path(tenant);
+            match netns::remove(&path).with_context(|| format!("cannot remove the namespace {}", path.display())) {
+                Ok(()) => tracing::debug!(tenant, "compartment is gone"),
+                Err(error) => failures.push((tenant.clone(), error)),
+            }
+        }
+        failures
+    }
+
+    /// The host ends of whatever is in a tenant's compartment.
+    fn host_ends_of(&self, root: &mut Netlink, tenant: &str) -> anyhow::Result<Vec<u32>> {
+        let Ok(namespace) = Netns::open(&self.path(tenant)) else { return Ok(Vec::new()) };
+        let links = namespace.run(|| Netlink::new().and_then(|mut netlink| netlink.all_links()))??;
+        let names: Vec<String> = links.iter().map(|link| root_name(tenant, &link.name)).collect();
+        let found = root.links(names.iter().map(String::as_str))?.into_iter().flatten();
+        let joined = |host: &Link| links.iter().any(|link| link.peer == Some(host.index));
+        Ok(found.filter(joined).map(|host| host.index).collect())
     }
 
     fn path(&self, tenant: &str) -> PathBuf {

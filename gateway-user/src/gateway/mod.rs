@@ -81,8 +81,8 @@ fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
     dataplane::detach(pins, state).context("cannot remove the programs and maps")?;
     let mut netlink = Netlink::new()?;
     let mut compartments = Compartments::new(&record.netns);
-    for tenant in &record.compartments {
-        compartments.remove(&mut netlink, tenant)?;
+    if let Some((tenant, error)) = compartments.remove(&mut netlink, &record.compartments).pop() {
+        return Err(error.context(format!("the compartment of {tenant} cannot be removed")));
     }
     if record.slow_path == slowpath::Ownership::Ours {
         slowpath::remove_link(&mut netlink)?;
