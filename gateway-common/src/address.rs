@@ -23,7 +23,7 @@ impl Address {
     /// Whether this is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::V4_MARK
+        self.0[0] | self.0[1] | (self.0[2] ^ Self::V4_MARK) == 0
     }
 
     /// The address's bytes as the wire has them, IPv4 mapped.

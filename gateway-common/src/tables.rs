@@ -539,6 +539,8 @@ pub struct Decision {
 }
 
 table_types!(
+    Settings,
+    Totals,
     Port,
     GreKey,
     VlanKey,

@@ -24,7 +24,8 @@ pub fn next_sequence(state: *mut ConnectionState) -> u32 {
     unsafe { atomic::fetch_add(&raw mut (*state).sequence, 1) }
 }
 
-/// Replaces everything before the inner packet by the next hop's header.
+/// Replaces everything before the inner packet by the next hop's header, and takes off what is behind it: padding, or bytes that
+/// nobody has metered.
 #[inline(always)]
 pub fn push(
     packet: &Packet,
@@ -34,6 +35,10 @@ pub fn push(
     hash: u32,
     sequence: u32,
 ) -> Result<(), DropReason> {
+    let surplus = packet.len().wrapping_sub(inner.offset as u32 + inner.len);
+    if surplus != 0 {
+        packet.adjust_tail((surplus as i32).wrapping_neg())?;
+    }
     packet.adjust_head(inner.offset as i32 - (nexthop.header_len & 0xff) as i32)?;
     let fill = Fill { packet, nexthop, inner, class: ecn::encapsulate(class), hash, sequence };
     fill.header().ok_or(DropReason::NoHeadroom)

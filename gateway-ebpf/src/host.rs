@@ -117,6 +117,7 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
     let (source, destination) = (Address::v4(header[3]), Address::v4(header[4]));
     let Some(local) = local(destination) else { return steer::back(packet, run) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMP {
+        gate::check(local.seat, run.now)?;
         return steer::forward(packet, run);
     }
     let kind = if protocol == protocol::ICMP { packet.byte(OVER_IPV4).unwrap_or(0) } else { 0 };
@@ -150,6 +151,7 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
     let destination = Address([header[6], header[7], header[8], header[9]]);
     let Some(local) = local(destination) else { return steer::back(packet, run) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMPV6 {
+        gate::check(local.seat, run.now)?;
         return steer::forward(packet, run);
     }
     match kind {
@@ -252,7 +254,13 @@ fn solicitation(packet: &Packet, run: &Run) -> Verdict {
         packet.store(EthHdr::LEN + 8, target)?;
         packet.store(EthHdr::LEN + 24, to)?;
         packet.store(OVER_IPV6, body)?;
-        turn_frame(packet, &port)
+        turn_frame(packet, &port)?;
+        if probing {
+            // All nodes' MAC address (RFC 2464 section 7).
+            packet.store(0, u32::from_be(0x3333_0000))?;
+            packet.store(4, u16::from_be(1))?;
+        }
+        Some(())
     };
     answered().ok_or(DropReason::OuterTruncated)?;
     back(&port)

@@ -100,6 +100,12 @@ impl Inner {
         if first >> 28 != 6 {
             return Err(DropReason::InnerMalformed);
         }
+        let source = Address([words[2], words[3], words[4], words[5]]);
+        let destination = Address([words[6], words[7], words[8], words[9]]);
+        if source.is_v4() || destination.is_v4() {
+            // In mapped form they would find the tenant's IPv4 routes.
+            return Err(DropReason::Martian);
+        }
         let len = (second >> 16) + Ipv6Hdr::LEN as u32;
         if offset as u32 + len > limit {
             return Err(DropReason::InnerTruncated);
@@ -114,8 +120,8 @@ impl Inner {
             transport: Ipv6Hdr::LEN as u32,
             fragment: false,
             may_fragment: false,
-            source: Address([words[2], words[3], words[4], words[5]]),
-            destination: Address([words[6], words[7], words[8], words[9]]),
+            source,
+            destination,
         };
         if matches!(
             next,

@@ -39,6 +39,9 @@ impl From<DropReason> for Refusal {
     }
 }
 
+/// In [`Query::vlan`]: the frame ends within its tag, which makes it nobody else's either.
+const CUT_TAG: u16 = u16::MAX;
+
 /// Takes a frame of a port that takes tunnels of `KIND`.
 #[inline(always)]
 pub fn frame<const KIND: u32>(packet: &Packet, run: &mut Run) -> Verdict {
@@ -71,6 +74,7 @@ pub fn frame<const KIND: u32>(packet: &Packet, run: &mut Run) -> Verdict {
     match decided {
         Ok(tenant) => forward::admitted(packet, run, tenant),
         Err(Refusal::Drop(reason)) => Err(reason),
+        Err(Refusal::Host) => run.hand_over(packet, stage::HOST),
         Err(_) => PASS,
     }
 }
@@ -160,6 +164,10 @@ fn outer6<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refu
     query.outer_destination = Address([header[6], header[7], header[8], header[9]]);
     let first = u32::from_be(header[0]);
     let second = u32::from_be(header[1]);
+    if query.outer_source.is_v4() || query.outer_destination.is_v4() {
+        // An IPv4 address in mapped form is no IPv6 address (RFC 4291 section 2.5.5.2), and must not find our IPv4 ones.
+        return Err(Refusal::Pass);
+    }
     if first >> 28 != 6 {
         return Err(Refusal::Drop(DropReason::OuterMalformed));
     }
@@ -307,9 +315,10 @@ fn inner_frame(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Res
 
 #[inline(always)]
 fn vlan(packet: &Packet, query: &mut Query) -> Result<Inner, Refusal> {
+    query.carrier = Carrier::Vlan;
+    query.vlan = CUT_TAG;
     let [tag, kind]: [u16; 2] = packet.load(EthHdr::LEN).ok_or(DropReason::EthernetTruncated)?;
     query.mac = packet.load(0).ok_or(Refusal::Pass)?;
-    query.carrier = Carrier::Vlan;
     query.vlan = u16::from_be(tag) & 0x0fff;
     query.outer_source = Address::v4(0);
     query.outer_destination = Address::v4(0);
@@ -395,7 +404,7 @@ impl Query {
 #[inline(never)]
 fn is_ours(query: &Query) -> bool {
     match query.carrier {
-        Carrier::Vlan if query.vlan == 0 => true,
+        Carrier::Vlan if query.vlan == CUT_TAG => true,
         Carrier::Vlan => VLANS.get_ptr(VlanKey { ifindex: query.ifindex, vlan: u32::from(query.vlan) }).is_some(),
         _ => LOCAL.get_ptr(query.outer_destination).is_some(),
     }
@@ -407,7 +416,8 @@ fn is_ours_to_reassemble(packet: &Packet, query: &Query) -> bool {
     let Some(local) = LOCAL.get_ptr(query.outer_destination) else { return false };
     // SAFETY: entries are replaced whole, and a stale flag is a lost fragment at worst.
     let answered = unsafe { (*local).flags } & Local::ANSWERED != 0;
-    let protocol = packet.byte(EthHdr::LEN + 9).unwrap_or(0);
+    let at = if query.outer_destination.is_v4() { EthHdr::LEN + 9 } else { EthHdr::LEN + Ipv6Hdr::LEN };
+    let protocol = packet.byte(at).unwrap_or(0);
     answered || protocol == protocol::GRE
 }
 

@@ -34,7 +34,7 @@ pub fn to_compartment(packet: &Packet, run: &mut Run) -> Verdict {
         packet.adjust_head(TAG as i32)?;
         return DEVICES.redirect(attachment.0, 0).map_err(|_| DropReason::NoCompartment);
     }
-    if tenant.compartment == Tenant::NO_COMPARTMENT {
+    if run.what == CONTROL || tenant.compartment == Tenant::NO_COMPARTMENT {
         return Err(DropReason::NoCompartment);
     }
     let inner = run.inner as i32;

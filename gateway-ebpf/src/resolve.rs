@@ -72,12 +72,14 @@ pub fn resolve(run: &mut Run, decision: &mut Decision) -> Result<(), Refusal> {
     match answer {
         DECIDED => Ok(()),
         NOT_OURS => Err(Refusal::Pass),
+        HOSTS => Err(Refusal::Host),
         reason => Err(Refusal::Drop(reason_of(reason))),
     }
 }
 
 const DECIDED: u32 = 0;
 const NOT_OURS: u32 = u32::MAX;
+const HOSTS: u32 = u32::MAX - 1;
 
 /// The drop reason with a number that came from one.
 #[inline(always)]
@@ -89,7 +91,7 @@ fn reason_of(number: u32) -> DropReason {
     unsafe { core::mem::transmute(number) }
 }
 
-/// [`resolve`] for the verifier: [`DECIDED`], [`NOT_OURS`], or the number of a drop reason.
+/// [`resolve`] for the verifier: [`DECIDED`], [`NOT_OURS`], [`HOSTS`] for [`Refusal::Host`], or the number of a drop reason.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn decide(decision: *mut Decision) -> u32 {
@@ -101,6 +103,7 @@ extern "C" fn decide(decision: *mut Decision) -> u32 {
     match try_decide(&run.query, unsafe { &mut *decision }) {
         Ok(()) => DECIDED,
         Err(Refusal::Drop(reason)) => reason as u32,
+        Err(Refusal::Host) => HOSTS,
         Err(_) => NOT_OURS,
     }
 }
@@ -271,14 +274,18 @@ fn connection(id: ConnectionId) -> Result<Class, Refusal> {
     Ok(Class { tenant: connection.tenant, seat: connection.seat, origin: OriginId::connection(id) })
 }
 
-/// A tunnel that no table has: dropped if it was for an address of ours that takes such tunnels, else not ours.
+/// A tunnel that no table has: dropped if it was for an address of ours that takes such tunnels, else not ours, but perhaps to be steered.
 #[inline(always)]
 fn not_found(query: &Query, flag: u32, reason: DropReason) -> Refusal {
-    match LOCAL.get_ptr(query.outer_destination) {
-        // SAFETY: one aligned word.
-        Some(local) if unsafe { (*local).flags } & flag != 0 => Refusal::Drop(reason),
-        Some(_) => Refusal::Drop(DropReason::NotServed),
-        None => Refusal::Pass,
+    let Some(local) = LOCAL.get_ptr(query.outer_destination) else { return Refusal::Host };
+    // SAFETY: one aligned word.
+    let flags = unsafe { (*local).flags };
+    if flags & Local::STEERED != 0 {
+        Refusal::Host
+    } else if flags & flag != 0 {
+        Refusal::Drop(reason)
+    } else {
+        Refusal::Drop(DropReason::NotServed)
     }
 }
 

@@ -84,6 +84,8 @@ impl Run {
         run.outer_class = 0;
         run.stage = Stage::Parse as u32;
         run.flags = 0;
+        run.what = 0;
+        run.mtu = 0;
         Some(run)
     }
 
@@ -141,6 +143,7 @@ impl Run {
             DropReason::RateOutbound | DropReason::TooBig | DropReason::NeighbourUnresolved | DropReason::NoPort
         );
         if leaving
+            && self.nexthop != NexthopId::NONE
             && let Some(nexthop) = NEXTHOPS.get(self.nexthop.0)
             && nexthop.connection != ConnectionId::NONE
         {
