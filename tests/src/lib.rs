@@ -5,9 +5,11 @@
 //! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
+//! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`wait`]: waiting for a condition with a deadline
 
 pub mod enter;
+pub mod frame;
 pub mod frame_socket;
 pub mod gateway;
 pub mod identity;
@@ -17,6 +19,7 @@ pub mod live;
 pub mod node;
 pub mod ping;
 pub mod plan;
+pub mod program;
 pub mod tap;
 pub mod tenants;
 pub mod throughput;

@@ -1,0 +1,204 @@
+//! The XDP programs in this process, run on one packet at a time by `BPF_PROG_TEST_RUN`: what goes in, what comes out, what was counted.
+//!
+//! [`Programs`] loads the object once, unpinned, in a network namespace of its own. A [`World`] is one test's tables: whatever it
+//! writes it takes back when it is dropped, so that tests share the programs and nothing else.
+
+mod outcome;
+mod world;
+
+pub use outcome::{Drop, Event, Outcome, Scope, Verdict};
+pub use world::World;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::lpm_trie::LpmTrie;
+use aya::maps::{ArrayOfMaps, DevMap, MapData, ProgramArray};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use gateway_common::TenantId;
+use gateway_common::tables::{Route, stage};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bytes that a frame may grow by.
+const ROOM: usize = 256;
+/// Tenants that get route tables: numbered from 0.
+pub const TENANTS: u32 = 4;
+
+/// A program that frames enter by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// A port to the fabric.
+    Fabric,
+    /// A port to sites.
+    Site,
+    /// A port to both.
+    Both,
+    /// The root end of a compartment's veth.
+    Compartment,
+    /// The root end of the slow path's veth.
+    Reentry,
+    /// A port of a mux.
+    Mux,
+}
+
+impl Entry {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Fabric, Self::Site, Self::Both, Self::Compartment, Self::Reentry, Self::Mux];
+
+    /// The program's name in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fabric => "fabric",
+            Self::Site => "site",
+            Self::Both => "both",
+            Self::Compartment => "compartment",
+            Self::Reentry => "reentry",
+            Self::Mux => "mux",
+        }
+    }
+}
+
+/// Whether a stage is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loaded {
+    Present,
+    Missing,
+}
+
+/// A tenant's two route tables.
+struct Tries {
+    v4: LpmTrie<MapData, [u8; 4], Route>,
+    v6: LpmTrie<MapData, [u8; 16], Route>,
+}
+
+/// The loaded object, and the interfaces of its namespace.
+pub struct Programs {
+    ebpf: Ebpf,
+    stages: ProgramArray<MapData>,
+    tries: BTreeMap<TenantId, Tries>,
+    interfaces: BTreeMap<String, u32>,
+    generation: u32,
+}
+
+/// Where `cargo xtask build` puts the object; `GATEWAY_OBJECT` names another one.
+pub fn object_path() -> PathBuf {
+    std::env::var_os("GATEWAY_OBJECT")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/gateway.o"))
+}
+
+impl Programs {
+    /// Moves the calling thread into a new network namespace with an interface for each of `interfaces`, and loads the object there.
+    /// The namespace ends with the thread.
+    pub fn load(interfaces: &[&str]) -> Result<Self> {
+        let path = object_path();
+        let object = std::fs::read(&path)
+            .with_context(|| format!("no XDP programs at {}: run `cargo xtask build` first", path.display()))?;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
+        let interfaces = make_interfaces(interfaces)?;
+        // A small table of drops is emptied faster between packets.
+        let mut ebpf = EbpfLoader::new().map_max_entries("DROPS", 1024).load(&object).context("loading the object")?;
+        let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        for name in &names {
+            let program: &mut Xdp = ebpf.program_mut(name).context("listed")?.try_into()?;
+            program.load().with_context(|| format!("loading program {name}"))?;
+        }
+        let stages = fill_stages(&mut ebpf)?;
+        let tries = make_tries(&mut ebpf)?;
+        Ok(Self { ebpf, stages, tries, interfaces, generation: 0 })
+    }
+
+    /// The index of an interface made by [`Programs::load`].
+    pub fn ifindex(&self, name: &str) -> u32 {
+        self.interfaces[name]
+    }
+
+    /// Puts interface `name` into slot `slot` of the device map, for good.
+    pub fn device(&mut self, slot: u32, name: &str) -> Result<()> {
+        let ifindex = self.ifindex(name);
+        let mut devices: DevMap<_> = self.ebpf.map_mut("DEVICES").context("no map DEVICES")?.try_into()?;
+        devices.set(slot, ifindex, None, 0).with_context(|| format!("slot {slot} of DEVICES"))
+    }
+
+    /// Empties a slot of the program array, or fills it again.
+    fn stage(&mut self, slot: u32, loaded: Loaded) -> Result<()> {
+        match loaded {
+            Loaded::Missing => Ok(self.stages.clear_index(&slot)?),
+            Loaded::Present => {
+                let name = stage::PROGRAMS.iter().find(|(number, _)| *number == slot).context("no such stage")?.1;
+                Ok(self.stages.set(slot, self.ebpf.program(name).context("no such program")?.fd()?, 0)?)
+            }
+        }
+    }
+
+    /// Runs `entry` once on `frame`, as if it came in by the interface `ifindex`: the XDP action and the frame afterwards.
+    pub fn run(&mut self, entry: Entry, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let program: &mut Xdp =
+            self.ebpf.program_mut(entry.name()).with_context(|| format!("no program {}", entry.name()))?.try_into()?;
+        let len = u32::try_from(frame.len())?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context: Vec<u8> = [0, len, 0, ifindex, 0, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+        let mut out = vec![0; frame.len() + ROOM];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(&context),
+                ..TestRunOptions::default()
+            })
+            .with_context(|| format!("test run of {} on {} bytes", entry.name(), frame.len()))?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("running ip")?;
+    if !output.status.success() {
+        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// One veth a name; its peer has the name with `~` behind.
+fn make_interfaces(names: &[&str]) -> Result<BTreeMap<String, u32>> {
+    ip(&["link", "set", "lo", "up"])?;
+    let mut interfaces = BTreeMap::new();
+    for name in names {
+        ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("{name}~")])?;
+        ip(&["link", "set", name, "up"])?;
+        ip(&["link", "set", &format!("{name}~"), "up"])?;
+        interfaces.insert((*name).to_owned(), nix::net::if_::if_nametoindex(*name)?);
+    }
+    Ok(interfaces)
+}
+
+/// Puts every stage into its slot. The array must live as long as the programs: the kernel empties it with its last descriptor.
+fn fill_stages(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>> {
+    let mut stages: ProgramArray<MapData> = ebpf.take_map("STAGES").context("no map STAGES")?.try_into()?;
+    for (slot, name) in stage::PROGRAMS {
+        let program = ebpf.program(name).with_context(|| format!("no program {name}"))?;
+        stages.set(*slot, program.fd()?, 0).with_context(|| format!("stage {name}"))?;
+    }
+    Ok(stages)
+}
+
+fn make_tries(ebpf: &mut Ebpf) -> Result<BTreeMap<TenantId, Tries>> {
+    const NO_PREALLOC: u32 = 1;
+    const ROUTES: u32 = 1024;
+    let mut tries = BTreeMap::new();
+    for tenant in 0..TENANTS {
+        let pair = Tries { v4: LpmTrie::create(ROUTES, NO_PREALLOC)?, v6: LpmTrie::create(ROUTES, NO_PREALLOC)? };
+        set_inner(ebpf, "ROUTES4", tenant, &pair.v4)?;
+        set_inner(ebpf, "ROUTES6", tenant, &pair.v6)?;
+        tries.insert(TenantId(tenant), pair);
+    }
+    Ok(tries)
+}
+
+fn set_inner<K: Pod>(ebpf: &mut Ebpf, map: &str, slot: u32, trie: &LpmTrie<MapData, K, Route>) -> Result<()> {
+    let mut outer: ArrayOfMaps<_, LpmTrie<MapData, K, Route>> =
+        ebpf.map_mut(map).with_context(|| format!("no map {map}"))?.try_into()?;
+    outer.set(slot, trie, 0).with_context(|| format!("slot {slot} of {map}"))
+}
