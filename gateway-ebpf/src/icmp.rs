@@ -6,6 +6,7 @@ use crate::maps::{SCRATCH, SETTINGS, TENANT_STATE, TENANTS};
 use crate::packet::Packet;
 use crate::police;
 use crate::run::{Run, Scratch};
+use crate::trace;
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use gateway_common::tables::{Settings, Tenant, stage};
 use gateway_common::wire::{DEFAULT_TTL, protocol};
@@ -52,6 +53,10 @@ pub fn error(packet: &Packet, run: &mut Run) -> Verdict {
     let word = unsafe { &raw mut (*state).icmp };
     if !police::admit(&settings.icmp, word, Settings::PACKET, run.now) {
         return Err(DropReason::IcmpRateLimited);
+    }
+    // Its end, told while it is whole; the error is a packet of its own.
+    if run.flags & Run::TRACED != 0 {
+        trace::dropped(packet, reason as u32);
     }
     let sum = quote(packet, &inner)?;
     match inner.family {

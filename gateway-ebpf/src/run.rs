@@ -113,17 +113,19 @@ impl Run {
     /// The run's end: the verdict as an action, a drop counted, both traced if asked for.
     #[inline(always)]
     pub fn finish(&self, packet: &Packet, verdict: Verdict) -> u32 {
-        let (action, reason) = match verdict {
-            Ok(action) => (action, 0),
+        match verdict {
+            Ok(action) => {
+                if self.flags & Self::TRACED != 0 {
+                    trace::ended(packet, action);
+                }
+                action
+            }
             Err(reason) => {
                 self.count_drop(reason);
-                (xdp_action::XDP_DROP, reason as u32)
+                trace::dropped(packet, reason as u32);
+                xdp_action::XDP_DROP
             }
-        };
-        if self.flags & Self::TRACED != 0 {
-            trace::ended(packet, action, reason);
         }
-        action
     }
 
     /// Counts a drop where it belongs: to the connection that the packet was leaving by, where that was the cause; else to where it came from.

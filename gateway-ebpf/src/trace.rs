@@ -1,9 +1,10 @@
 //! Trace: a record of each packet of a traced tenant, when it arrives and when its run ends.
 
-use crate::maps::{EVENTS, RUN};
+use crate::maps::{EVENTS, RUN, TENANTS};
 use crate::packet::Packet;
 use crate::run::Run;
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
+use gateway_common::tables::Tenant;
 use gateway_common::trace::{SNAP, Traced};
 
 /// Records a packet as it came in.
@@ -12,10 +13,26 @@ pub fn arrived(packet: &Packet) {
     record_trace(packet.raw(), 0, 0, Traced::ARRIVED);
 }
 
-/// Records the end of a run.
+/// Records the end of a packet that goes on.
 #[inline(always)]
-pub fn ended(packet: &Packet, action: u32, reason: u32) {
-    record_trace(packet.raw(), action, reason, 0);
+pub fn ended(packet: &Packet, action: u32) {
+    record_trace(packet.raw(), action, 0, 0);
+}
+
+/// Records the end of a packet that is dropped. It may have met its end before anybody looked whether its tenant is traced.
+#[inline(always)]
+pub fn dropped(packet: &Packet, reason: u32) {
+    record_drop(packet.raw(), reason);
+}
+
+/// Records a drop if its tenant is traced.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn record_drop(ctx: *mut xdp_md, reason: u32) -> u32 {
+    let Some(run) = RUN.get(0) else { return 0 };
+    let traced = run.flags & Run::TRACED != 0
+        || TENANTS.get(run.tenant.0).is_some_and(|tenant| tenant.flags & Tenant::TRACED != 0);
+    if traced { record_trace(ctx, xdp_action::XDP_DROP, reason, 0) } else { 0 }
 }
 
 /// Records the run as it stands.

@@ -291,7 +291,7 @@ pub struct TraceEvent {
     pub packet: String,
     /// What each stage did, in order.
     pub stages: Vec<StageReport>,
-    /// `forwarded`, `dropped`, `delivered` (to the compartment), `passed` (to the host's stack) or `unknown` (its end was not told).
+    /// `forwarded`, `dropped`, `delivered` (to the compartment), `deferred` (to the slow path, to be fragmented), `passed` (to the host's stack) or `unknown` (its end was not told).
     pub verdict: String,
     /// Why it was dropped: the reason's name.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -130,7 +130,7 @@ impl Joiner {
         };
         by(&|pending| pending.record.time == record.time && pending.identity == identity)
             .or_else(|| by(&|pending| pending.identity.is_some() && pending.identity == identity))
-            .or_else(|| by(&|pending| pending.record.time == record.time))
+            .or_else(|| by(&|pending| identity.is_none() && pending.record.time == record.time))
     }
 
     /// The runs whose end is not waited for any longer.
@@ -176,15 +176,15 @@ pub fn tell(run: &Run, names: &TraceNames) -> TraceEvent {
         return event;
     };
     event.cached = ended.flags & Traced::CACHED != 0;
-    let last = Stage::from_number(ended.stage);
+    let reason = DropReason::from_number(ended.reason);
+    let last = reason.and_then(where_dropped).or_else(|| Stage::from_number(ended.stage));
     event.stages = last.map(|last| stages(run, names, last)).unwrap_or_default();
     let sent = matches!(ended.action, action::TX | action::REDIRECT);
-    match DropReason::from_number(ended.reason) {
+    match reason {
         Some(reason) => {
             event.verdict = "dropped".to_owned();
             event.reason = Some(reason.name().to_owned());
-            let answered = if sent { "; answered with an ICMP error" } else { "" };
-            let detail = format!("dropped: {} ({}{answered})", reason.name(), reason.meaning().trim_end_matches('.'));
+            let detail = format!("dropped: {} ({})", reason.name(), reason.meaning().trim_end_matches('.'));
             match event.stages.last_mut() {
                 Some(stage) => stage.detail = detail,
                 None => event.stages.push(StageReport { stage: "end".to_owned(), detail }),
@@ -194,7 +194,9 @@ pub fn tell(run: &Run, names: &TraceNames) -> TraceEvent {
             event.verdict = "dropped".to_owned();
             event.reason = Some(format!("reason {}", ended.reason));
         }
-        None if sent && last == Some(Stage::Punt) => event.verdict = "delivered".to_owned(),
+        None if sent && last == Some(Stage::Punt) => {
+            event.verdict = if to_slow_path(names) { "deferred" } else { "delivered" }.to_owned();
+        }
         None if sent => {
             event.verdict = "forwarded".to_owned();
             event.out_port = names.out_port.clone();
@@ -205,11 +207,60 @@ pub fn tell(run: &Run, names: &TraceNames) -> TraceEvent {
     event
 }
 
+/// Whether a punted packet goes to user space: its next hop leads on, but not as the packet is.
+fn to_slow_path(names: &TraceNames) -> bool {
+    names.mtu.is_some()
+}
+
+/// The stage at which packets are dropped for a reason; `None` where that is not always the same one.
+fn where_dropped(reason: DropReason) -> Option<Stage> {
+    use DropReason as Reason;
+    Some(match reason {
+        Reason::EthernetTruncated
+        | Reason::OuterTruncated
+        | Reason::OuterMalformed
+        | Reason::OuterChecksum
+        | Reason::OuterOptions
+        | Reason::OuterFragment
+        | Reason::GreTruncated
+        | Reason::GreMalformed
+        | Reason::GreChecksum
+        | Reason::GreProtocol
+        | Reason::VxlanTruncated
+        | Reason::VxlanMalformed
+        | Reason::NvgreMalformed => Stage::Parse,
+        Reason::GreUnknown
+        | Reason::OtherStation
+        | Reason::VniUnknown
+        | Reason::FabricPeerUnknown
+        | Reason::PortKind
+        | Reason::ConnectionDisabled => Stage::Classify,
+        Reason::InnerEthernetTruncated
+        | Reason::InnerEthertype
+        | Reason::InnerTruncated
+        | Reason::InnerMalformed
+        | Reason::InnerSourceRoute
+        | Reason::InnerExtensions
+        | Reason::EcnInvalid => Stage::Decapsulate,
+        Reason::Spoofed | Reason::Martian | Reason::RateInbound | Reason::TtlExpired | Reason::CompartmentSource => {
+            Stage::Admit
+        }
+        Reason::NoRoute | Reason::Blackhole | Reason::NeighbourUnresolved | Reason::GatewayLoop => Stage::Route,
+        Reason::RateOutbound | Reason::TooBig => Stage::Adapt,
+        Reason::NoPort => Stage::Emit,
+        Reason::PuntRateLimited | Reason::NoCompartment | Reason::SlowPathLimited => Stage::Punt,
+        _ => return None,
+    })
+}
+
 /// The stages up to the last one that the packet reached.
 fn stages(run: &Run, names: &TraceNames, last: Stage) -> Vec<StageReport> {
+    let unrouted = run.ended.is_some_and(|record| record.nexthop == NexthopId::NONE);
     let passed = |stage: &Stage| match last {
         // Instead of what makes it fit and sends it.
         Stage::Punt => *stage <= Stage::Route || *stage == Stage::Punt,
+        // A compartment's frame for its VLAN is put on the wire as it is.
+        Stage::Emit if unrouted => matches!(stage, Stage::Parse | Stage::Classify | Stage::Encapsulate | Stage::Emit),
         last => *stage <= last,
     };
     Stage::ALL
@@ -222,7 +273,9 @@ fn stages(run: &Run, names: &TraceNames, last: Stage) -> Vec<StageReport> {
 
 /// What a stage found or did.
 fn detail(stage: Stage, run: &Run, names: &TraceNames) -> String {
-    let came = run.arrived.as_ref().map(|record| (view(record), record.length));
+    // What is dropped early was not changed until then.
+    let untouched = || run.ended.as_ref().filter(|record| record.reason != 0);
+    let came = run.arrived.as_ref().or_else(untouched).map(|record| (view(record), record.length));
     let left = run.ended.as_ref().map(view);
     let inner = came.as_ref().and_then(|(view, _)| view.inner.as_ref());
     match stage {
@@ -254,6 +307,7 @@ fn detail(stage: Stage, run: &Run, names: &TraceNames) -> String {
         Stage::Emit => names.out_port.clone().unwrap_or_else(|| "sent".to_owned()),
         Stage::Punt => match run.ended.map(|record| record.action) {
             Some(action::PASS) => "to the host's stack".to_owned(),
+            _ if to_slow_path(names) => "to the slow path, to be fragmented".to_owned(),
             _ => "to the tenant's compartment".to_owned(),
         },
     }
@@ -379,10 +433,48 @@ mod tests {
     #[test]
     fn a_punted_packet_skips_what_it_does_not_pass() {
         let ended = Traced { stage: Stage::Punt as u32, action: action::REDIRECT, ..record(&gre(&echo(3, 64)), 42, 0) };
-        let event = tell(&Run { arrived: Some(arrived(3)), ended: Some(ended) }, &names());
+        let to_compartment = TraceNames { mtu: None, leads_to: Some("compartment".to_owned()), ..names() };
+        let event = tell(&Run { arrived: Some(arrived(3)), ended: Some(ended) }, &to_compartment);
         let stages: Vec<_> = event.stages.iter().map(|stage| stage.stage.as_str()).collect();
         assert_eq!(stages, ["parse", "classify", "decapsulate", "admit", "route", "punt"]);
         assert_eq!(event.verdict, "delivered");
+    }
+
+    #[test]
+    fn what_is_dropped_before_its_arrival_was_told_is_told_all_the_same() {
+        let ended = Traced {
+            stage: Stage::Classify as u32,
+            action: 1,
+            reason: DropReason::NoRoute as u32,
+            ..record(&gre(&echo(3, 64)), 42, 0)
+        };
+        let mut joiner = Joiner::default();
+        let runs = joiner.push(ended, Instant::now());
+        let event = tell(&runs[0], &names());
+        let lines = lines(&event);
+        assert_eq!(lines[0], "parse: GRE key 100 203.0.113.20 > 198.51.100.10, 70 bytes on tor0");
+        assert_eq!(lines[4], "route: dropped: no_route (The tenant has no route to the destination)");
+        assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn an_answer_does_not_take_the_arrival_of_another_packet() {
+        let mut joiner = Joiner::default();
+        joiner.push(arrived(1), Instant::now());
+        let runs = joiner.push(record(&vxlan(&echo(9, 63)), 64, 0), Instant::now());
+        assert!(runs[0].arrived.is_none());
+        assert_eq!(joiner.pending.len(), 1);
+    }
+
+    #[test]
+    fn a_fragment_to_be_is_deferred_and_a_compartments_frame_goes_as_it_is() {
+        let ended = Traced { stage: Stage::Punt as u32, action: action::REDIRECT, ..record(&gre(&echo(3, 64)), 42, 0) };
+        let event = tell(&Run { arrived: Some(arrived(3)), ended: Some(ended) }, &names());
+        assert_eq!(event.verdict, "deferred");
+        let ended = Traced { stage: Stage::Emit as u32, ..ended };
+        let event = tell(&Run { arrived: Some(arrived(3)), ended: Some(ended) }, &names());
+        let stages: Vec<_> = event.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        assert_eq!(stages, ["parse", "classify", "encapsulate", "emit"]);
     }
 
     #[test]

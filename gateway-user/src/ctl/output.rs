@@ -26,7 +26,7 @@ impl Style {
     pub fn state(self, text: &str) -> String {
         let colour = match text {
             "up" | "resolved" | "held" | "forwarded" | "delivered" | "fit" => "32",
-            "unresolved" | "yielding" | "disabled" | "passed" | "unknown" | "warning" => "33",
+            "unresolved" | "yielding" | "disabled" | "passed" | "deferred" | "unknown" | "warning" => "33",
             "down" | "gone" | "dropped" | "unfit" => "31",
             _ => return text.to_owned(),
         };

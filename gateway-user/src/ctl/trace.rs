@@ -84,6 +84,7 @@ pub fn verdict(event: &TraceEvent) -> String {
     match (event.verdict.as_str(), &event.reason, &event.out_port) {
         ("forwarded", _, Some(port)) => format!("forwarded to {port}"),
         ("delivered", ..) => "delivered to the compartment".to_owned(),
+        ("deferred", ..) => "deferred to the slow path".to_owned(),
         ("passed", ..) => "passed to the host's stack".to_owned(),
         ("dropped", Some(reason), _) => format!("dropped: {reason}"),
         (verdict, ..) => verdict.to_owned(),

@@ -27,7 +27,7 @@ use crate::net::links::Link;
 use crate::plan::{self, ConnectionKind, Plan, PortMode, PortRole};
 use gateway_common::gate::State;
 use gateway_common::tables::{ConnectionState, Counters, Nexthop, Seat};
-use gateway_common::{ConnectionId, DropReason, PortId, SeatId, TenantId};
+use gateway_common::{ConnectionId, DropReason, NexthopId, PortId, SeatId, TenantId};
 use names::Names;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -134,7 +134,7 @@ impl<'a> View<'a> {
 
     /// The names of what a traced packet met.
     pub fn trace_names(&self, keys: &TraceKeys) -> TraceNames {
-        let nexthop = self.tables.nexthops.get(&keys.nexthop.0);
+        let nexthop = self.tables.nexthops.get(&keys.nexthop.0).filter(|_| keys.nexthop != NexthopId::NONE);
         let of_plan = nexthop.filter(|nexthop| nexthop.connection != ConnectionId::NONE);
         TraceNames {
             tenant: self.ids.tenant_name(keys.tenant).map_or_else(|| format!("#{}", keys.tenant.0), str::to_owned),
@@ -151,7 +151,11 @@ impl<'a> View<'a> {
                 })
             }),
             out_connection: of_plan.map(|nexthop| nexthop.connection),
-            out_port: nexthop.and_then(|nexthop| self.slot(nexthop.port)),
+            out_port: match nexthop {
+                Some(nexthop) => self.slot(nexthop.port),
+                // A compartment's frame for its VLAN.
+                None => self.tables.compartments.get(&keys.ifindex).and_then(|attachment| self.slot(attachment.port)),
+            },
             mtu: nexthop.filter(|nexthop| nexthop.kind == Nexthop::ADJACENCY).map(|nexthop| nexthop.mtu),
         }
     }

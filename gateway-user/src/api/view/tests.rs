@@ -5,7 +5,7 @@ use crate::api::report::{NexthopReport, RouteReport};
 use crate::dataplane::compile::compile;
 use crate::dataplane::world::{CompartmentState, Hop, Neighbour, PortState};
 use gateway_common::gate::Gate;
-use gateway_common::{Epoch, HostId, NexthopId, OriginId};
+use gateway_common::{Epoch, HostId, OriginId};
 
 const PLAN: &str = r#"
 [gateway]
@@ -305,6 +305,8 @@ fn a_traced_packet_is_named() {
     let from_compartment = TraceKeys { ifindex: 22, origin: OriginId::COMPARTMENT, ..keys };
     let names = gateway.view().trace_names(&from_compartment);
     assert_eq!((names.in_port.as_str(), names.origin.as_str()), ("compartment of contoso", "compartment"));
+    let to_vlan = TraceKeys { nexthop: NexthopId::NONE, ..from_compartment };
+    assert_eq!(gateway.view().trace_names(&to_vlan).out_port.as_deref(), Some("tor0"));
     // Numbers that mean nothing any more.
     let stale = TraceKeys {
         tenant: TenantId(9),

@@ -1,0 +1,103 @@
+//! The manners of `gatewayctl` where no gateway is running.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn gatewayctl(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayctl"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    gatewayctl(arguments).output().expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_missing_daemon_is_said_with_the_remedy() {
+    for what in [&["status"][..], &["show", "drops"], &["top"], &["trace", "--tenant", "contoso"]] {
+        let output = run(&[what, &["--socket", "/nowhere/control.sock"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("no gateway is listening on /nowhere/control.sock; start it with"), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_call_exits_with_2_and_help_with_0() {
+    for what in [&[][..], &["show", "everything"], &["trace"], &["trace", "--tenant", "t", "--dst", "nowhere"]] {
+        assert_eq!(run(what).status.code(), Some(2), "{what:?}");
+    }
+    for what in ["--help", "--version", "help"] {
+        assert_eq!(run(&[what]).status.code(), Some(0), "{what}");
+    }
+    for command in ["show", "top", "trace", "check", "apply", "detach", "explain-drop"] {
+        let output = run(&[command, "--help"]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure_and_no_panic() {
+    for format in ["table", "json"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = gatewayctl(&["explain-drop", "-o", format])
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the program starts");
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{format}");
+    }
+}
+
+#[test]
+fn a_bad_plan_is_refused_with_its_place() {
+    let mut plan = tempfile::NamedTempFile::new().expect("a file");
+    plan.write_all(b"[gateway]\nname = \"gw1\"\ncolour = \"red\"\n").expect("written");
+    let path = plan.path().to_str().expect("UTF-8");
+    let output = run(&["check", path]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("colour") && said.contains(&format!("{path}:3")), "{said}");
+
+    let output = run(&["check", path, "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["valid"], &told["applicable"]), (&false.into(), &false.into()));
+    assert!(told["errors"].as_array().is_some_and(|errors| !errors.is_empty()), "{told}");
+}
+
+#[test]
+fn a_plan_that_does_not_fit_the_host_is_valid_but_not_applicable() {
+    let mut plan = tempfile::NamedTempFile::new().expect("a file");
+    let text = "[gateway]\nname = \"gw1\"\nencapsulation = \"vxlan\"\npa = [\"10.10.0.1\"]\n\n\
+                [[port]]\nname = \"nosuchport0\"\nrole = \"both\"\n";
+    plan.write_all(text.as_bytes()).expect("written");
+    let path = plan.path().to_str().expect("UTF-8");
+    let output = run(&["check", path, "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["valid"], &told["applicable"]), (&true.into(), &false.into()), "{told}");
+    assert_eq!((&told["ports"][0]["name"], &told["ports"][0]["fit"]), (&"nosuchport0".into(), &false.into()), "{told}");
+    let output = run(&["check", path]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("port nosuchport0: unfit\n  refused: there is no interface nosuchport0"), "{said}");
+}
+
+#[test]
+fn a_drop_reason_is_explained_by_name_and_number() {
+    let by_name = run(&["explain-drop", "spoofed", "-o", "json"]);
+    let by_number = run(&["explain-drop", "27", "-o", "json"]);
+    assert_eq!(by_name.stdout, by_number.stdout);
+    let told: serde_json::Value = serde_json::from_slice(&by_name.stdout).expect("JSON");
+    assert_eq!(told["reason"], "spoofed");
+    let output = run(&["explain-drop", "spofed"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("`gatewayctl explain-drop` lists all of them"));
+}
