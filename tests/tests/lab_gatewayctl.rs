@@ -64,7 +64,7 @@ fn a_trace_is_written_as_a_capture_that_other_programs_read() -> Result<()> {
     ensure!(printed.contains("\n  emit "), "{printed}");
     let read = lab.gateway.node().sh("tcpdump -nr /run/trace.pcapng 2>/dev/null")?;
     // Each packet as it came in and as it left.
-    ensure!(read.lines().count() == 8 && read.contains("GRE") && read.contains("VXLAN"), "{read}");
+    ensure!((read.matches("GREv0").count(), read.matches("VXLAN").count()) == (4, 4), "{read}");
     Ok(())
 }
 
