@@ -266,6 +266,8 @@ pub struct FrameView<'a> {
     pub outer: String,
     /// The inner packet, or the only one.
     pub inner: Option<Packet<'a>>,
+    /// The packet that the frame carries itself.
+    pub outermost: Option<Packet<'a>>,
 }
 
 /// A MAC address as people write it.
@@ -280,7 +282,7 @@ pub fn mac(bytes: &[u8]) -> String {
 /// Reads a whole Ethernet frame.
 pub fn frame(bytes: &[u8]) -> FrameView<'_> {
     let (Some(mut kind), Some(mut rest)) = (be16(bytes, 12), bytes.get(14..)) else {
-        return FrameView { outer: "a frame cut short".to_owned(), inner: None };
+        return FrameView { outer: "a frame cut short".to_owned(), ..FrameView::default() };
     };
     let mut outer = String::new();
     if kind == ethertype::VLAN
@@ -301,18 +303,20 @@ pub fn frame(bytes: &[u8]) -> FrameView<'_> {
             None
         }
     };
-    let Some(packet) = packet else { return FrameView { outer: outer.trim_end().to_owned(), inner: None } };
+    let Some(packet) = packet else {
+        return FrameView { outer: outer.trim_end().to_owned(), ..FrameView::default() };
+    };
     let inner = match tunnel(&packet) {
         Some((name, inner)) => {
             let _ = write!(outer, "{name} {} > {}", packet.source, packet.destination);
             inner
         }
-        None => Some(packet),
+        None => Some(packet.clone()),
     };
     if outer.is_empty() {
         outer.push_str("Ethernet");
     }
-    FrameView { outer: outer.trim_end().to_owned(), inner }
+    FrameView { outer: outer.trim_end().to_owned(), inner, outermost: Some(packet) }
 }
 
 /// The tunnel's name and what is inside, if the packet is one.

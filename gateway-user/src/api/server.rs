@@ -283,6 +283,7 @@ impl Session {
                     break;
                 }
                 record = records.next() => match record {
+                    Some(record) if !story::matches(&record, &request) => continue,
                     Some(record) => joiner.push(*record, std::time::Instant::now()),
                     None => break,
                 },

@@ -40,21 +40,42 @@ fn captured(record: &Traced) -> &[u8] {
     &record.packet[..length]
 }
 
-/// The frame's headers, and the inner packet where the record says that it starts, if one is there.
+/// Whether the frame stands in the record as it came in: the programs change only what goes on.
+fn is_untouched(record: &Traced) -> bool {
+    record.flags & Traced::ARRIVED != 0 || record.reason != 0
+}
+
+/// The frame's headers; the inner packet is where the record says that it started, as long as nothing was changed.
 fn view(record: &Traced) -> FrameView<'_> {
     let bytes = captured(record);
     let mut view = dissect::frame(bytes);
-    if let Some(inner) = bytes.get(record.inner_offset as usize..).and_then(Packet::read)
+    if is_untouched(record)
         && record.inner_offset != 0
+        && let Some(inner) = bytes.get(record.inner_offset as usize..).and_then(Packet::read)
     {
+        view.outermost = None;
         view.inner = Some(inner);
     }
     view
 }
 
+/// Whether a record can be of a packet whose addresses are those that the request asks for. A gateway changes no inner address, so both
+/// records of a packet agree; but what left may have been a tunnel of the tenant's own.
+pub fn matches(record: &Traced, request: &TraceRequest) -> bool {
+    let view = view(record);
+    let matches = |packet: &Packet<'_>| request.matches(packet.source, packet.destination);
+    !request.by_address()
+        || view.inner.as_ref().is_some_and(matches)
+        || !is_untouched(record) && view.outermost.as_ref().is_some_and(matches)
+}
+
 impl Run {
-    fn identity(record: &Traced) -> Option<Identity> {
-        view(record).inner.map(|inner| inner.identity())
+    /// Whether the packet's addresses are those that the request asks for.
+    pub fn matches(&self, request: &TraceRequest) -> bool {
+        match self.addresses() {
+            Some((source, destination)) => request.matches(source, destination),
+            None => !request.by_address(),
+        }
     }
 
     /// The record that says most.
@@ -66,14 +87,6 @@ impl Run {
     fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         let of = |record: &Traced| view(record).inner.map(|inner| (inner.source, inner.destination));
         self.arrived.as_ref().and_then(of).or_else(|| self.ended.as_ref().and_then(of))
-    }
-
-    /// Whether the packet's addresses are those that the request asks for.
-    pub fn matches(&self, request: &TraceRequest) -> bool {
-        match self.addresses() {
-            Some((source, destination)) => request.matches(source, destination),
-            None => !request.by_address(),
-        }
     }
 
     /// Whether the packet came from the connection or goes to it.
@@ -112,12 +125,13 @@ struct Pending {
 impl Joiner {
     /// Takes a record; returns the runs that are complete, or that must be let go.
     pub fn push(&mut self, record: Traced, now: Instant) -> Vec<Run> {
-        let identity = Run::identity(&record);
+        let view = view(&record);
+        let [identity, outermost] = [view.inner, view.outermost].map(|packet| packet.map(|packet| packet.identity()));
         if record.flags & Traced::ARRIVED != 0 {
             self.pending.push_back(Pending { since: now, identity, record });
             return if self.pending.len() > PENDING { self.let_go(1) } else { Vec::new() };
         }
-        let place = self.partner(&record, identity);
+        let place = self.partner(&record, identity).or_else(|| self.partner(&record, Some(outermost?)));
         let arrived = place.and_then(|place| self.pending.remove(place)).map(|pending| pending.record);
         vec![Run { arrived, ended: Some(record) }]
     }
@@ -298,7 +312,7 @@ fn detail(stage: Stage, run: &Run, names: &TraceNames) -> String {
             let cached = run.ended.is_some_and(|record| record.flags & Traced::CACHED != 0);
             format!("{prefix} -> {leads_to}{}", if cached { " (from the flow cache)" } else { "" })
         }
-        Stage::Adapt => match (names.mtu, left.as_ref().and_then(|view| view.inner.as_ref())) {
+        Stage::Adapt => match (names.mtu, inner.or(left.as_ref().and_then(|view| view.inner.as_ref()))) {
             (Some(mtu), Some(inner)) => format!("{} bytes within mtu {mtu}", inner.length),
             (Some(mtu), None) => format!("within mtu {mtu}"),
             (None, _) => "as it is".to_owned(),
@@ -513,17 +527,42 @@ mod tests {
     }
 
     #[test]
+    fn a_tenants_own_tunnel_is_one_packet() {
+        // A site behind a VLAN sends GRE of its own to a VM.
+        let frame = gre(&echo(3, 64));
+        let mut joiner = Joiner::default();
+        joiner.push(record(&frame, 14, Traced::ARRIVED), Instant::now());
+        let runs = joiner.push(Traced { time: 2000, ..record(&frame, 14, 0) }, Instant::now());
+        assert!(runs[0].arrived.is_some());
+        let event = tell(&runs[0], &names());
+        assert_eq!(event.packet, "203.0.113.20 > 198.51.100.10 GRE");
+    }
+
+    #[test]
+    fn an_offset_of_the_frame_that_came_says_nothing_of_the_one_that_left() {
+        // At 64 of the GRE frame there is no header, but what looks like one.
+        let mut frame = gre(&echo(3, 63));
+        frame.extend([0x45; 60]);
+        let mut joiner = Joiner::default();
+        joiner.push(record(&vxlan(&echo(3, 64)), 64, Traced::ARRIVED), Instant::now());
+        let runs = joiner.push(record(&frame, 64, 0), Instant::now());
+        assert!(runs[0].arrived.is_some());
+    }
+
+    #[test]
     fn filters_look_at_the_inner_addresses() {
-        let run = Run { arrived: Some(arrived(1)), ended: None };
+        let record = arrived(1);
+        let run = Run { arrived: Some(record), ended: None };
+        assert!(run.matches(&TraceRequest::default()));
         let request = |src: Option<&str>, dst: Option<&str>| TraceRequest {
             src: src.map(|prefix| prefix.parse().expect("a prefix")),
             dst: dst.map(|prefix| prefix.parse().expect("a prefix")),
             ..TraceRequest::default()
         };
-        assert!(run.matches(&request(None, None)));
-        assert!(run.matches(&request(Some("10.2.0.0/16"), Some("10.1.0.5/32"))));
-        assert!(!run.matches(&request(Some("203.0.113.0/24"), None)));
-        assert!(!run.matches(&request(None, Some("fd00::/8"))));
+        assert!(matches(&record, &request(None, None)));
+        assert!(matches(&record, &request(Some("10.2.0.0/16"), Some("10.1.0.5/32"))));
+        assert!(!matches(&record, &request(Some("203.0.113.0/24"), None)));
+        assert!(!matches(&record, &request(None, Some("fd00::/8"))));
         assert!(run.touches(ConnectionId(2), None) && run.touches(ConnectionId(5), Some(ConnectionId(5))));
         assert!(!run.touches(ConnectionId(5), None));
     }
@@ -534,8 +573,10 @@ mod tests {
             let record: Traced = bytemuck::pod_read_unaligned(&bytes);
             let mut joiner = Joiner::default();
             for run in joiner.push(record, Instant::now()) {
-                let _ = (tell(&run, &TraceNames::default()), run.keys(), run.matches(&TraceRequest::default()));
+                let _ = (tell(&run, &TraceNames::default()), run.keys());
             }
+            let everything = TraceRequest { src: "0.0.0.0/0".parse().ok(), ..TraceRequest::default() };
+            let _ = matches(&record, &everything);
             let run = Run { arrived: Some(record), ended: Some(record) };
             let event = tell(&run, &TraceNames::default());
             prop_assert!(!event.verdict.is_empty());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 /// Records that wait for one tracer; more are lost and counted.
-const BACKLOG: usize = 1024;
+const BACKLOG: usize = 8192;
 
 /// The tracers of a gateway.
 #[derive(Clone, Debug, Default)]

@@ -61,7 +61,11 @@ pub async fn run(socket: &Path, options: &TraceOptions, output: &mut Output) -> 
             other => anyhow::bail!("the gateway answered something else: {other:?}"),
         }
     };
-    let lost = if lost > 0 { format!(", {lost} lost: more came than could be told") } else { String::new() };
+    let lost = if lost > 0 {
+        format!("; {lost} records were lost, as packets came faster than they can be told")
+    } else {
+        String::new()
+    };
     let _ = writeln!(io::stderr(), "{} traced{lost}", units::count(told, "packet"));
     Ok(())
 }
