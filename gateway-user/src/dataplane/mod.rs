@@ -20,6 +20,8 @@ pub mod apply;
 pub mod attach;
 mod bpf;
 pub mod compile;
+#[cfg(test)]
+mod compile_tests;
 pub mod error;
 pub mod events;
 mod handle;
