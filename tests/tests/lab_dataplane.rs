@@ -46,7 +46,7 @@ fn options() -> Options {
 }
 
 /// A plan with these GRE connections and what follows them in each.
-fn plan(connections: &[(u32, String)]) -> Result<Plan> {
+fn plan(connections: &[(u32, String)]) -> Result<Arc<Plan>> {
     let mut text = String::from(
         r#"
         [gateway]
@@ -69,10 +69,10 @@ fn plan(connections: &[(u32, String)]) -> Result<Plan> {
             "[[tenant.connection]]\nname = \"c{key}\"\ntype = \"gre\"\nvip = \"198.51.100.10\"\nremote = \"203.0.113.20\"\nkey = {key}\n{rest}\n"
         ));
     }
-    parse(&text, "test").map_err(|error| anyhow::anyhow!("{error}"))
+    parse(&text, "test").map(Arc::new).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-fn usual_plan() -> Result<Plan> {
+fn usual_plan() -> Result<Arc<Plan>> {
     plan(&[(100, r#"routes = [ { destination = "10.2.0.0/16" } ]"#.into())])
 }
 

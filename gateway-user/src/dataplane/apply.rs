@@ -19,6 +19,7 @@ use gateway_common::tables::{Connection, ConnectionState, DropKey, Nexthop, Port
 use gateway_common::{ConnectionId, Epoch, TenantId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 /// Tries that are put into their slots at once: each change of slots costs a wait of some milliseconds, however many they are.
 const TRIES_AT_ONCE: usize = 512;
@@ -119,8 +120,8 @@ impl Applier {
             }
         }
         let room = routes_room as usize;
-        for (tenant, TenantRoutes { v4, v6 }) in &new.routes {
-            let needed = v4.len().max(v6.len());
+        for (tenant, routes) in &new.routes {
+            let needed = routes.v4.len().max(routes.v6.len());
             if needed > room {
                 return Err(Error::RoutesFull { tenant: tenant.0, needed, room });
             }
@@ -333,12 +334,13 @@ impl<'a> Change<'a> {
     }
 
     fn routes(&mut self) -> Result<()> {
-        let none = TenantRoutes::default();
+        let none = Arc::new(TenantRoutes::default());
         let mut pairs: Vec<_> = self
             .new
             .routes
             .iter()
             .map(|(tenant, new)| (tenant.0, self.old.routes.get(tenant).unwrap_or(&none), new))
+            .filter(|(_, old, new)| !Arc::ptr_eq(old, new))
             .collect();
         pairs.sort_unstable_by_key(|(tenant, ..)| *tenant);
         self.family(ROUTES4, pairs.iter().map(|(tenant, old, new)| (*tenant, &*old.v4, &*new.v4)))?;

@@ -1,7 +1,8 @@
 //! From the plan and the world to the content of the maps. Pure: the same three inputs give the same tables.
 
 use super::ids::Ids;
-use super::routes::{Candidate, Rank, RouteBuilder};
+use super::memory::{Memory, Remembered};
+use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
 use super::world::{ConnectionName, Hop, Mac, World};
 use crate::plan::{
@@ -14,6 +15,7 @@ use gateway_common::wire::protocol;
 use gateway_common::{Address, ConnectionId, NexthopId, OriginId, PortId, SeatId, TenantId, VlanId, Vni, mss};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The one seat of a gateway that runs from a plan file.
 pub const SEAT: SeatId = SeatId(0);
@@ -29,19 +31,32 @@ const MTU_UNKNOWN: u32 = 1280;
 
 /// What the maps are to hold for a plan in a world. Numbers come from `ids`, which also forgets those that are not needed any more.
 pub fn compile(plan: &Plan, world: &World, ids: &mut Ids) -> Tables {
+    compile_onto(plan, world, ids, &Memory::default()).0
+}
+
+/// The same, by way of what is remembered of the last time: the routes of a tenant that is as it was are not chosen again.
+pub(super) fn recompile(plan: &Arc<Plan>, world: &World, ids: &mut Ids, memory: &mut Memory) -> Tables {
+    let (tables, tenants) = compile_onto(plan, world, ids, memory);
+    *memory = Memory::new(plan, tenants);
+    tables
+}
+
+fn compile_onto(plan: &Plan, world: &World, ids: &mut Ids, memory: &Memory) -> (Tables, HashMap<TenantId, Remembered>) {
     ids.begin();
     let mut compiler = Compiler::new(plan, world, ids);
     compiler.ports();
     compiler.settings();
-    for tenant in &plan.tenants {
-        compiler.tenant(tenant);
+    let mut tenants = HashMap::with_capacity(plan.tenants.len());
+    for (index, tenant) in plan.tenants.iter().enumerate() {
+        let (id, neighbours, chosen) = compiler.tenant(tenant, memory);
+        tenants.insert(id, Remembered { index, neighbours, chosen });
     }
     for rule in &plan.steer {
         compiler.steer(rule);
     }
     let tables = compiler.tables;
     ids.end();
-    tables
+    (tables, tenants)
 }
 
 /// A port that is there.
@@ -143,19 +158,39 @@ impl<'a> Compiler<'a> {
         id
     }
 
-    fn tenant(&mut self, tenant: &Tenant) {
+    fn tenant(&mut self, tenant: &Tenant, memory: &Memory) -> (TenantId, Vec<(ConnectionId, IpAddr)>, Chosen) {
         let id = self.ids.tenant(tenant.name.as_str());
-        let mut routes = RouteBuilder::default();
+        let neighbours = self.neighbours_of(id, tenant);
+        let remembered = memory.of(id, tenant, &neighbours);
+        let mut routes = if remembered.is_some() { Routes::Known } else { Routes::Gathered(RouteBuilder::default()) };
         self.own_addresses(id, tenant, &mut routes);
         let fabric_mtu = self.fabric(id, tenant, &mut routes);
         for connection in &tenant.connections {
             self.connection(id, tenant, connection, fabric_mtu, &mut routes);
         }
-        let routes = routes.finish(self.ids, &mut self.tables);
-        self.tables.routes.insert(id, routes);
+        let chosen = match (routes, remembered) {
+            (Routes::Gathered(routes), _) => routes.finish(self.ids),
+            (Routes::Known, remembered) => remembered.cloned().unwrap_or_default(),
+        };
+        chosen.enter(id, self.ids, &mut self.tables);
+        (id, neighbours, chosen)
     }
 
-    fn own_addresses(&mut self, id: TenantId, tenant: &Tenant, routes: &mut RouteBuilder) {
+    /// Who is known on the tenant's VLANs; their routes depend on it.
+    fn neighbours_of(&mut self, id: TenantId, tenant: &Tenant) -> Vec<(ConnectionId, IpAddr)> {
+        let mut all = Vec::new();
+        for connection in
+            tenant.connections.iter().filter(|connection| matches!(connection.kind, ConnectionKind::L3(_)))
+        {
+            let connection_id = self.ids.connection(id, connection.name.as_str());
+            let known = self.neighbours.get(&connection_name(tenant, connection)).into_iter().flatten();
+            all.extend(known.map(|(address, _)| (connection_id, *address)));
+        }
+        all.sort_unstable();
+        all
+    }
+
+    fn own_addresses(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) {
         let addresses = tenant.gateway_addresses;
         for address in addresses.iter() {
             routes.own(address, self.local);
@@ -188,7 +223,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The tenant's side of the fabric. Returns the largest packet that all its VMs take.
-    fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut RouteBuilder) -> u32 {
+    fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) -> u32 {
         let encapsulation = match self.plan.gateway.encapsulation {
             Encapsulation::Vxlan => tables::FabricKey::VXLAN,
             Encapsulation::Nvgre => tables::FabricKey::NVGRE,
@@ -245,7 +280,7 @@ impl<'a> Compiler<'a> {
         tenant: &Tenant,
         connection: &Connection,
         fabric_mtu: u32,
-        routes: &mut RouteBuilder,
+        routes: &mut Routes,
     ) {
         let id = self.ids.connection(tenant_id, connection.name.as_str());
         let (mtu, attachment) = match &connection.kind {
@@ -283,7 +318,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Returns the largest packet that the tunnel takes.
-    fn gre(&mut self, id: ConnectionId, connection: &Connection, gre: &Gre, routes: &mut RouteBuilder) -> u32 {
+    fn gre(&mut self, id: ConnectionId, connection: &Connection, gre: &Gre, routes: &mut Routes) -> u32 {
         self.own_address(gre.vip, tables::Local::VIP);
         let key = tables::GreKey {
             vip: gre.vip.into(),
@@ -309,7 +344,7 @@ impl<'a> Compiler<'a> {
                 let candidate = Self::candidate(Rank::Connected, nexthop_id, id, connection);
                 routes.add((*peer).into(), candidate);
             }
-            for route in &connection.routes {
+            for route in routes.wanted(connection) {
                 let candidate = Self::candidate(Rank::Metric(route.metric), nexthop_id, id, connection);
                 routes.add(route.destination.net().into(), candidate);
             }
@@ -325,9 +360,9 @@ impl<'a> Compiler<'a> {
         tenant: &Tenant,
         connection: &Connection,
         l3: &L3,
-        routes: &mut RouteBuilder,
+        routes: &mut Routes,
     ) -> (u32, PortId) {
-        let name = ConnectionName { tenant: tenant.name.as_str().into(), connection: connection.name.as_str().into() };
+        let name = connection_name(tenant, connection);
         let port = self.ports.get(l3.port.as_str()).copied();
         let limit = connection.mtu.map_or(u32::MAX, |mtu| mtu.get().into());
         let mtu = port.map_or(MTU_UNKNOWN, |port| port.mtu).min(limit);
@@ -357,7 +392,7 @@ impl<'a> Compiler<'a> {
             return (mtu, attachment);
         }
         let known = self.neighbours.get(&name).cloned().unwrap_or_default();
-        let mut vlan = VlanSide { id, l3, port, mtu, known };
+        let mut vlan = VlanSide { nexthops: HashMap::new(), id, l3, port, mtu, known };
         for address in &l3.addresses {
             let nexthop = self.vlan_nexthop(&vlan, None);
             routes.add(address.network().net().into(), Self::candidate(Rank::Connected, nexthop, id, connection));
@@ -379,10 +414,12 @@ impl<'a> Compiler<'a> {
         reached.dedup();
         for address in reached {
             let nexthop = self.vlan_nexthop(&vlan, Some(address));
+            vlan.nexthops.insert(address, nexthop);
             routes.add(address.into(), Self::candidate(Rank::Connected, nexthop, id, connection));
         }
-        for route in &connection.routes {
-            let nexthop = self.vlan_nexthop(&vlan, route.next_hop);
+        for route in routes.wanted(connection) {
+            let known = route.next_hop.and_then(|address| vlan.nexthops.get(&address));
+            let nexthop = known.copied().unwrap_or_else(|| self.vlan_nexthop(&vlan, route.next_hop));
             let candidate = Self::candidate(Rank::Metric(route.metric), nexthop, id, connection);
             routes.add(route.destination.net().into(), candidate);
         }
@@ -451,8 +488,14 @@ impl<'a> Compiler<'a> {
     }
 }
 
+fn connection_name(tenant: &Tenant, connection: &Connection) -> ConnectionName {
+    ConnectionName { tenant: tenant.name.as_str().into(), connection: connection.name.as_str().into() }
+}
+
 /// An L3 connection while its routes are made.
 struct VlanSide<'a> {
+    /// By the address on the VLAN.
+    nexthops: HashMap<IpAddr, NexthopId>,
     id: ConnectionId,
     l3: &'a L3,
     port: Option<PortHere>,

@@ -1,5 +1,6 @@
-use super::compile::{SEAT, compile};
+use super::compile::{SEAT, compile, recompile};
 use super::ids::Ids;
+use super::memory::Memory;
 use super::tables::{AnyPrefix, Tables};
 use super::world::{CompartmentState, ConnectionName, Hop, Neighbour, PortState, World};
 use crate::plan::{Plan, parse};
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 const GATEWAY: &str = r#"
 [gateway]
@@ -269,13 +271,13 @@ fn segments_fit_the_tunnel_and_the_fabric() {
 }
 
 #[test]
-fn a_burst_lasts_fifty_milliseconds_or_ten_packets() {
+fn a_burst_lasts_as_long_as_tcp_waits_or_ten_packets() {
     let limits = "inbound_kbps = 100000\noutbound_kbps = 100\nmtu = 1000";
     let compiled = Compiled::new(&plan(&[CONTOSO, HQ, limits, BACKUP]), &world());
     let hq = compiled.connection("hq");
     let burst =
         |policer: gateway_common::policer::Policer| policer.burst / gateway_common::policer::TICKS_PER_NANOSECOND;
-    assert_eq!(burst(hq.inbound), 50_000_000);
+    assert_eq!(burst(hq.inbound), 200_000_000);
     // 80,000 bits at 100 kbit/s.
     assert_eq!(burst(hq.outbound), 800_000_000);
     assert!(compiled.connection("backup").inbound.is_unlimited());
@@ -410,7 +412,7 @@ fn a_steering_rule_goes_both_ways() {
     assert_eq!(IpAddr::from(back.address), ip("198.51.100.1"));
     target(key("198.51.100.1", "203.0.113.20", 50, 0, 4660, SteerKey::FORWARD));
     target(key("203.0.113.20", "10.10.0.11", 50, 0, 0, SteerKey::BACK));
-    assert_eq!(compiled.tables.local[&ip("198.51.100.1").into()].flags, Local::VIP | Local::ANSWERED);
+    assert_eq!(compiled.tables.local[&ip("198.51.100.1").into()].flags, Local::STEERED | Local::ANSWERED);
 }
 
 /// A route of the model: which connection, where to, how good.
@@ -507,4 +509,39 @@ fn compiling_again_changes_nothing() {
     assert_eq!(compile(&plan, &world(), &mut ids), first);
     assert_eq!(saved.connection_id("contoso", "dc"), ids.connection_id("contoso", "dc"));
     assert!(first.connections.values().all(|connection| connection.seat == SEAT));
+}
+
+#[test]
+fn what_is_remembered_of_the_last_time_changes_no_table() {
+    let shared = "routes = [ { destination = \"10.2.0.0/16\" } ]";
+    let other = "routes = [ { destination = \"10.2.0.0/16\" }, { destination = \"10.3.0.0/16\", metric = 3 } ]";
+    let hop = "routes = [ { destination = \"10.4.0.0/16\", next_hop = \"10.127.134.55\" } ]";
+    let woodgrove = "\n[[tenant]]\nname = \"woodgrove\"\n";
+    let moved = HQ.replace("key = 100", "key = 7");
+    let plans = [
+        plan(&[CONTOSO, HQ, shared, BACKUP, shared, DC, hop]),
+        plan(&[CONTOSO, HQ, shared, BACKUP, shared, DC, hop, woodgrove, &moved, other]),
+        plan(&[woodgrove, &moved, other, CONTOSO, HQ, shared, BACKUP, shared, DC, hop]),
+        plan(&[woodgrove, &moved, shared, CONTOSO, HQ, shared, BACKUP, other]),
+    ]
+    .map(Arc::new);
+    let seen = Neighbour {
+        connection: ConnectionName { tenant: "contoso".into(), connection: "dc".into() },
+        address: ip("10.127.134.77"),
+    };
+    let (mut ids, mut memory) = (Ids::default(), Memory::default());
+    for step in [0, 0, 1, 1, 2, 3, 0, 2] {
+        for known in [false, true] {
+            let mut world = world();
+            if known {
+                world.neighbours.insert(seen.clone(), [2, 0, 0, 0, 2, 77]);
+            }
+            let mut afresh = ids.clone();
+            let expected = compile(&plans[step], &world, &mut afresh);
+            assert_eq!(recompile(&plans[step], &world, &mut ids, &mut memory), expected, "step {step}");
+            ids.settle();
+            afresh.settle();
+            assert_eq!(ids, afresh);
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use super::apply::{Applied, Applier, Tracing};
 use super::attach::{self, Wanted};
-use super::compile::compile;
+use super::compile::recompile;
 use super::error::{Error, Result};
 use super::events::Events;
 use super::host;
 use super::ids::Ids;
 use super::maps::{self, Maps};
+use super::memory::Memory;
 use super::object::{Loaded, Object, Source};
 use super::pins::{self, Pins};
 use super::read::Reader;
@@ -18,6 +19,7 @@ use crate::plan::Plan;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the daemon keeps what only has to last until the next boot.
 pub const DEFAULT_STATE: &str = "/run/gateway";
@@ -82,6 +84,7 @@ pub struct Dataplane {
     load_number: u32,
     applier: Applier,
     ids: Ids,
+    memory: Memory,
 }
 
 impl Dataplane {
@@ -128,7 +131,17 @@ impl Dataplane {
                 return Err(error);
             }
         };
-        Ok(Self { pins, state: options.state.clone(), _lock: lock, found, loaded, load_number, applier, ids })
+        Ok(Self {
+            pins,
+            state: options.state.clone(),
+            _lock: lock,
+            found,
+            loaded,
+            load_number,
+            applier,
+            ids,
+            memory: Memory::default(),
+        })
     }
 
     /// How it was found.
@@ -140,8 +153,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// The plan does not fit, and nothing was written; or the kernel refused something, and the next call makes up for it.
-    pub fn apply(&mut self, plan: &Plan, world: &World) -> Result<Applied> {
-        let tables = compile(plan, world, &mut self.ids);
+    pub fn apply(&mut self, plan: &Arc<Plan>, world: &World) -> Result<Applied> {
+        let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
         // Before they are used: a daemon that dies here must not give them to others.
         self.ids.save(&ids_path(&self.state))?;
         let applied = self.applier.apply(&self.loaded, tables, plan.gateway.routes_per_tenant)?;

@@ -14,6 +14,7 @@ use gateway_common::{Address, ConnectionId, HostId, OriginId, TenantId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::Path;
+use std::sync::Arc;
 
 /// All of them.
 pub struct Maps {
@@ -96,7 +97,7 @@ impl Maps {
         for slot in tenants.keys() {
             let v4 = self.read_routes::<Prefix4>(&self.routes4, *slot)?;
             let v6 = self.read_routes::<Prefix6>(&self.routes6, *slot)?;
-            routes.insert(TenantId(*slot), TenantRoutes { v4, v6 });
+            routes.insert(TenantId(*slot), Arc::new(TenantRoutes { v4, v6 }));
         }
         let tables = Tables {
             ports: whole(&self.ports)?,

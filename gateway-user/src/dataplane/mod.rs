@@ -6,7 +6,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | what user space learns from the host | [`world`] |
-//! | what the maps hold for a plan | [`compile`](mod@compile), `routes` |
+//! | what the maps hold for a plan | [`compile`](mod@compile), `routes`; `memory` for what is not done twice |
 //! | the numbers that stand for names | [`ids`] |
 //! | the raw bpf(2) calls, the only unsafe code | `bpf` |
 //! | loading, and what is checked before it | [`object`], `host` |
@@ -29,6 +29,7 @@ mod host;
 pub mod ids;
 mod map;
 mod maps;
+mod memory;
 pub mod object;
 pub mod pins;
 pub mod read;

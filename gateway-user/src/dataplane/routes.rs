@@ -2,10 +2,13 @@
 
 use super::ids::Ids;
 use super::tables::{AnyPrefix, Prefix4, Prefix6, Tables, TenantRoutes};
+use crate::plan;
 use gateway_common::tables::{FeasibleKey, Nexthop, Route};
-use gateway_common::{ConnectionId, Feasible, NexthopId, OriginId};
+use gateway_common::{ConnectionId, Feasible, NexthopId, OriginId, TenantId};
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// How good a candidate is; the lower one is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +62,63 @@ pub(super) struct RouteBuilder {
     v6: Vec<(Prefix6, Candidate)>,
 }
 
+/// Where a tenant's routes go while its connections are gone through.
+pub(super) enum Routes {
+    /// To be chosen from.
+    Gathered(RouteBuilder),
+    /// Nowhere: what will be chosen is known.
+    Known,
+}
+
+impl Routes {
+    pub(super) fn add(&mut self, prefix: AnyPrefix, candidate: Candidate) {
+        if let Self::Gathered(routes) = self {
+            routes.add(prefix, candidate);
+        }
+    }
+
+    pub(super) fn own(&mut self, address: IpAddr, local: NexthopId) {
+        self.add(address.into(), Candidate::new(Rank::Own, local).feasible(OriginId::COMPARTMENT));
+    }
+
+    pub(super) fn subnet(&mut self, prefix: IpNet, blackhole: NexthopId) {
+        self.add(prefix.into(), Candidate::new(Rank::Subnet, blackhole));
+    }
+
+    /// The connection's routes, if anybody wants them.
+    pub(super) fn wanted<'a>(&self, connection: &'a plan::Connection) -> &'a [plan::Route] {
+        match self {
+            Self::Gathered(_) => &connection.routes,
+            Self::Known => &[],
+        }
+    }
+}
+
+/// What was chosen for a tenant, with the groups and sets that it needs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chosen {
+    pub(super) routes: Arc<TenantRoutes>,
+    groups: HashSet<Box<[NexthopId]>>,
+    sets: HashSet<Box<[OriginId]>>,
+}
+
+impl Chosen {
+    /// Puts the routes, the groups and the sets into `tables`, as if they had just been chosen.
+    pub(super) fn enter(&self, tenant: TenantId, ids: &mut Ids, tables: &mut Tables) {
+        for members in &self.groups {
+            let id = group_id(members, ids);
+            let group =
+                Nexthop { connection: ConnectionId::NONE, seat: super::compile::SEAT, ..Nexthop::group(members) };
+            tables.nexthops.insert(id.0, group);
+        }
+        for members in &self.sets {
+            let set = ids.set(members);
+            tables.feasible.extend(members.iter().map(|&origin| (FeasibleKey { set, origin }, 1)));
+        }
+        tables.routes.insert(tenant, Arc::clone(&self.routes));
+    }
+}
+
 impl RouteBuilder {
     pub(super) fn add(&mut self, prefix: AnyPrefix, candidate: Candidate) {
         match prefix {
@@ -67,22 +127,13 @@ impl RouteBuilder {
         }
     }
 
-    /// One of the gateway's own addresses within the tenant.
-    pub(super) fn own(&mut self, address: IpAddr, local: NexthopId) {
-        self.add(address.into(), Candidate::new(Rank::Own, local).feasible(OriginId::COMPARTMENT));
-    }
-
-    /// A virtual subnet.
-    pub(super) fn subnet(&mut self, prefix: IpNet, blackhole: NexthopId) {
-        self.add(prefix.into(), Candidate::new(Rank::Subnet, blackhole));
-    }
-
-    /// Chooses for every prefix. Groups and feasible sets that are needed go into `tables`.
-    pub(super) fn finish(self, ids: &mut Ids, tables: &mut Tables) -> TenantRoutes {
-        TenantRoutes {
-            v4: choose(self.v4, |prefix| prefix.len, ids, tables),
-            v6: choose(self.v6, |prefix| prefix.len, ids, tables),
-        }
+    /// Chooses for every prefix.
+    pub(super) fn finish(self, ids: &mut Ids) -> Chosen {
+        let mut chosen = Chosen::default();
+        let v4 = choose(self.v4, |prefix| prefix.len, ids, &mut chosen);
+        let v6 = choose(self.v6, |prefix| prefix.len, ids, &mut chosen);
+        chosen.routes = Arc::new(TenantRoutes { v4, v6 });
+        chosen
     }
 }
 
@@ -90,17 +141,18 @@ fn choose<P: Copy + Ord>(
     mut candidates: Vec<(P, Candidate)>,
     len: impl Fn(&P) -> u32,
     ids: &mut Ids,
-    tables: &mut Tables,
+    chosen: &mut Chosen,
 ) -> Box<[(P, Route)]> {
-    candidates.sort_unstable_by_key(|(prefix, candidate)| (*prefix, candidate.rank, candidate.nexthop));
+    // Stable, because that is quick for what is sorted in parts, as plans are.
+    candidates.sort_by_key(|(prefix, candidate)| (*prefix, candidate.rank, candidate.nexthop));
     candidates
         .chunk_by(|(a, _), (b, _)| a == b)
         .map(|same| {
             let (prefix, best) = same[0];
             let equal = same.partition_point(|(_, candidate)| candidate.rank <= best.rank);
             let route = Route {
-                nexthop: nexthop(&same[..equal], ids, tables),
-                feasible: feasible(same, best.rank, ids, tables),
+                nexthop: nexthop(&same[..equal], ids, chosen),
+                feasible: feasible(same, best.rank, ids, chosen),
                 prefix_len: len(&prefix),
             };
             (prefix, route)
@@ -109,7 +161,7 @@ fn choose<P: Copy + Ord>(
 }
 
 /// The next hop of equally good candidates, which are sorted by next hop.
-fn nexthop<P>(best: &[(P, Candidate)], ids: &mut Ids, tables: &mut Tables) -> NexthopId {
+fn nexthop<P>(best: &[(P, Candidate)], ids: &mut Ids, chosen: &mut Chosen) -> NexthopId {
     let first = best[0].1.nexthop;
     if best.iter().all(|(_, candidate)| candidate.nexthop == first) {
         return first;
@@ -117,17 +169,17 @@ fn nexthop<P>(best: &[(P, Candidate)], ids: &mut Ids, tables: &mut Tables) -> Ne
     let mut members: Vec<NexthopId> = best.iter().map(|(_, candidate)| candidate.nexthop).collect();
     members.dedup();
     members.truncate(Nexthop::GROUP_SIZE);
-    let meaning: String = members.iter().map(|member| format!("{},", member.0)).collect();
-    let id = ids.nexthop(&format!("group/{meaning}"));
-    tables.nexthops.entry(id.0).or_insert_with(|| Nexthop {
-        connection: ConnectionId::NONE,
-        seat: super::compile::SEAT,
-        ..Nexthop::group(&members)
-    });
+    let id = group_id(&members, ids);
+    chosen.groups.insert(members.into());
     id
 }
 
-fn feasible<P>(all: &[(P, Candidate)], best: Rank, ids: &mut Ids, tables: &mut Tables) -> Feasible {
+fn group_id(members: &[NexthopId], ids: &mut Ids) -> NexthopId {
+    let meaning: String = members.iter().map(|member| format!("{},", member.0)).collect();
+    ids.nexthop(&format!("group/{meaning}"))
+}
+
+fn feasible<P>(all: &[(P, Candidate)], best: Rank, ids: &mut Ids, chosen: &mut Chosen) -> Feasible {
     let sender = |candidate: &Candidate| match candidate.sender {
         Sender::Always(origin) => Some(origin),
         Sender::IfBest(origin) if candidate.rank == best => Some(origin),
@@ -144,7 +196,7 @@ fn feasible<P>(all: &[(P, Candidate)], best: Rank, ids: &mut Ids, tables: &mut T
         [only] => Feasible::only(only),
         _ => {
             let set = ids.set(&members);
-            tables.feasible.extend(members.iter().map(|&origin| (FeasibleKey { set, origin }, 1)));
+            chosen.sets.insert(members.into());
             Feasible::set(set)
         }
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The content of all maps that user space fills. Generations are not in here: they are the history of changes, not part of what is to be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,8 +41,8 @@ pub struct Tables {
     pub feasible: HashMap<FeasibleKey, u8>,
     /// A mux's rules.
     pub steer: HashMap<SteerKey, SteerTarget>,
-    /// Each tenant's routes.
-    pub routes: HashMap<TenantId, TenantRoutes>,
+    /// Each tenant's routes; shared with the tables of the next plan where nothing changed.
+    pub routes: HashMap<TenantId, Arc<TenantRoutes>>,
     /// What holds for the whole gateway.
     pub settings: Settings,
 }

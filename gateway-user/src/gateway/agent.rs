@@ -57,7 +57,7 @@ pub(super) struct Sources {
 /// The running gateway.
 pub(super) struct Agent {
     pub(super) options: Options,
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) plan_name: String,
     pub(super) world: World,
     pub(super) dataplane: Dataplane,
@@ -127,7 +127,7 @@ impl Agent {
             pending: Pending::new(),
             unresolved: HashMap::new(),
             options,
-            plan,
+            plan: Arc::new(plan),
             dataplane,
             _lock: lock,
         };

@@ -45,7 +45,7 @@ impl Agent {
         refuse_unfit(&plan, self.dataplane.pins())
             .map_err(|error| Failure::new(FailureCode::PlanInvalid, format!("{error:#}")))?;
         let changes = changes::changes(&self.plan, &plan);
-        let old = std::mem::replace(&mut self.plan, plan);
+        let old = std::mem::replace(&mut self.plan, std::sync::Arc::new(plan));
         let result = self.settle_host().and_then(|()| self.settle_dataplane());
         match result {
             Ok(writes) => {

@@ -1,0 +1,39 @@
+//! What was chosen for the last plan, so that a change costs what has changed and not what there is.
+
+use super::routes::Chosen;
+use crate::plan::{Plan, Tenant};
+use gateway_common::{ConnectionId, TenantId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The last plan, and what was chosen for its tenants. Good only with the same numbers, and only right after.
+#[derive(Default)]
+pub(super) struct Memory {
+    plan: Option<Arc<Plan>>,
+    tenants: HashMap<TenantId, Remembered>,
+}
+
+/// What was chosen for a tenant, and what of the world it depends on.
+#[derive(Clone)]
+pub(super) struct Remembered {
+    /// Where the tenant stood in the plan.
+    pub(super) index: usize,
+    /// Who was known on its VLANs.
+    pub(super) neighbours: Vec<(ConnectionId, IpAddr)>,
+    /// The choice.
+    pub(super) chosen: Chosen,
+}
+
+impl Memory {
+    pub(super) fn new(plan: &Arc<Plan>, tenants: HashMap<TenantId, Remembered>) -> Self {
+        Self { plan: Some(Arc::clone(plan)), tenants }
+    }
+
+    /// What was chosen for a tenant, if all that it depends on is as it was.
+    pub(super) fn of(&self, id: TenantId, tenant: &Tenant, neighbours: &[(ConnectionId, IpAddr)]) -> Option<&Chosen> {
+        let remembered = self.tenants.get(&id)?;
+        let before = self.plan.as_ref()?.tenants.get(remembered.index)?;
+        (before == tenant && remembered.neighbours == neighbours).then_some(&remembered.chosen)
+    }
+}
