@@ -285,6 +285,14 @@ impl Compartments {
         }
     }
 
+    /// Whether a peer on a VLAN has not answered (yet).
+    pub fn awaits(&self) -> bool {
+        self.live
+            .values()
+            .filter_map(|compartment| compartment.inside.as_ref())
+            .any(|inside| inside.neighbours.awaits())
+    }
+
     /// The tenants that have a compartment.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.live.keys().map(String::as_str)

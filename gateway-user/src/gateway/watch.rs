@@ -17,6 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const SETTLE: Duration = Duration::from_millis(30);
 /// How often failures are tried again, and what has a lifetime is looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How long next hops may take to answer before the gateway counts as ready without them.
+const ANSWERS: Duration = Duration::from_secs(1);
 /// How often a kernel without managed neighbours is asked again.
 const REFRESH: Duration = Duration::from_secs(10);
 
@@ -62,20 +64,22 @@ impl Agent {
         let Sources { server, handle, mut calls, mut monitor, mut events, mut inside } = sources;
         let (mut hangup, mut terminate, mut interrupt) =
             (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let serving = tokio::spawn(server.serve(handle));
+        // Whoever is told that the gateway is ready may rely on it without its daemon from then on.
+        let mut unannounced = Some((server, handle));
+        let mut serving = None;
+        let deadline = Instant::now() + ANSWERS;
         let tracers = self.tracers.clone();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut refreshed = Instant::now();
-        notify("READY=1");
-        tracing::info!(
-            gateway = %self.plan.gateway.name,
-            tenants = self.plan.tenants.len(),
-            socket = %self.options.socket.display(),
-            adopted = self.adopted,
-            "ready"
-        );
         loop {
             let due = self.pending.due();
+            let settled = due.is_none() && !self.next_hops.awaits() && !self.compartments.awaits();
+            if (settled || Instant::now() >= deadline)
+                && let Some((server, handle)) = unannounced.take()
+            {
+                serving = Some(tokio::spawn(server.serve(handle)));
+                self.announce();
+            }
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -86,6 +90,7 @@ impl Agent {
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
                 told = events.next() => self.told(told?),
                 () = wait_until(due) => self.work(),
+                () = wait_until(unannounced.as_ref().map(|_| deadline)) => {}
                 _ = housekeeping.tick() => {
                     if self.path_mtus.expire(Instant::now()) {
                         self.pending.add(Effect::Ways);
@@ -102,11 +107,24 @@ impl Agent {
             }
         }
         notify("STOPPING=1");
-        serving.abort();
-        // The socket's name goes with the server.
-        let _ = serving.await;
+        if let Some(serving) = serving {
+            serving.abort();
+            // The socket's name goes with the server.
+            let _ = serving.await;
+        }
         tracing::info!("stopped; packets are forwarded all the same until `gatewayd detach`");
         Ok(())
+    }
+
+    fn announce(&self) {
+        notify("READY=1");
+        tracing::info!(
+            gateway = %self.plan.gateway.name,
+            tenants = self.plan.tenants.len(),
+            socket = %self.options.socket.display(),
+            adopted = self.adopted,
+            "ready"
+        );
     }
 
     fn heard(&mut self, changes: Vec<Change>) {

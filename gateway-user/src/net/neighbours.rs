@@ -125,6 +125,11 @@ impl Neighbours {
         self.entries.iter().filter_map(|(&key, entry)| Some((key, entry.mac?)))
     }
 
+    /// Whether something wanted is not resolved (yet).
+    pub fn awaits(&self) -> bool {
+        self.wanted.iter().any(|&key| self.mac(key).is_none())
+    }
+
     /// Whether something wanted is kept by nobody: the kernel is too old for managed entries, and wants to be asked again.
     pub fn needs_refresh(&self) -> bool {
         self.wanted.iter().any(|key| matches!(self.entries.get(key), None | Some(Entry { keeper: Keeper::Nobody, .. })))

@@ -153,6 +153,11 @@ impl NextHops {
             .collect()
     }
 
+    /// Whether a next hop has not answered (yet).
+    pub fn awaits(&self) -> bool {
+        self.neighbours.awaits()
+    }
+
     /// The host's own addresses.
     pub fn own_addresses(&self) -> &HashSet<IpAddr> {
         &self.own
