@@ -95,7 +95,7 @@ pub struct Feasible(pub u32);
 
 impl Feasible {
     const SET: u32 = 0x4000_0000;
-    /// Nobody may.
+    /// Nobody may, and no shorter prefix allows it: the addresses of a virtual subnet are not a site's because it has the default route.
     pub const NOBODY: Self = Self(0xffff_fffd);
 
     /// Exactly this origin may.

@@ -200,7 +200,8 @@ extern "C" fn find_feasible(tenant: u32, source: *const Address, origin: u32, fl
         if is_member(feasible, OriginId(origin)) {
             return 1;
         }
-        if flags & Connection::STRICT != 0 || prefix_len == 0 {
+        // Nobody may send from a virtual subnet's addresses but its VMs: a site's default route does not make them its own.
+        if feasible.0 == Feasible::NOBODY.0 || flags & Connection::STRICT != 0 || prefix_len == 0 {
             return 0;
         }
         len = prefix_len - 1;
