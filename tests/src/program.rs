@@ -12,7 +12,7 @@ pub use world::World;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{ArrayOfMaps, DevMap, MapData, ProgramArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
 use gateway_common::tables::{Route, stage};
@@ -104,6 +104,7 @@ impl Programs {
             let program: &mut Xdp = ebpf.program_mut(name).context("listed")?.try_into()?;
             program.load().with_context(|| format!("loading program {name}"))?;
         }
+        anchor(&mut ebpf)?;
         let stages = fill_stages(&mut ebpf)?;
         let tries = make_tries(&mut ebpf)?;
         Ok(Self { ebpf, stages, tries, interfaces, generation: 0 })
@@ -161,17 +162,25 @@ fn ip(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// One veth a name; its peer has the name with `~` behind.
+/// One veth a name; its peer has the name with `~` behind. They stay down: no packet is to come but the tests'.
 fn make_interfaces(names: &[&str]) -> Result<BTreeMap<String, u32>> {
-    ip(&["link", "set", "lo", "up"])?;
     let mut interfaces = BTreeMap::new();
     for name in names {
         ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("{name}~")])?;
-        ip(&["link", "set", name, "up"])?;
-        ip(&["link", "set", &format!("{name}~"), "up"])?;
         interfaces.insert((*name).to_owned(), nix::net::if_::if_nametoindex(*name)?);
     }
     Ok(interfaces)
+}
+
+/// Attaches every entry program to a veth that is down: to one that is nowhere attached each test run costs the kernel a grace period.
+fn anchor(ebpf: &mut Ebpf) -> Result<()> {
+    for entry in Entry::ALL {
+        let name = format!("{}!", entry.name());
+        make_interfaces(&[&name])?;
+        let program: &mut Xdp = ebpf.program_mut(entry.name()).context("loaded")?.try_into()?;
+        program.attach(&name, XdpMode::Driver).with_context(|| format!("attaching {} to {name}", entry.name()))?;
+    }
+    Ok(())
 }
 
 /// Puts every stage into its slot. The array must live as long as the programs: the kernel empties it with its last descriptor.
