@@ -43,9 +43,19 @@ impl Gateway {
 
     /// Writes the plan, starts the daemon, and waits until it answers.
     pub fn start(&mut self, plan: &Plan) -> Result<()> {
-        self.node.write(PLAN, &plan.to_string())?;
+        self.start_text(&plan.to_string())
+    }
+
+    /// The same with a plan that is text already.
+    pub fn start_text(&mut self, plan: &str) -> Result<()> {
+        self.node.write(PLAN, plan)?;
         self.launch()?;
         self.await_answer()
+    }
+
+    /// The running daemon's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Running::id)
     }
 
     /// Starts the daemon on the plan that is there.

@@ -6,8 +6,10 @@
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
+//! - [`bench`]: what `lab bench` does
 //! - [`wait`]: waiting for a condition with a deadline
 
+pub mod bench;
 pub mod enter;
 pub mod frame;
 pub mod frame_socket;

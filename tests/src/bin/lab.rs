@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::{enter, live};
+use lab::{bench, enter, live};
 
 /// Tenants, their sites and their hosts, made of network namespaces around a gateway.
 #[derive(Debug, Parser)]
@@ -12,6 +12,7 @@ use lab::{enter, live};
     after_help = "Examples:
   lab run
   lab run --once
+  lab bench dataplane --quick
   lab enter gateway gatewayctl top
   lab enter contoso-vm1 ping 10.2.0.1"
 )]
@@ -24,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Bring the lab up and show who reaches whom, live; Ctrl-C takes it away
     Run(live::Options),
+    /// Measure beside a peer in the same run, and print the ratio
+    Bench(bench::Options),
     /// Run a command on one of the running lab's machines
     Enter(enter::Options),
 }
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> Result<std::process::ExitCode> {
     match Arguments::parse().command {
         Command::Run(options) => live::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Enter(options) => enter::enter(&options),
     }
 }

@@ -1,0 +1,74 @@
+//! The benches: our programs beside a peer, in one run on one rig.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | what is compared, and which ratios are goals | [`dataplane`] |
+//! | how traffic is made and counted | [`rig`] |
+//! | what the frames look like | [`frames`] |
+//! | what the gateway is told for a row | [`scenario`] |
+//! | what we are compared with | [`peers`], [`openvswitch`] |
+//! | the time that a change of the plan takes | [`change`] |
+//! | memory | [`memory`] |
+//! | how results are shown and written | [`report`] |
+
+mod change;
+mod dataplane;
+mod frames;
+mod memory;
+mod openvswitch;
+mod peers;
+mod report;
+mod rig;
+mod scenario;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+/// Options of `lab bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lab bench dataplane
+  lab bench dataplane --quick --json dataplane.json
+  lab bench dataplane --only gre-to-vxlan,memory")]
+pub struct Options {
+    /// Which bench
+    #[arg(value_enum)]
+    name: Name,
+    /// Fewer rows and shorter runs
+    #[arg(long)]
+    quick: bool,
+    /// Also write the rows to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only rows whose name contains one of these
+    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// XDP programs to measure in place of those that this program was built with
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+    /// XDP programs to measure the gateway's own against, in place of its usual peers
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Name {
+    /// The forwarding plane: packet rates, a plan's change, memory
+    Dataplane,
+}
+
+/// Runs a bench.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let Name::Dataplane = options.name;
+    let rows = dataplane::run(options)?;
+    let report = report::Report::new("dataplane", rows);
+    report.print();
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
