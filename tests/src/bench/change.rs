@@ -7,6 +7,7 @@ use super::scenario::{Scenario, Way};
 use anyhow::Result;
 use gateway_user::plan::{Plan, parse};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Connections that change.
 const CHANGED: usize = 1000;
@@ -28,7 +29,8 @@ enum Change {
 pub fn rows(rig: &mut Rig, runs: usize) -> Result<Vec<Row>> {
     let scenario = Scenario { way: Way::GreToVxlan, flows: 1, tenants: 1, routes: 10 };
     let mut gateway = Gateway::new(rig, "gateway", &scenario, None)?;
-    let plans = [Change::None, Change::Limits, Change::Routes, Change::Without].map(|change| (change, plan(change)));
+    let plans = [Change::None, Change::Limits, Change::Routes, Change::Without]
+        .map(|change| (change, plan(change).map(Arc::new)));
     let mut times = [const { Vec::new() }; 4];
     let usual = plans[0].1.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
     gateway.apply(usual, &scenario)?;

@@ -10,6 +10,7 @@ use gateway_user::dataplane::{Dataplane, Options};
 use gateway_user::plan::Plan;
 use nix::net::if_::if_nametoindex;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A gateway's data plane on a track. Its pins live on the track's own BPF file system and go with it.
 pub struct Gateway {
@@ -22,7 +23,7 @@ impl Gateway {
     /// Loads the programs, fills their maps for a scenario, attaches them.
     pub fn new(rig: &mut Rig, name: &str, scenario: &Scenario, object: Option<&Path>) -> Result<Self> {
         let track = rig.track(name, Sink::Xdp)?;
-        let plan = scenario.plan()?;
+        let plan = Arc::new(scenario.plan()?);
         let dataplane = track.node.within(|| -> Result<Dataplane> {
             let mut dataplane = open(object)?;
             dataplane.apply(&plan, &scenario.world()?)?;
@@ -33,7 +34,7 @@ impl Gateway {
     }
 
     /// Applies another plan, and says how long that took, in milliseconds.
-    pub fn apply(&mut self, plan: &Plan, scenario: &Scenario) -> Result<f64> {
+    pub fn apply(&mut self, plan: &Arc<Plan>, scenario: &Scenario) -> Result<f64> {
         let dataplane = &mut self.dataplane;
         self.track.node.within(|| {
             let world = scenario.world()?;
