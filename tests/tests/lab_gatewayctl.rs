@@ -167,7 +167,7 @@ fn routes_and_next_hops_are_shown_as_they_are() -> Result<()> {
 fn top_appends_lines_where_there_is_no_terminal() -> Result<()> {
     let lab = Lab::start()?;
     let top = lab.gateway.ctl(&["top", "--interval", "0.1", "--count", "2"])?;
-    ensure!(top.matches("TENANT").count() == 2 && top.contains("bit/s") && !top.contains('\x1b'), "{top}");
+    ensure!(top.matches("TENANT").count() == 2 && top.contains("IN bit/s") && !top.contains('\x1b'), "{top}");
     let mode = lab.gateway.node().sh("stat -c %a /run/gateway/control.sock")?;
     ensure!(mode == "600\n", "{mode}");
     Ok(())

@@ -86,6 +86,7 @@ fn rates(before: &[ConnectionReport], now: &[ConnectionReport], seconds: f64) ->
     rates
 }
 
+/// The connections after a line for all of them together.
 fn table(rates: &[Rates]) -> Table {
     use Align::{Left, Right};
     let mut table = Table::new(
@@ -94,41 +95,44 @@ fn table(rates: &[Rates]) -> Table {
             ("TENANT", Left),
             ("CONNECTION", Left),
             ("STATE", Left),
-            ("IN", Right),
-            ("PACKETS IN", Right),
-            ("OUT", Right),
-            ("PACKETS OUT", Right),
-            ("DROPPED", Right),
+            ("IN bit/s", Right),
+            ("packets/s", Right),
+            ("OUT bit/s", Right),
+            ("packets/s", Right),
+            ("DROPS/s", Right),
         ],
     );
+    if rates.is_empty() {
+        return table;
+    }
+    let sum = |of: fn(&Rates) -> f64| rates.iter().map(of).sum::<f64>();
+    let total = [
+        sum(|row| row.in_bytes_per_second),
+        sum(|row| row.in_packets_per_second),
+        sum(|row| row.out_bytes_per_second),
+        sum(|row| row.out_packets_per_second),
+        sum(|row| row.drops_per_second),
+    ];
+    table.push(numbers(Row::new().cell("all").cell(rates.len().to_string()).cell(""), total));
     for row in rates {
-        table.push(
-            Row::new()
-                .cell(&row.tenant)
-                .cell(&row.name)
-                .state(&row.state)
-                .cell(units::bit_rate(row.in_bytes_per_second))
-                .cell(units::packet_rate(row.in_packets_per_second))
-                .cell(units::bit_rate(row.out_bytes_per_second))
-                .cell(units::packet_rate(row.out_packets_per_second))
-                .cell(units::packet_rate(row.drops_per_second)),
-        );
+        let start = Row::new().cell(&row.tenant).cell(&row.name).state(&row.state);
+        let own = [
+            row.in_bytes_per_second,
+            row.in_packets_per_second,
+            row.out_bytes_per_second,
+            row.out_packets_per_second,
+            row.drops_per_second,
+        ];
+        table.push(numbers(start, own));
     }
     table
 }
 
-/// All connections together, in one line.
-fn summary(rates: &[Rates]) -> String {
-    let sum = |of: fn(&Rates) -> f64| rates.iter().map(of).sum::<f64>();
-    format!(
-        "{}: in {}, {}; out {}, {}; dropped {}",
-        units::count(rates.len() as u64, "connection"),
-        units::bit_rate(sum(|row| row.in_bytes_per_second)),
-        units::packet_rate(sum(|row| row.in_packets_per_second)),
-        units::bit_rate(sum(|row| row.out_bytes_per_second)),
-        units::packet_rate(sum(|row| row.out_packets_per_second)),
-        units::packet_rate(sum(|row| row.drops_per_second)),
-    )
+/// Bytes and packets in, bytes and packets out, drops; bytes as bits.
+fn numbers(row: Row, [in_bytes, in_packets, out_bytes, out_packets, drops]: [f64; 5]) -> Row {
+    [in_bytes * 8.0, in_packets, out_bytes * 8.0, out_packets, drops]
+        .into_iter()
+        .fold(row, |row, value| row.cell(units::number(value)))
 }
 
 /// Shows rates until the count is reached, q or Ctrl-C.
@@ -175,10 +179,9 @@ fn draw(rates: &[Rates], in_place: bool, output: &mut Output) -> anyhow::Result<
     } else if in_place {
         let (rows, columns) = terminal::size();
         // Cut by columns, so without colours, which take characters and no columns.
-        let text = format!("{}  (q quits)\n\n{}", summary(rates), table(rates).render(Style::Plain));
+        let text = format!("{}\nq quits\n", table(rates).render(Style::Plain));
         output.text(&terminal::frame(&text, rows, columns))?;
     } else {
-        output.line(&summary(rates))?;
         output.table(&table(rates))?;
         output.line("")?;
     }
@@ -208,15 +211,12 @@ mod tests {
         assert_eq!((rates[0].name.as_str(), rates[0].in_bytes_per_second), ("hq", 1_000_000.0));
         assert_eq!((rates[1].in_packets_per_second, rates[1].drops_per_second), (5.0, 2.0));
         let expected = "\
-TENANT   CONNECTION  STATE           IN       PACKETS IN      OUT  PACKETS OUT      DROPPED
-contoso  hq          up     8.00 Mbit/s  1.00 kpackets/s  0 bit/s  0 packets/s  0 packets/s
-contoso  dc          up     8.00 kbit/s      5 packets/s  0 bit/s  0 packets/s  2 packets/s
+TENANT   CONNECTION  STATE  IN bit/s  packets/s  OUT bit/s  packets/s  DROPS/s
+all      2                    8.01 M     1.00 k          0          0        2
+contoso  hq          up       8.00 M     1.00 k          0          0        0
+contoso  dc          up       8.00 k          5          0          0        2
 ";
         assert_eq!(table(&rates).render(Style::Plain), expected);
-        assert_eq!(
-            summary(&rates),
-            "2 connections: in 8.01 Mbit/s, 1.00 kpackets/s; out 0 bit/s, 0 packets/s; dropped 2 packets/s"
-        );
     }
 
     #[test]

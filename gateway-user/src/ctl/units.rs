@@ -17,14 +17,9 @@ fn scaled(value: f64) -> String {
     }
 }
 
-/// A rate of bytes as bits: `1.23 Mbit/s`.
-pub fn bit_rate(bytes_per_second: f64) -> String {
-    format!("{}bit/s", scaled(bytes_per_second * 8.0))
-}
-
-/// A rate of packets: `1.23 kpackets/s`.
-pub fn packet_rate(packets_per_second: f64) -> String {
-    format!("{}packets/s", scaled(packets_per_second))
+/// A number whose unit stands elsewhere, as in a heading: `1.23 M`.
+pub fn number(value: f64) -> String {
+    scaled(value).trim_end().to_owned()
 }
 
 /// An amount of bytes: `1.23 MB`.
@@ -70,22 +65,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_keep_three_digits_and_say_their_unit() {
+    fn numbers_keep_three_digits() {
         for (value, expected) in [
-            (0.0, "0 bit/s"),
-            (1.0, "8 bit/s"),
-            (124.9, "999 bit/s"),
-            (125.0, "1.00 kbit/s"),
-            (1249.6, "10.0 kbit/s"),
-            (12_500_000.0, "100 Mbit/s"),
-            (124_990_000.0, "1.00 Gbit/s"),
-            (1e18, "8000 Pbit/s"),
-            (-5.0, "0 bit/s"),
-            (f64::NAN, "0 bit/s"),
+            (0.0, "0"),
+            (8.0, "8"),
+            (999.4, "999"),
+            (999.6, "1.00 k"),
+            (9996.0, "10.0 k"),
+            (1e8, "100 M"),
+            (999.92e6, "1.00 G"),
+            (8e18, "8000 P"),
+            (-5.0, "0"),
+            (f64::NAN, "0"),
         ] {
-            assert_eq!(bit_rate(value), expected, "{value}");
+            assert_eq!(number(value), expected, "{value}");
         }
-        assert_eq!(packet_rate(1_234_567.0), "1.23 Mpackets/s");
         assert_eq!(bytes(1_500), "1.50 kB");
     }
 
