@@ -583,6 +583,7 @@ mod tests {
         for count in 1..=Nexthop::GROUP_SIZE {
             let members: [NexthopId; Nexthop::GROUP_SIZE] = core::array::from_fn(|index| NexthopId(100 + index as u32));
             let group = Nexthop::group(&members[..count]);
+            assert_eq!(group.kind, Nexthop::GROUP);
             let mut hits = [0u32; Nexthop::GROUP_SIZE];
             for step in 0..2200u32 {
                 let member = group.member(step * (u32::MAX / 2200));
