@@ -200,7 +200,7 @@ impl Agent {
                 Ok(())
             }
             Effect::LookUp => self.next_hops.look_up(&mut self.netlink).map_err(Into::into),
-            Effect::Resync => self.settle_host(),
+            Effect::Resync => self.settle_host().and_then(|()| Ok(self.next_hops.resync(&mut self.netlink)?)),
         };
         let result = result.and_then(|()| {
             // Most of what the kernel tells changes nothing for us.

@@ -72,21 +72,33 @@ pub enum Effect {
 
 impl NextHops {
     /// Which ports may be left by, and which remotes are wanted, each with the source address that packets to it will have.
+    /// Only what is new is asked of the kernel: of everything else [`Self::heard`] knows.
     pub fn want(
         &mut self,
         netlink: &mut Netlink,
         exits: BTreeMap<u32, Exit>,
         remotes: HashMap<IpAddr, Option<IpAddr>>,
     ) -> Result<(), NetlinkError> {
+        let same_exits = self.exits == exits;
+        let before = std::mem::replace(&mut self.remotes, remotes);
         self.exits = exits;
-        self.remotes = remotes;
-        self.resync(netlink)
+        if !same_exits {
+            return self.resync(netlink);
+        }
+        let remotes = &self.remotes;
+        self.routed.retain(|remote, _| remotes.get(remote).is_some_and(|source| before.get(remote) == Some(source)));
+        let fresh = remotes.iter().filter(|(remote, _)| !self.routed.contains_key(*remote));
+        let fresh = fresh.map(|(&remote, &source)| (remote, source)).collect();
+        self.find_routes(netlink, fresh);
+        self.neighbours.manage(netlink);
+        Ok(())
     }
 
     /// Reads everything from the kernel.
     pub fn resync(&mut self, netlink: &mut Netlink) -> Result<(), NetlinkError> {
         self.own = netlink.addresses()?;
-        self.find_routes(netlink);
+        self.routed.clear();
+        self.find_routes(netlink, self.remotes.iter().map(|(&remote, &source)| (remote, source)).collect());
         self.neighbours.read(netlink)?;
         self.neighbours.manage(netlink);
         Ok(())
@@ -95,7 +107,8 @@ impl NextHops {
     /// Looks every remote's route up again.
     pub fn look_up(&mut self, netlink: &mut Netlink) -> Result<(), NetlinkError> {
         self.own = netlink.addresses()?;
-        self.find_routes(netlink);
+        self.routed.clear();
+        self.find_routes(netlink, self.remotes.iter().map(|(&remote, &source)| (remote, source)).collect());
         self.neighbours.manage(netlink);
         Ok(())
     }
@@ -173,9 +186,7 @@ impl NextHops {
         self.neighbours.release(netlink);
     }
 
-    fn find_routes(&mut self, netlink: &mut Netlink) {
-        let remotes: Vec<(IpAddr, Option<IpAddr>)> =
-            self.remotes.iter().map(|(&remote, &source)| (remote, source)).collect();
+    fn find_routes(&mut self, netlink: &mut Netlink, remotes: Vec<(IpAddr, Option<IpAddr>)>) {
         let questions = remotes
             .iter()
             .map(|&(remote, source)| {
@@ -185,26 +196,22 @@ impl NextHops {
             })
             .collect();
         let answers = netlink.batch(questions);
-        self.routed = remotes
-            .into_iter()
-            .zip(answers)
-            .map(|((remote, _), answer)| {
-                let routed = match answer {
-                    Ok(messages) => messages
-                        .iter()
-                        .find_map(|message| match message {
-                            RouteNetlinkMessage::NewRoute(route) => Some(self.read_route(remote, route)),
-                            _ => None,
-                        })
-                        .unwrap_or_else(|| Routed::Not("the host has no route to it".to_owned())),
-                    Err(error) if matches!(error.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
-                        Routed::Not("the host has no route to it".to_owned())
-                    }
-                    Err(error) => Routed::Not(format!("its route cannot be looked up: {error}")),
-                };
-                (remote, routed)
-            })
-            .collect();
+        for ((remote, _), answer) in remotes.into_iter().zip(answers) {
+            let routed = match answer {
+                Ok(messages) => messages
+                    .iter()
+                    .find_map(|message| match message {
+                        RouteNetlinkMessage::NewRoute(route) => Some(self.read_route(remote, route)),
+                        _ => None,
+                    })
+                    .unwrap_or_else(|| Routed::Not("the host has no route to it".to_owned())),
+                Err(error) if matches!(error.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => {
+                    Routed::Not("the host has no route to it".to_owned())
+                }
+                Err(error) => Routed::Not(format!("its route cannot be looked up: {error}")),
+            };
+            self.routed.insert(remote, routed);
+        }
         let wanted: HashSet<OnLink> = self
             .routed
             .values()

@@ -1,0 +1,60 @@
+//! A next hop that moves is followed within a second, while packets flow; one that is lost is a counted drop.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::Lab;
+use lab::node::Node;
+use lab::ping::Ping;
+use lab::tenants::{CONTOSO, DC, GATEWAY_TOR, HQ, TOR, address};
+use lab::wait::{SOON, until};
+
+/// What the gateway promises.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Fails unless an echo request is answered within the second that the gateway has.
+fn reaches_within_a_second(lab: &Lab, from: &Node, to: &str) -> Result<()> {
+    let ping = Ping::to(address(to));
+    let answered = until(FOLLOWED_WITHIN, "an answer", || {
+        ping.send(from, Duration::from_millis(50)).ok().filter(|answer| answer.is_reply())
+    });
+    ensure!(answered.is_ok(), "{} does not reach {to} within a second\n{}", from.name(), lab.circumstances());
+    Ok(())
+}
+
+#[test]
+fn a_tor_that_takes_another_mac_is_followed() -> Result<()> {
+    let lab = Lab::start()?;
+    let vm = &lab.world.contoso.vms[0];
+    lab.reaches(vm, HQ[0])?;
+    let tor = &lab.world.tor;
+    tor.ip("link set switch address 02:00:00:00:ee:01\nneighbour flush dev switch\n")?;
+    // As a router that takes over does, it speaks from its new MAC address.
+    let _ = Ping::to(address(GATEWAY_TOR[0])).send(tor, Duration::from_millis(500))?;
+    reaches_within_a_second(&lab, vm, HQ[0])
+}
+
+#[test]
+fn a_peer_on_a_vlan_that_takes_another_mac_is_followed() -> Result<()> {
+    let lab = Lab::start()?;
+    let (vm, dc) = (&lab.world.contoso.vms[0], &lab.world.contoso.dc);
+    lab.reaches(vm, DC[0])?;
+    let device = format!("vlan{}", CONTOSO.vlan);
+    dc.ip(&format!("link set {device} address 02:00:00:00:ee:02\nneighbour flush dev {device}\n"))?;
+    let _ = Ping::to(address(CONTOSO.vlan_gateway[0])).send(dc, Duration::from_millis(500))?;
+    reaches_within_a_second(&lab, vm, DC[0])
+}
+
+#[test]
+fn a_next_hop_that_nobody_is_drops_and_counts_until_the_route_is_put_right() -> Result<()> {
+    let lab = Lab::start()?;
+    let (vm, gateway) = (&lab.world.contoso.vms[0], &lab.world.gateway);
+    lab.reaches(vm, HQ[0])?;
+    gateway.ip("route replace default via 198.51.100.77\n")?;
+    until(SOON, "drops for want of a next hop", || {
+        let _ = Ping::to(address(HQ[0])).send(vm, Duration::from_millis(20));
+        lab.gateway.dropped("neighbour_unresolved").ok().filter(|drops| *drops > 0)
+    })?;
+    gateway.ip(&format!("route replace default via {}\n", TOR[0]))?;
+    reaches_within_a_second(&lab, vm, HQ[0])
+}
