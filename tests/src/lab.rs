@@ -41,9 +41,14 @@ impl Lab {
         let mut plan = Plan::of(&world);
         change(&mut plan);
         progress("the gateway: its daemon, its programs, its plan");
-        let mut gateway = Gateway::new(&topology.gateway);
+        Self::around(topology, plan)
+    }
+
+    /// A lab around what has been built already.
+    pub fn around(world: Topology, plan: Plan) -> Result<Self> {
+        let mut gateway = Gateway::new(&world.gateway);
         gateway.start(&plan)?;
-        Ok(Self { gateway, plan, world: topology })
+        Ok(Self { gateway, plan, world })
     }
 
     /// Fails unless an echo request is answered soon.

@@ -88,8 +88,8 @@ pub struct Members {
     pub dc: Arc<Node>,
     /// The GRE site's tunnel.
     pub tunnel: Tunnel,
-    _vlan: Vlan,
-    _identities: Vec<Identity>,
+    _dc: L3Site,
+    _identities: [Identity; 3],
 }
 
 impl Members {
@@ -157,14 +157,21 @@ impl Topology {
                 vm(&world, tenant, 1, other, &mut tunnels, &processes)?,
             ];
             let (hq, tunnel) = gre_site(&world, tenant, kind, &tor, &processes)?;
-            let (dc, vlan) = vlan_site(tenant, &tor, &processes)?;
-            let identities = vec![
+            let dc = L3Site::new(&format!("{}-dc", tenant.name), tenant, &tor, &processes)?;
+            let identities = [
                 Identity::new(&vms[0], addresses(SUBNETS[0].addresses))?,
                 Identity::new(&vms[1], addresses(SUBNETS[1].addresses))?,
                 Identity::new(&hq, addresses(HQ))?,
-                Identity::new(&dc, addresses(DC))?,
             ];
-            members.push(Members { tenant, vms, hq, dc, tunnel, _vlan: vlan, _identities: identities });
+            members.push(Members {
+                tenant,
+                vms,
+                hq,
+                dc: Arc::clone(&dc.node),
+                tunnel,
+                _dc: dc,
+                _identities: identities,
+            });
         }
         let [contoso, woodgrove] = members.try_into().unwrap_or_else(|_| unreachable!("there are two"));
         Ok(Self { world, contoso, woodgrove, gateway, fabric, hosts, tor, _tunnels: tunnels, processes })
@@ -178,6 +185,14 @@ impl Topology {
     /// Adds a machine to the lab that is connected to nothing.
     pub fn machine(&self, name: &str) -> Result<Arc<Node>> {
         Node::new(name, &self.processes)
+    }
+
+    /// Gives the gateway another port, on a segment of its own, with an L3 site of a tenant's numbers.
+    pub fn second_segment(&self, port: &str, site: &str, tenant: Tenant) -> Result<L3Site> {
+        let segment = switch(&format!("{port}-switch"), MTU, &self.processes)?;
+        let end = End::new(&segment, self.gateway.name()).from_gateway();
+        plug_in(&self.gateway, port, MTU, ["198.51.101.2", "2001:db8:101::2"], end)?;
+        L3Site::new(site, tenant, &segment, &self.processes)
     }
 
     /// Every machine.
@@ -289,17 +304,30 @@ pub fn gre_overhead(outer: Outer, kind: Kind) -> u32 {
     4 + options + outer.of([20, 40])
 }
 
-/// A site on a VLAN of the ToR's segment.
-fn vlan_site(tenant: Tenant, tor: &Arc<Node>, processes: &Arc<Processes>) -> Result<(Arc<Node>, Vlan)> {
-    let node = Node::new(&format!("{}-dc", tenant.name), processes)?;
-    cable(MTU, End::new(&node, "eth0"), End::new(tor, node.name()))?;
-    tor.ip(&format!("link set {} master switch\n", node.name()))?;
-    let device = format!("vlan{}", tenant.vlan);
-    let vlan = Vlan::new(&node, &device, "eth0", tenant.vlan)?;
-    let mut lines = format!("link set {device} up\n{}", address_lines(&device, tenant.vlan_peer, 24));
-    writeln!(lines, "address add {}/32 dev lo\naddress add {}/128 dev lo nodad", DC[0], DC[1])?;
-    writeln!(lines, "route add default via {} src {}", tenant.vlan_gateway[0], DC[0])?;
-    writeln!(lines, "route add default via {} src {}", tenant.vlan_gateway[1], DC[1])?;
-    node.ip(&lines)?;
-    Ok((node, vlan))
+/// A site on a VLAN.
+#[derive(Debug)]
+pub struct L3Site {
+    /// Its machine.
+    pub node: Arc<Node>,
+    _switch: Arc<Node>,
+    _vlan: Vlan,
+    _identity: Identity,
+}
+
+impl L3Site {
+    /// Connects a site to a switch, with the VLAN and the addresses that a tenant's has.
+    fn new(name: &str, tenant: Tenant, switch: &Arc<Node>, processes: &Arc<Processes>) -> Result<Self> {
+        let node = Node::new(name, processes)?;
+        cable(MTU, End::new(&node, "eth0"), End::new(switch, name))?;
+        switch.ip(&format!("link set {name} master switch\n"))?;
+        let device = format!("vlan{}", tenant.vlan);
+        let vlan = Vlan::new(&node, &device, "eth0", tenant.vlan)?;
+        let mut lines = format!("link set {device} up\n{}", address_lines(&device, tenant.vlan_peer, 24));
+        writeln!(lines, "address add {}/32 dev lo\naddress add {}/128 dev lo nodad", DC[0], DC[1])?;
+        writeln!(lines, "route add default via {} src {}", tenant.vlan_gateway[0], DC[0])?;
+        writeln!(lines, "route add default via {} src {}", tenant.vlan_gateway[1], DC[1])?;
+        node.ip(&lines)?;
+        let identity = Identity::new(&node, addresses(DC))?;
+        Ok(Self { node, _switch: Arc::clone(switch), _vlan: vlan, _identity: identity })
+    }
 }

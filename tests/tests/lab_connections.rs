@@ -1,5 +1,6 @@
 //! What a connection lets pass, and what it does not.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -91,4 +92,20 @@ fn a_route_that_leads_nowhere_is_a_counted_drop() -> Result<()> {
     ensure!(!answer.is_reply(), "{answer:?}");
     until(SOON, "the drop to be counted", || (lab.gateway.dropped("no_route").ok()? > 0).then_some(()))
         .map_err(|error| error.context(lab.circumstances()))
+}
+
+#[test]
+fn the_class_of_service_is_copied_outside() -> Result<()> {
+    let lab = Lab::start()?;
+    let members = &lab.world.contoso;
+    lab.reaches(&members.vms[0], HQ[0])?;
+    // Expedited forwarding (RFC 3246), and an ECN-capable transport (RFC 6040).
+    for tos in [0xb8, 0xb9] {
+        for to in HQ {
+            lab.answers(&members.vms[0], Ping::to(address(to)).tos(tos))?;
+            let outer = members.tunnel.seen().outer_tos.load(Ordering::Relaxed);
+            ensure!(outer == u32::from(tos), "to {to}: {tos:#x} inside, {outer:#x} outside");
+        }
+    }
+    Ok(())
 }

@@ -103,3 +103,25 @@ fn outer_fragments_are_put_together() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_tunnels_smaller_path_mtu_is_learned_from_routers_outside() -> Result<()> {
+    let lab = Lab::start()?;
+    let vm = &lab.world.contoso.vms[0];
+    lab.reaches(vm, HQ[0])?;
+    // From now on the ToR refuses what is longer on its link to the site, and tells the VIP.
+    lab.world.tor.ip("link set contoso-hq mtu 1400\n")?;
+    for (version, to) in HQ.into_iter().enumerate() {
+        let ping = Ping::to(address(to)).length(TUNNEL_MTU).fragmentation(Fragmentation::Probing);
+        let told = lab::wait::until(SOON, "the smaller path MTU to be told", || {
+            ping.send(vm, Duration::from_millis(100)).ok().filter(|answer| matches!(answer, Answer::TooBig { .. }))
+        })
+        .map_err(|error| error.context(lab.circumstances()))?;
+        let expected = Answer::TooBig { from: Some(address(TENANT_GATEWAY[version])), mtu: 1372 };
+        ensure!(told == expected, "to {to}: {told:?}");
+        lab.answers(vm, ping.length(1372))?;
+    }
+    // Another site's tunnel is not meant.
+    let other = Ping::to(address(HQ[0])).length(TUNNEL_MTU).fragmentation(Fragmentation::Probing);
+    lab.answers(&lab.world.woodgrove.vms[0], other)
+}

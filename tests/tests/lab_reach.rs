@@ -1,10 +1,14 @@
 //! Who reaches whom, while both tenants use the same addresses.
 
+use std::process::{Command, Stdio};
+
 use anyhow::Result;
 use lab::Lab;
 use lab::ping::Ping;
+use lab::plan::Plan;
 use lab::tenants::{CONTOSO, DC, HQ, SUBNETS, TENANT_GATEWAY, WOODGROVE, address};
-use lab::topology::Members;
+use lab::topology::{Members, Topology, World};
+use lab::wait::SOON;
 
 fn for_both(check: impl Fn(&Lab, &Members) -> Result<()>) -> Result<()> {
     let lab = Lab::start()?;
@@ -98,6 +102,52 @@ fn tcp_runs_between_every_kind_of_place() -> Result<()> {
             lab.reaches(from, at)?;
             let rate = lab::throughput::tcp(from, to, address(at), std::time::Duration::from_millis(300))?;
             anyhow::ensure!(rate > 1e6, "{} to {at}: {rate:.0} bit/s\n{}", from.name(), lab.circumstances());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn two_tenants_with_the_same_vlan_and_addresses_on_two_ports_are_kept_apart() -> Result<()> {
+    let world = Topology::build(World::default(), |_| {})?;
+    let twin = world.second_segment("tor1", "woodgrove-twin", CONTOSO)?;
+    let mut plan = Plan::of(&world.world);
+    plan.add("port", "name = 'tor1'\nrole = 'site'");
+    // Woodgrove's L3 connection is Contoso's, on another port.
+    let mut dc = plan.connection("contoso", "dc").clone();
+    dc.insert("port".into(), "tor1".into());
+    *plan.connection("woodgrove", "dc") = dc;
+    let lab = Lab::around(world, plan)?;
+    for version in [0, 1] {
+        lab.finds(&lab.world.contoso.vms[0], DC[version], &lab.world.contoso.dc)?;
+        lab.finds(&lab.world.woodgrove.vms[0], DC[version], &twin.node)?;
+        lab.finds(&lab.world.contoso.dc, SUBNETS[0].addresses[version], &lab.world.contoso.vms[0])?;
+        lab.finds(&twin.node, SUBNETS[0].addresses[version], &lab.world.woodgrove.vms[0])?;
+        for node in [&lab.world.contoso.dc, &twin.node] {
+            lab.answers(node, Ping::to(address(CONTOSO.vlan_gateway[version])))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn iperf3_runs_both_ways_between_a_vm_and_a_gre_site() -> Result<()> {
+    let lab = Lab::start()?;
+    let members = &lab.world.contoso;
+    for at in HQ {
+        lab.reaches(&members.vms[0], at)?;
+        for direction in [&[][..], &["-R"]] {
+            let mut server = Command::new("iperf3");
+            let server = members.hq.spawn(server.args(["-s", "-1", "-B", at]).stdout(Stdio::null()))?;
+            // Until the server listens, a client's report has an error and no end.
+            let rate = lab::wait::until(SOON, "iperf3 to run through", || {
+                let mut client = Command::new("iperf3");
+                client.args(["-c", at, "-t", "1", "-J"]).args(direction);
+                let report: serde_json::Value = serde_json::from_str(&members.vms[0].run(&mut client).ok()?).ok()?;
+                report["end"]["sum_received"]["bits_per_second"].as_f64()
+            })?;
+            anyhow::ensure!(rate > 1e6, "{at} {direction:?}: {rate:.0} bit/s\n{}", lab.circumstances());
+            drop(server);
         }
     }
     Ok(())

@@ -34,6 +34,35 @@ fn a_daemon_that_starts_again_adopts_what_is_there_and_loses_no_packet() -> Resu
     )
 }
 
+/// The program that a port runs, by its number in the kernel.
+fn program(lab: &Lab, port: &str) -> Result<String> {
+    lab.gateway.node().sh(&format!("ip -d link show {port} | grep -o 'prog/xdp id [0-9]*'"))
+}
+
+#[test]
+fn programs_are_swapped_by_an_upgrade_and_no_packet_is_lost() -> Result<()> {
+    let mut lab = Lab::start()?;
+    let before = [program(&lab, "fab0")?, program(&lab, "tor0")?];
+    lab.losing_nothing(
+        |lab| &lab.world.contoso.vms[0],
+        address(HQ[0]),
+        |lab, stream| {
+            for _ in 0..3 {
+                lab.gateway.stop()?;
+                lab.gateway.launch()?;
+                lab.gateway.await_answer()?;
+                stream.go_on(100)?;
+            }
+            Ok(())
+        },
+    )?;
+    // Every daemon brings programs of its own.
+    for (port, before) in ["fab0", "tor0"].into_iter().zip(before) {
+        ensure!(program(&lab, port)? != before, "{port} still runs {before}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_daemon_that_is_stopped_and_started_loses_no_packet_of_an_l3_site() -> Result<()> {
     let mut lab = Lab::start()?;
@@ -88,7 +117,10 @@ fn a_change_of_one_connection_loses_no_packet_of_another_of_the_tenant() -> Resu
 #[test]
 fn what_forwards_between_vms_goes_on_without_a_daemon() -> Result<()> {
     let mut lab = Lab::start()?;
-    lab.reaches(&lab.world.contoso.vms[0], SUBNETS[1].addresses[0])?;
+    // Everybody's next hops are known by now, since both tenants share them.
+    for to in [SUBNETS[1].addresses[0], HQ[0]] {
+        lab.reaches(&lab.world.contoso.vms[0], to)?;
+    }
     lab.gateway.kill();
     // Nobody asked for these before, so nothing of them is remembered.
     for version in [0, 1] {
