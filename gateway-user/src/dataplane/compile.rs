@@ -222,7 +222,7 @@ impl<'a> Compiler<'a> {
         self.tables.tenants.insert(id.0, entry);
     }
 
-    /// The tenant's side of the fabric. Returns the largest packet that all its VMs take.
+    /// The tenant's side of the fabric. Returns the largest packet that all its VMs take, as far as the way to them is known.
     fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) -> u32 {
         let encapsulation = match self.plan.gateway.encapsulation {
             Encapsulation::Vxlan => tables::FabricKey::VXLAN,
@@ -239,14 +239,16 @@ impl<'a> Compiler<'a> {
         for vm in &tenant.vms {
             let host = OriginId::host(self.ids.host(vm.pa));
             self.tables.fabric_peers.insert(tables::FabricPeerKey { pa: vm.pa.into(), tenant: id }, host);
-            let (nexthop, vm_mtu) = self.vm(id, vm);
-            mtu = mtu.min(vm_mtu);
+            let nexthop = self.vm(id, vm);
+            if let Some(way) = self.tables.nexthops.get(&nexthop.0).filter(|way| way.kind == Nexthop::ADJACENCY) {
+                mtu = mtu.min(way.mtu);
+            }
             routes.add(vm.ca.into(), Candidate::new(Rank::Own, nexthop).feasible(host));
         }
         mtu
     }
 
-    fn vm(&mut self, tenant: TenantId, vm: &Vm) -> (NexthopId, u32) {
+    fn vm(&mut self, tenant: TenantId, vm: &Vm) -> NexthopId {
         let mac = vm.mac.octets();
         let id = self.ids.nexthop(&format!("vm/{}/{}/{}/{}", tenant.0, vm.vsid, vm.mac, vm.pa));
         let local = self.plan.gateway.pa.same_family(vm.pa);
@@ -265,7 +267,7 @@ impl<'a> Compiler<'a> {
             },
         );
         self.tables.nexthops.insert(id.0, nexthop);
-        (id, nexthop.mtu)
+        id
     }
 
     /// The way to an outer address, if there is one by a port of ours.

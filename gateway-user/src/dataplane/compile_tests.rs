@@ -268,6 +268,8 @@ fn segments_fit_the_tunnel_and_the_fabric() {
     assert_eq!(segments(&world, "mtu = 9000"), both(1500 - 28));
     world.hops.insert(ip("10.10.0.11"), Hop { mtu: 1450, ..hop(FABRIC, 11) });
     assert_eq!(segments(&world, "mtu = 1440"), both(1400));
+    world.hops.remove(&ip("10.10.0.11"));
+    assert_eq!(segments(&world, "mtu = 1440"), both(1440), "a host that cannot be reached limits nobody");
 }
 
 #[test]
