@@ -1,7 +1,7 @@
 //! The data plane against the kernel: pinned, adopted, swapped, migrated, refused and removed.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn plan(connections: &[(u32, String)]) -> Result<Arc<Plan>> {
         name = "gw1"
         encapsulation = "vxlan"
         pa = ["10.10.0.1"]
-        routes_per_tenant = 10000
+        routes_per_tenant = 20000
         [[port]]
         name = "port0"
         role = "both"
@@ -122,6 +122,31 @@ fn a_second_daemon_finds_everything_as_it_should_be() -> Result<()> {
         ensure!(second.attach(&wanted(Mode::Native)?)? == Change { swapped: 1, ..Change::default() });
         ensure!(second.ids().connection_id("contoso", "c100") == connection);
         ensure!(pinned(Path::new(PINS).join("stages")).len() == 1, "the earlier stages are gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_large_table_is_read_back_whole() -> Result<()> {
+    Gateway::new()?.within(|| {
+        let mut random = Random(11);
+        let (mut v4, mut v6) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..9000 {
+            let len = 17 + random.below(16);
+            v4.insert((0xac10_0000 | random.below(1 << 20) & (u32::MAX << (32 - len)), len));
+            let len = 40 + random.below(25);
+            let site = u128::from(random.below(1 << 31)) << 64 & (u128::MAX << (128 - len));
+            v6.insert((0xfd02 << 112 | site, len));
+        }
+        let v4 = v4.iter().map(|(address, len)| format!("{}/{len}", Ipv4Addr::from(*address)));
+        let v6 = v6.iter().map(|(address, len)| format!("{}/{len}", Ipv6Addr::from(*address)));
+        let routes: String = v4.chain(v6).map(|prefix| format!("{{ destination = \"{prefix}\" }}, ")).collect();
+        let (plan, world) = (plan(&[(100, format!("routes = [ {routes} ]"))])?, world()?);
+        let mut first = Dataplane::open(&options())?;
+        ensure!(first.apply(&plan, &world)?.written > 15_000);
+        drop(first);
+        let applied = Dataplane::open(&options())?.apply(&plan, &world)?;
+        ensure!(applied.is_empty(), "{applied:?}");
         Ok(())
     })
 }
