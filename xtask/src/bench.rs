@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Also write the rows to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Further words for the bench: see `target/release/lab bench --help`
+    #[arg(last = true, value_name = "WORDS")]
+    words: Vec<String>,
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
@@ -47,5 +50,6 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if let Some(file) = &arguments.json {
         command.arg("--json").arg(file);
     }
+    command.args(&arguments.words);
     process::become_program(&mut command)
 }
