@@ -134,6 +134,8 @@ impl Agent {
         match agent.come_up() {
             Ok(events) => Ok((agent, Sources { server, handle, calls, monitor, events, inside: inside_changes })),
             Err(error) => {
+                // Its socket may be in the state directory, which goes, too.
+                drop(server);
                 if !agent.adopted {
                     agent.retreat();
                 }
@@ -159,14 +161,18 @@ impl Agent {
 
     /// Leaves the host as it was found: nothing was there.
     fn retreat(self) {
-        let Self { options, dataplane, _lock, .. } = self;
+        let Self { options, dataplane, _lock: lock, .. } = self;
         drop(dataplane);
-        if let Err(error) = super::undo(&options.dataplane.pins, &options.dataplane.state) {
+        let state = &options.dataplane.state;
+        let undone = super::undo(&options.dataplane.pins, state).and_then(|()| lock.remove());
+        if let Err(error) = undone {
             tracing::error!(
                 error = format!("{error:#}"),
                 "not everything could be undone; `gatewayd detach` tries again"
             );
         }
+        // Only if nobody else keeps anything there.
+        let _ = std::fs::remove_dir(state);
     }
 
     /// Makes the host what the plan wants: ports, compartments, neighbours.
