@@ -32,7 +32,7 @@ use clap::{Args, ValueEnum};
 #[command(after_help = "Examples:
   lab bench dataplane
   lab bench dataplane --quick --json dataplane.json
-  lab bench dataplane --only gre-to-vxlan,memory")]
+  lab bench dataplane --only gre-to-vxlan --only memory")]
 pub struct Options {
     /// Which bench
     #[arg(value_enum)]
@@ -43,8 +43,8 @@ pub struct Options {
     /// Also write the rows to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only rows whose name contains one of these
-    #[arg(long, value_name = "WORDS", value_delimiter = ',')]
+    /// Only rows whose name contains this; may be repeated
+    #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// XDP programs to measure in place of those that this program was built with
     #[arg(long, value_name = "FILE")]
