@@ -1,4 +1,5 @@
-//! The flow cache: decisions by flow, one table a CPU and family, each flow in the slot that its hash names.
+//! The flow cache: decisions by flow, one table a CPU and family. A flow's hash names a pair of slots, and the flow may be in either: with
+//! one slot each, a thirtieth of a thousand flows would forever push each other out.
 //!
 //! A hit must match the whole key and the tenant's present generation. The generation was read before the tables were, so a change in
 //! between makes the entry stale from its birth.
@@ -9,77 +10,70 @@ use gateway_common::tables::{Decision, FLOW4_SLOTS, FLOW6_SLOTS, Flow4, Flow6, T
 
 /// A flow's key, and with it its cache.
 pub trait Flow {
-    /// The slot that the flow would be in.
-    fn slot(&self) -> Option<Slot<'_>>;
+    /// What was decided about the flow, be it stale or not.
+    fn find(&self) -> Option<*const Decision>;
+
+    /// Remembers a decision: the younger of the pair's two flows takes the place of the older.
+    fn remember(&self, decision: &Decision);
 }
 
-/// A slot of the cache: whether it holds the flow, and where its decision stands.
-pub struct Slot<'a> {
-    /// Whether the slot's key is the flow's.
-    pub matches: bool,
-    /// The slot's decision.
-    pub decision: *mut Decision,
-    /// The slot's key.
-    words: *mut u64,
-    key: &'a [u64],
+/// The cached decision and its tenant, if both are still good.
+#[inline(always)]
+pub fn recall<F: Flow>(flow: &F) -> Option<(Decision, &'static Tenant)> {
+    // SAFETY: a slot of this CPU's, which nobody else touches during the run.
+    let decision = unsafe { *flow.find()? };
+    let tenant = TENANTS.get(decision.tenant.0)?;
+    // Generation 0 marks an empty slot; tenants start at 1.
+    if decision.generation == 0 || tenant.generation != decision.generation {
+        return None;
+    }
+    Some((decision, tenant))
 }
 
-impl Flow for [u64; KEY4_WORDS] {
-    #[inline(always)]
-    fn slot(&self) -> Option<Slot<'_>> {
-        let entry: *mut Flow4 = FLOWS4.get_ptr_mut(hash4(self) & (FLOW4_SLOTS - 1))?;
-        // SAFETY: this CPU's slot of a per-CPU map, which nobody else touches during the run.
-        let entry = unsafe { &mut *entry };
-        let matches =
-            entry.key[3] == self[3] && entry.key[2] == self[2] && entry.key[1] == self[1] && entry.key[0] == self[0];
-        Some(Slot { matches, decision: &raw mut entry.decision, words: entry.key.as_mut_ptr(), key: self })
-    }
+/// The two caches differ in names and in how a key is compared.
+macro_rules! cache {
+    ($key:ty, $entry:ty, $map:ident, $slots:ident, $hash:ident, $words:ident) => {
+        impl Flow for $key {
+            #[inline(always)]
+            fn find(&self) -> Option<*const Decision> {
+                let first = $hash(self) & ($slots - 2);
+                let entry: *const $entry = $map.get_ptr(first)?;
+                // SAFETY: this CPU's slot of a per-CPU map, which nobody else touches during the run; so below.
+                if unsafe { equal(&(*entry).key, self) } {
+                    return Some(unsafe { &raw const (*entry).decision });
+                }
+                let entry: *const $entry = $map.get_ptr(first | 1)?;
+                if unsafe { equal(&(*entry).key, self) } { Some(unsafe { &raw const (*entry).decision }) } else { None }
+            }
+
+            #[inline(always)]
+            fn remember(&self, decision: &Decision) {
+                let first = $hash(self) & ($slots - 2);
+                let (Some(younger), Some(older)) = ($map.get_ptr_mut(first), $map.get_ptr_mut(first | 1)) else {
+                    return;
+                };
+                // SAFETY: two slots of this CPU's. Word by word: the compiler would copy a larger whole byte by byte.
+                unsafe {
+                    for word in 0..$words {
+                        (*older).key[word] = (*younger).key[word];
+                        (*younger).key[word] = self[word];
+                    }
+                    (*older).decision = (*younger).decision;
+                    (*younger).decision = *decision;
+                }
+            }
+        }
+    };
 }
 
-impl Flow for [u64; KEY6_WORDS] {
-    #[inline(always)]
-    fn slot(&self) -> Option<Slot<'_>> {
-        let entry: *mut Flow6 = FLOWS6.get_ptr_mut(hash6(self) & (FLOW6_SLOTS - 1))?;
-        // SAFETY: as above.
-        let entry = unsafe { &mut *entry };
-        let mut differs = 0;
-        for word in 0..KEY6_WORDS {
-            differs |= entry.key[word] ^ self[word];
-        }
-        Some(Slot {
-            matches: differs == 0,
-            decision: &raw mut entry.decision,
-            words: entry.key.as_mut_ptr(),
-            key: self,
-        })
-    }
-}
+cache!([u64; KEY4_WORDS], Flow4, FLOWS4, FLOW4_SLOTS, hash4, KEY4_WORDS);
+cache!([u64; KEY6_WORDS], Flow6, FLOWS6, FLOW6_SLOTS, hash6, KEY6_WORDS);
 
-impl Slot<'_> {
-    /// The cached decision and its tenant, if both are still good.
-    #[inline(always)]
-    pub fn decision(&self) -> Option<(Decision, &'static Tenant)> {
-        if !self.matches {
-            return None;
-        }
-        // SAFETY: this CPU's slot of a per-CPU map.
-        let decision = unsafe { *self.decision };
-        let tenant = TENANTS.get(decision.tenant.0)?;
-        // Generation 0 marks an empty slot; tenants start at 1.
-        if decision.generation == 0 || tenant.generation != decision.generation {
-            return None;
-        }
-        Some((decision, tenant))
+#[inline(always)]
+fn equal<const N: usize>(one: &[u64; N], other: &[u64; N]) -> bool {
+    let mut differs = 0;
+    for word in 0..N {
+        differs |= one[word] ^ other[word];
     }
-
-    /// Remembers a decision.
-    #[inline(always)]
-    pub fn remember(&self, decision: &Decision) {
-        for (index, word) in self.key.iter().enumerate() {
-            // SAFETY: the slot's key has as many words as the flow's.
-            unsafe { *self.words.add(index) = *word };
-        }
-        // SAFETY: this CPU's slot of a per-CPU map.
-        unsafe { *self.decision = *decision };
-    }
+    differs == 0
 }

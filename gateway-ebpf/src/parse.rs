@@ -2,7 +2,7 @@
 //!
 //! A frame that cannot be read is dropped only if it is ours, by its outer destination or VLAN; anybody else's goes to the host.
 
-use crate::cache::Flow;
+use crate::cache::{self, Flow};
 use crate::inner::{Family, Inner};
 use crate::maps::{CONNECTIONS, LOCAL, VLANS};
 use crate::packet::Packet;
@@ -82,8 +82,7 @@ pub fn frame<const KIND: u32>(packet: &Packet, run: &mut Run) -> Verdict {
 /// The flow's decision, from the cache or made now.
 #[inline(always)]
 fn decide<F: Flow>(key: F, run: &mut Run) -> Result<&'static Tenant, Refusal> {
-    let slot = key.slot().ok_or(Refusal::Pass)?;
-    let (decision, tenant) = match slot.decision() {
+    let (decision, tenant) = match cache::recall(&key) {
         Some(hit) => {
             run.flags |= Run::CACHED;
             hit
@@ -91,7 +90,7 @@ fn decide<F: Flow>(key: F, run: &mut Run) -> Result<&'static Tenant, Refusal> {
         None => {
             let mut decision = Decision::default();
             resolve::resolve(run, &mut decision)?;
-            slot.remember(&decision);
+            key.remember(&decision);
             (decision, resolve::tenant(decision.tenant)?)
         }
     };
