@@ -18,7 +18,7 @@
 //! | `ROUTES4`, `ROUTES6` | array of tries | [`TenantId`], then the prefix | [`Route`] |
 //! | `FEASIBLE` | hash | [`FeasibleKey`] | one byte |
 //! | `NEXTHOPS` | array | [`NexthopId`] | [`Nexthop`] |
-//! | `FLOWS4`, `FLOWS6` | per-CPU array | hash of the flow | [`Flow4`], [`Flow6`] |
+//! | `FLOWS4`, `FLOWS6` | per-CPU array | hash of the flow | [`FLOW_PAGE`] of [`Flow4`], [`Flow6`] |
 //! | `CONNECTION_COUNTERS`, `TENANT_COUNTERS`, `PORT_COUNTERS` | per-CPU array | the id | [`Counters`] |
 //! | `DROPS` | per-CPU hash | [`DropKey`] | packets |
 //! | `SETTINGS` | array of one | 0 | [`Settings`] |
@@ -82,6 +82,9 @@ pub const GATEWAY_MAC: [u8; 6] = [0x02, 0x00, 0x5e, 0x00, 0x00, 0x01];
 pub const FLOW4_SLOTS: u32 = 32 * 1024;
 /// Slots of the IPv6 flow cache, per CPU. A power of two.
 pub const FLOW6_SLOTS: u32 = 8 * 1024;
+/// Slots in one element of the flow caches' maps. A per-CPU array has a pointer for each element, and those of all slots would not stay in
+/// the processor's nearest cache. A power of two.
+pub const FLOW_PAGE: u32 = 128;
 
 /// What holds for the whole gateway.
 #[repr(C)]
@@ -575,7 +578,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_cut_to_a_slot_by_a_mask() {
-        assert!(FLOW4_SLOTS.is_power_of_two() && FLOW6_SLOTS.is_power_of_two());
+        assert!(FLOW4_SLOTS.is_power_of_two() && FLOW6_SLOTS.is_power_of_two() && FLOW_PAGE.is_power_of_two());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::maps::{FLOWS4, FLOWS6, TENANTS};
 use gateway_common::flow::{KEY4_WORDS, KEY6_WORDS, hash4, hash6};
-use gateway_common::tables::{Decision, FLOW4_SLOTS, FLOW6_SLOTS, Flow4, Flow6, Tenant};
+use gateway_common::tables::{Decision, FLOW_PAGE, FLOW4_SLOTS, FLOW6_SLOTS, Flow4, Flow6, Tenant};
 
 /// A flow's key, and with it its cache.
 pub trait Flow {
@@ -30,30 +30,35 @@ pub fn recall<F: Flow>(flow: &F) -> Option<(Decision, &'static Tenant)> {
     Some((decision, tenant))
 }
 
-/// The two caches differ in names and in how a key is compared.
+/// The two caches differ in names and in the length of a key.
 macro_rules! cache {
     ($key:ty, $entry:ty, $map:ident, $slots:ident, $hash:ident, $words:ident) => {
         impl Flow for $key {
             #[inline(always)]
             fn find(&self) -> Option<*const Decision> {
-                let first = $hash(self) & ($slots - 2);
-                let entry: *const $entry = $map.get_ptr(first)?;
-                // SAFETY: this CPU's slot of a per-CPU map, which nobody else touches during the run; so below.
-                if unsafe { equal(&(*entry).key, self) } {
-                    return Some(unsafe { &raw const (*entry).decision });
+                let hash = $hash(self);
+                let page: *const $entry = $map.get_ptr(hash & ($slots - 1) / FLOW_PAGE)?.cast();
+                let first = ((hash >> 16) & (FLOW_PAGE - 2)) as usize;
+                // SAFETY: a pair of slots within this CPU's page, which nobody else touches during the run.
+                unsafe {
+                    let pair = page.add(first);
+                    if equal(&(*pair).key, self) {
+                        return Some(&raw const (*pair).decision);
+                    }
+                    let other = pair.add(1);
+                    if equal(&(*other).key, self) { Some(&raw const (*other).decision) } else { None }
                 }
-                let entry: *const $entry = $map.get_ptr(first | 1)?;
-                if unsafe { equal(&(*entry).key, self) } { Some(unsafe { &raw const (*entry).decision }) } else { None }
             }
 
             #[inline(always)]
             fn remember(&self, decision: &Decision) {
-                let first = $hash(self) & ($slots - 2);
-                let (Some(younger), Some(older)) = ($map.get_ptr_mut(first), $map.get_ptr_mut(first | 1)) else {
-                    return;
-                };
-                // SAFETY: two slots of this CPU's. Word by word: the compiler would copy a larger whole byte by byte.
+                let hash = $hash(self);
+                let Some(page) = $map.get_ptr_mut(hash & ($slots - 1) / FLOW_PAGE) else { return };
+                let first = ((hash >> 16) & (FLOW_PAGE - 2)) as usize;
+                // SAFETY: as above. Word by word: the compiler would copy a larger whole byte by byte.
                 unsafe {
+                    let younger = page.cast::<$entry>().add(first);
+                    let older = younger.add(1);
                     for word in 0..$words {
                         (*older).key[word] = (*younger).key[word];
                         (*younger).key[word] = self[word];

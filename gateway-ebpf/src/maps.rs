@@ -6,9 +6,9 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use gateway_common::tables::{
-    Attachment, Connection, ConnectionState, Counters, DropKey, FLOW4_SLOTS, FLOW6_SLOTS, FabricKey, FabricPeerKey,
-    FeasibleKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings, SteerKey, SteerTarget, Tenant,
-    TenantState, Totals, VlanKey, Vnet,
+    Attachment, Connection, ConnectionState, Counters, DropKey, FLOW_PAGE, FLOW4_SLOTS, FLOW6_SLOTS, FabricKey,
+    FabricPeerKey, FeasibleKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings, SteerKey,
+    SteerTarget, Tenant, TenantState, Totals, VlanKey, Vnet,
 };
 use gateway_common::trace::Traced;
 use gateway_common::{Address, ConnectionId, OriginId};
@@ -71,9 +71,11 @@ pub static FEASIBLE: HashMap<FeasibleKey, u8, NEXTHOPS_MAX, NO_PREALLOC> = HashM
 pub static NEXTHOPS: Array<Nexthop, NEXTHOPS_MAX> = Array::new();
 
 #[btf_map]
-pub static FLOWS4: PerCpuArray<Flow4, { FLOW4_SLOTS as usize }> = PerCpuArray::new();
+pub static FLOWS4: PerCpuArray<[Flow4; FLOW_PAGE as usize], { (FLOW4_SLOTS / FLOW_PAGE) as usize }> =
+    PerCpuArray::new();
 #[btf_map]
-pub static FLOWS6: PerCpuArray<Flow6, { FLOW6_SLOTS as usize }> = PerCpuArray::new();
+pub static FLOWS6: PerCpuArray<[Flow6; FLOW_PAGE as usize], { (FLOW6_SLOTS / FLOW_PAGE) as usize }> =
+    PerCpuArray::new();
 
 #[btf_map]
 pub static CONNECTION_COUNTERS: PerCpuArray<Counters, CONNECTIONS_MAX> = PerCpuArray::new();
