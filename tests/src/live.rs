@@ -100,6 +100,8 @@ fn once(lab: &Lab, table: &mut Table) -> bool {
 fn watch(lab: &Lab, table: &mut Table) -> Result<()> {
     let mut out = std::io::stdout();
     let terminal = out.is_terminal();
+    // Above the table, which alone is drawn again. A reader that has gone is noticed at the table.
+    let _ = writeln!(out, "{}", hints());
     let mut lines = 0;
     for next in (0..table.rows.len()).cycle() {
         let start = Instant::now();
@@ -108,9 +110,13 @@ fn watch(lab: &Lab, table: &mut Table) -> Result<()> {
             break;
         }
         table.measure(lab, next);
-        let text = format!("{}\n{}", table.text(), hints());
+        let text = table.text();
         // Back to where the last table began, and rid of it.
-        let back = if terminal && lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
+        let back = match lines {
+            0 => String::new(),
+            lines if terminal => format!("\x1b[{lines}A\x1b[J"),
+            _ => "\n".to_owned(),
+        };
         if write!(out, "{back}{text}").and_then(|()| out.flush()).is_err() {
             // Whoever read it has gone.
             break;
@@ -163,12 +169,21 @@ enum Place {
 }
 
 impl Place {
-    fn name(self) -> String {
+    fn name(self) -> &'static str {
         match self {
-            Self::Vm(index) => format!("{} ({})", SUBNETS[index].vm, SUBNETS[index].addresses[0]),
-            Self::Hq => format!("GRE site ({})", HQ[0]),
-            Self::Dc => format!("L3 site ({})", DC[0]),
-            Self::Gateway => format!("gateway ({})", TENANT_GATEWAY[0]),
+            Self::Vm(index) => SUBNETS[index].vm,
+            Self::Hq => "GRE site",
+            Self::Dc => "L3 site",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    fn address(self) -> &'static str {
+        match self {
+            Self::Vm(index) => SUBNETS[index].addresses[0],
+            Self::Hq => HQ[0],
+            Self::Dc => DC[0],
+            Self::Gateway => TENANT_GATEWAY[0],
         }
     }
 
@@ -248,8 +263,11 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        let mut text =
-            format!("{:<10} {:<22} {:<22} {:>12} {:>12} {:>12}\n", "TENANT", "FROM", "TO", "IPV4", "IPV6", "TCP");
+        // Narrow enough for any terminal: a line that wraps would not be drawn over.
+        let mut text = format!(
+            "{:<10} {:<9} {:<9} {:<11} {:>10} {:>10} {:>12}\n",
+            "TENANT", "FROM", "TO", "AT", "IPV4", "IPV6", "TCP"
+        );
         for row in &self.rows {
             let cell = |reached: &Reached| match reached {
                 Reached::NotYet => "no answer".to_owned(),
@@ -258,10 +276,11 @@ impl Table {
             };
             let rate = row.rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.0} Mbit/s", rate / 1e6));
             let line = format!(
-                "{:<10} {:<22} {:<22} {:>12} {:>12} {rate:>12}",
+                "{:<10} {:<9} {:<9} {:<11} {:>10} {:>10} {rate:>12}",
                 TENANTS[row.tenant].name,
                 row.from.name(),
                 row.to.name(),
+                row.to.address(),
                 cell(&row.reached[0]),
                 cell(&row.reached[1]),
             );

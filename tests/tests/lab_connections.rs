@@ -33,6 +33,22 @@ fn a_spoofed_source_is_dropped_and_counted() -> Result<()> {
 }
 
 #[test]
+fn a_compute_host_does_not_speak_for_a_vm_of_another() -> Result<()> {
+    let lab = Lab::start()?;
+    let members = &lab.world.contoso;
+    lab.reaches(&members.vms[1], HQ[0])?;
+    // The first machine's address, on the second one's host.
+    members.vms[1].ip(&format!("address add {}/32 dev lo\n", SUBNETS[0].addresses[0]))?;
+    let ping = Ping::to(address(HQ[0])).from(address(SUBNETS[0].addresses[0]));
+    ensure!(ping.send(&members.vms[1], BRIEFLY)? == Answer::Silence, "it is let through");
+    until(SOON, "the drop to be counted", || {
+        let tenant = lab.gateway.tenant("contoso").ok()?;
+        tenant.traffic.drops.iter().any(|drop| drop.reason == "spoofed").then_some(())
+    })
+    .map_err(|error| error.context(lab.circumstances()))
+}
+
+#[test]
 fn a_source_without_anti_spoofing_passes() -> Result<()> {
     let lab = Lab::start_with(World::default(), |plan| {
         plan.connection("contoso", "hq").insert("anti_spoofing".into(), "off".into());
