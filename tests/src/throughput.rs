@@ -1,10 +1,11 @@
 //! How much TCP carries between two machines.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::node::Node;
 
@@ -60,4 +61,56 @@ fn transfer(from: &Node, listener: TcpListener, warm_up: Duration, duration: Dur
     }
     drop(stream);
     Ok(receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))??)
+}
+
+/// Ethernet's header, which an interface's counters have in them.
+const ETHERNET: usize = 14;
+
+/// Offers UDP at a steady rate, in IP packets of this length; gives the rate of IP in bits a second at which they arrive at the receiver's `eth0`
+/// after the warm-up.
+pub fn udp(
+    from: &Node,
+    to: &Node,
+    at: IpAddr,
+    (length, offered): (usize, f64),
+    warm_up: Duration,
+    duration: Duration,
+) -> Result<f64> {
+    // Nobody reads: what is over is dropped there, and nothing is refused.
+    let sink = to.within_network(|| UdpSocket::bind(SocketAddr::new(at, 0))).context("cannot listen")?;
+    let address = sink.local_addr()?;
+    let any: IpAddr = if at.is_ipv4() { [0u8; 4].into() } else { [0u8; 16].into() };
+    let source = from.within_network(|| UdpSocket::bind(SocketAddr::new(any, 0)))?;
+    let payload = vec![0u8; length - if at.is_ipv4() { 28 } else { 48 }];
+    let ending = AtomicBool::new(false);
+    let arrived = || -> Result<(Instant, f64)> {
+        let count = |name: &str| -> Result<usize> {
+            Ok(std::fs::read_to_string(format!("/sys/class/net/eth0/statistics/{name}"))?.trim().parse()?)
+        };
+        let (now, bytes, packets) = (Instant::now(), count("rx_bytes")?, count("rx_packets")?);
+        Ok((now, (bytes - packets * ETHERNET) as f64 * 8.0))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (start, mut sent) = (Instant::now(), 0.0);
+            while !ending.load(Ordering::Relaxed) {
+                while sent < start.elapsed().as_secs_f64() * offered {
+                    // A full buffer on the way is a drop.
+                    let _ = source.send_to(&payload, address);
+                    sent += length as f64 * 8.0;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let measured = to.within(|| -> Result<f64> {
+            std::thread::sleep(warm_up);
+            let (start, before) = arrived()?;
+            std::thread::sleep(duration);
+            let (end, after) = arrived()?;
+            ensure!(after > before, "nothing arrives");
+            Ok((after - before) / (end - start).as_secs_f64())
+        });
+        ending.store(true, Ordering::Relaxed);
+        measured
+    })
 }
