@@ -41,10 +41,26 @@ pub struct StatusReport {
     pub nexthops_unresolved: u64,
     /// How many compartments there are.
     pub compartments: u64,
+    /// What the slow path did since the daemon started.
+    pub slow_path: SlowPathReport,
     /// Names of tenants that are being traced.
     pub traced: Vec<String>,
     /// What a person should look at.
     pub warnings: Vec<String>,
+}
+
+/// Fragments, outer and inner, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SlowPathReport {
+    /// Outer datagrams put together.
+    pub reassembled: u64,
+    /// Outer datagrams of which a fragment never came.
+    pub timed_out: u64,
+    /// Inner packets cut into pieces.
+    pub fragmented: u64,
+    /// What was refused: malformed, overlapping, beyond a bound.
+    pub refused: u64,
 }
 
 /// Packets and bytes both ways, and what was dropped.

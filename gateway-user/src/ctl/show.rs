@@ -5,8 +5,8 @@ use super::output::Output;
 use super::table::{Align, Row, Table};
 use super::units;
 use crate::api::report::{
-    ConnectionReport, DropReport, NexthopReport, PathMtuReport, PortReport, RouteReport, SeatReport, StatusReport,
-    TenantReport,
+    ConnectionReport, DropReport, NexthopReport, PathMtuReport, PortReport, RouteReport, SeatReport, SlowPathReport,
+    StatusReport, TenantReport,
 };
 use crate::api::{Answer, Client, Query, Request};
 use std::path::Path;
@@ -109,6 +109,13 @@ fn status(report: &StatusReport) -> String {
         ("Routes", report.routes.to_string()),
         ("Next hops", format!("{}, {} unresolved", report.nexthops, report.nexthops_unresolved)),
     ];
+    let slow = report.slow_path;
+    if slow != SlowPathReport::default() {
+        let SlowPathReport { reassembled, fragmented, timed_out, refused } = slow;
+        let text =
+            format!("{reassembled} reassembled, {fragmented} fragmented, {timed_out} timed out, {refused} refused");
+        lines.push(("Slow path", text));
+    }
     if !report.traced.is_empty() {
         lines.push(("Traced", report.traced.join(", ")));
     }
@@ -434,6 +441,7 @@ tenant  contoso  contoso  no_route           2
             nexthops: 9,
             nexthops_unresolved: 1,
             compartments: 2,
+            slow_path: SlowPathReport { reassembled: 3, ..SlowPathReport::default() },
             traced: vec!["contoso".to_owned()],
             warnings: vec!["fab0 is down".to_owned()],
         };
@@ -448,6 +456,7 @@ Tenants      2, 2 compartments
 Connections  4
 Routes       20
 Next hops    9, 1 unresolved
+Slow path    3 reassembled, 0 fragmented, 0 timed out, 0 refused
 Traced       contoso
 Warning: fab0 is down
 ";

@@ -35,6 +35,7 @@ fn daemon(agent: &Agent) -> Daemon {
         plans_applied: agent.plans_applied,
         traced: agent.traced.iter().copied().collect(),
         warnings: agent.warnings.iter().map(|(about, what)| format!("{about}: {what}")).collect(),
+        slow_path: agent.slow.report(),
         path_mtus: path_mtus
             .map(|(remote, learned)| (remote, learned.mtu, learned.until.saturating_duration_since(now)))
             .collect(),

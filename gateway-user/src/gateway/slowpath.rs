@@ -4,6 +4,7 @@
 //! [`Reentry`] header. What the socket cannot take is lost there: bounded, and nobody else waits for it.
 
 use super::{fragmentation, reassembly};
+use crate::api::report::SlowPathReport;
 use crate::net::ethtool::{Ethtool, GRO};
 use crate::net::links::VethEnd;
 use crate::net::netlink::Netlink;
@@ -42,6 +43,19 @@ pub struct Stats {
     pub fragmented: AtomicU64,
     /// What was refused, for whatever reason.
     pub refused: AtomicU64,
+}
+
+impl Stats {
+    /// As it is reported.
+    pub fn report(&self) -> SlowPathReport {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SlowPathReport {
+            reassembled: read(&self.reassembled),
+            timed_out: read(&self.timed_out),
+            fragmented: read(&self.fragmented),
+            refused: read(&self.refused),
+        }
+    }
 }
 
 /// Whose the interfaces with the slow path's names are.

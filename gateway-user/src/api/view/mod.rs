@@ -15,7 +15,8 @@ use super::agent::{TraceKeys, TraceNames};
 use super::clock;
 use super::protocol::{Answer, Failure, Query};
 use super::report::{
-    ConnectionReport, DropCount, DropReport, PathMtuReport, PortReport, SeatReport, StatusReport, TenantReport, Traffic,
+    ConnectionReport, DropCount, DropReport, PathMtuReport, PortReport, SeatReport, SlowPathReport, StatusReport,
+    TenantReport, Traffic,
 };
 use crate::dataplane::compile::SEAT;
 use crate::dataplane::ids::Ids;
@@ -90,6 +91,8 @@ pub struct Daemon {
     pub traced: Vec<TenantId>,
     /// What a person should look at.
     pub warnings: Vec<String>,
+    /// What the slow path did.
+    pub slow_path: SlowPathReport,
     /// Path MTUs to fabric peers, and for how long they are believed yet.
     pub path_mtus: Vec<(IpAddr, u32, Duration)>,
 }
@@ -218,6 +221,7 @@ impl<'a> View<'a> {
             nexthops: self.tables.nexthops.len() as u64,
             nexthops_unresolved: self.tables.nexthops.values().filter(unresolved).count() as u64,
             compartments: self.compartments().len() as u64,
+            slow_path: self.daemon.slow_path,
             traced: traced.map(str::to_owned).collect(),
             warnings: self.daemon.warnings.clone(),
         }
