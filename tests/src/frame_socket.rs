@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socket, sockopt};
 
 use crate::node::Node;
 use crate::wait::readable;
@@ -14,6 +14,15 @@ use crate::wait::readable;
 const PACKET_AUXDATA: libc::c_int = 8;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+
+/// Bytes that wait for a process which does not come to read: a busy machine may keep it for some hundred milliseconds, and a redirected
+/// frame counts as a whole page.
+const PATIENCE: usize = 32 << 20;
+
+/// Lets a socket hold what arrives while its process waits for a CPU, whatever the host's limit for others is.
+pub fn make_patient(socket: &impl AsFd) -> Result<()> {
+    setsockopt(socket, sockopt::RcvBufForce, &PATIENCE).context("cannot enlarge a socket's buffer")
+}
 
 /// `struct tpacket_auxdata`.
 #[repr(C)]
@@ -63,6 +72,7 @@ impl FrameSocket {
                     )
                 })?;
             }
+            make_patient(&socket)?;
             Ok(Self { socket })
         })
         .with_context(|| format!("on {}: cannot listen on {interface}", node.name()))

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::frame_socket::make_patient;
 use crate::node::Node;
 use crate::tunnel::internet_checksum;
 use crate::wait::{SOON, readable, until};
@@ -366,8 +367,7 @@ fn open(ping: &Ping) -> Result<Socket> {
     let (domain, protocol) = if v4 { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    // Best effort: more room for a stream's replies while the machine is busy.
-    let _ = socket.set_recv_buffer_size(1 << 20);
+    make_patient(&socket)?;
     if let Some(from) = ping.from {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::frame_socket::make_patient;
 use crate::node::Node;
 use crate::ping::Fragmentation;
 use crate::tap::{Carries, Tap};
@@ -98,8 +99,7 @@ impl Tunnel {
                 socket.set_nonblocking(true)?;
                 // A packet too long for the way is fragmented outside, as routers without path-MTU discovery on their tunnels do.
                 crate::ping::set_fragmentation(&socket, remote, Fragmentation::Allowed)?;
-                // Best effort: the default is small for a burst, and a raised one is not always granted.
-                let _ = socket.set_recv_buffer_size(4 << 20);
+                make_patient(&socket)?;
                 Ok(socket)
             })
             .with_context(|| format!("on {}: cannot open the tunnel {local} - {remote}", node.name()))?;
