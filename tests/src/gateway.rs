@@ -43,14 +43,14 @@ impl Gateway {
 
     /// Writes the plan, starts the daemon, and waits until it answers.
     pub fn start(&mut self, plan: &Plan) -> Result<()> {
-        self.start_text(&plan.to_string())
+        self.start_text(&plan.to_string(), START)
     }
 
-    /// The same with a plan that is text already.
-    pub fn start_text(&mut self, plan: &str) -> Result<()> {
+    /// The same with a plan that is text already, and that may take this long.
+    pub fn start_text(&mut self, plan: &str, patience: Duration) -> Result<()> {
         self.node.write(PLAN, plan)?;
         self.launch()?;
-        self.await_answer()
+        self.await_answer_for(patience)
     }
 
     /// The running daemon's process.
@@ -73,8 +73,12 @@ impl Gateway {
 
     /// Waits until the daemon answers at its socket; fails with what it said if it ends instead.
     pub fn await_answer(&mut self) -> Result<()> {
+        self.await_answer_for(START)
+    }
+
+    fn await_answer_for(&mut self, patience: Duration) -> Result<()> {
         let pid = self.daemon.as_ref().map(Running::id);
-        let outcome = until(START, "the daemon to answer", || {
+        let outcome = until(patience, "the daemon to answer", || {
             let ended = self.daemon.as_mut().and_then(|daemon| daemon.child().try_wait().ok().flatten());
             if let Some(status) = ended {
                 return Some(Err(anyhow::anyhow!("the daemon has ended ({status})")));

@@ -4,10 +4,14 @@ use super::report::{Goal, Row, Samples};
 use super::rig::{Rig, Sink};
 use super::scenario::{Scenario, Way};
 use crate::gateway::Gateway;
+use crate::wait::until;
 use anyhow::{Context, Result};
+use std::time::Duration;
 
 /// What all of it may take, in MiB.
 const GOAL: f64 = 400.0;
+/// How long the daemon may take to read and apply its plan.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The row of 10,000 tenants with 1,000,000 routes in all.
 pub fn row(rig: &mut Rig) -> Result<Row> {
@@ -15,7 +19,8 @@ pub fn row(rig: &mut Rig) -> Result<Row> {
     let track = rig.track("gateway", Sink::Xdp)?;
     let mut gateway = Gateway::new(&track.node);
     let before = kernel()?;
-    gateway.start_text(&scenario.text())?;
+    gateway.start_text(&scenario.text(), PATIENCE)?;
+    until(PATIENCE, "the plan to be applied", || gateway.status().ok().filter(|status| status.plans_applied > 0))?;
     let daemon = resident(gateway.pid().context("no daemon runs")?)?;
     let total = (kernel()?.saturating_sub(before) + daemon) as f64 / 1024.0;
     drop(gateway);

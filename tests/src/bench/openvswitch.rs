@@ -23,8 +23,9 @@ pub struct Switch {
 impl Switch {
     /// Starts the daemons and sets the tunnel up.
     pub fn new(rig: &mut Rig) -> Result<Self> {
+        let cpu = rig.other_cpu()?.context("it needs a CPU beside the generator's")?;
         let track = rig.track("openvswitch", Sink::Stack)?;
-        match daemons(&track) {
+        match daemons(&track, cpu) {
             Ok(daemons) => Ok(Self { track, _daemons: daemons }),
             Err(error) => {
                 rig.take_up(track);
@@ -39,7 +40,7 @@ impl Switch {
     }
 }
 
-fn daemons(track: &Track) -> Result<[Running; 2]> {
+fn daemons(track: &Track, cpu: usize) -> Result<[Running; 2]> {
     let node = &track.node;
     node.sh("mkdir -p /run/openvswitch
          ovsdb-tool create /run/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema")
@@ -61,7 +62,7 @@ fn daemons(track: &Track) -> Result<[Running; 2]> {
     let switch = start("ovs-vswitchd", &["unix:/run/openvswitch/db.sock", "--pidfile"])?;
     let mac = mac_text(HOST_MAC);
     node.sh(&format!(
-        "ovs-vsctl --timeout=15 \
+        "ovs-vsctl --timeout=15 set open_vswitch . other_config:pmd-cpu-mask={:#x} \
            -- add-br outer -- set bridge outer datapath_type=netdev fail-mode=secure \
            -- add-br inner -- set bridge inner datapath_type=netdev fail-mode=secure \
            -- add-port outer out0 -- set interface out0 type=afxdp options:xdp-mode=native \
@@ -71,7 +72,8 @@ fn daemons(track: &Track) -> Result<[Running; 2]> {
          ip link set outer up
          ovs-ofctl add-flow outer action=normal
          ovs-ofctl add-flow inner in_port=in0,action=output:gre0
-         ovs-appctl tnl/arp/set outer {FAR_PA} {mac} || ovs-appctl tnl/neigh/set outer {FAR_PA} {mac}"
+         ovs-appctl tnl/arp/set outer {FAR_PA} {mac} || ovs-appctl tnl/neigh/set outer {FAR_PA} {mac}",
+        1u128 << cpu
     ))
     .context("cannot set Open vSwitch up")?;
     ready("Open vSwitch's AF_XDP ports", || {

@@ -156,6 +156,12 @@ impl Rig {
         }
     }
 
+    /// A CPU that the generator leaves alone, if there is one.
+    pub fn other_cpu(&self) -> Result<Option<usize>> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        Ok((0..self.cpu).rev().find(|cpu| allowed.is_set(*cpu) == Ok(true)))
+    }
+
     /// Makes a track's machine redirect every frame from `in0` to `out0`: the floor.
     pub fn floor(&mut self) -> Result<Track> {
         let track = self.track("floor", Sink::Xdp)?;
