@@ -43,11 +43,16 @@ impl Gateway {
 
     /// Writes the plan, starts the daemon, and waits until it answers.
     pub fn start(&mut self, plan: &Plan) -> Result<()> {
-        self.start_text(&plan.to_string(), START)
+        self.start_text(&plan.to_string())
     }
 
-    /// The same with a plan that is text already, and that may take this long.
-    pub fn start_text(&mut self, plan: &str, patience: Duration) -> Result<()> {
+    /// The same with a plan that is text already.
+    pub fn start_text(&mut self, plan: &str) -> Result<()> {
+        self.start_large(plan, START)
+    }
+
+    /// The same with one that may take this long.
+    pub fn start_large(&mut self, plan: &str, patience: Duration) -> Result<()> {
         self.node.write(PLAN, plan)?;
         self.launch()?;
         self.await_answer_for(patience)

@@ -19,7 +19,7 @@ pub fn row(rig: &mut Rig) -> Result<Row> {
     let track = rig.track("gateway", Sink::Xdp)?;
     let mut gateway = Gateway::new(&track.node);
     let before = kernel()?;
-    gateway.start_text(&scenario.text(), PATIENCE)?;
+    gateway.start_large(&scenario.text(), PATIENCE)?;
     until(PATIENCE, "the plan to be applied", || gateway.status().ok().filter(|status| status.plans_applied > 0))?;
     let daemon = resident(gateway.pid().context("no daemon runs")?)?;
     let total = (kernel()?.saturating_sub(before) + daemon) as f64 / 1024.0;
