@@ -147,7 +147,10 @@ impl Neighbours {
         let (mut mac, mut keeper) = (None, Keeper::Nobody);
         for attribute in &message.attributes {
             match attribute {
-                NeighbourAttribute::LinkLayerAddress(bytes) => mac = Mac::try_from(bytes.as_slice()).ok(),
+                // The kernel keeps entries for groups and broadcast too: nobody to send a tenant's packets to.
+                NeighbourAttribute::LinkLayerAddress(bytes) => {
+                    mac = Mac::try_from(bytes.as_slice()).ok().filter(|mac| mac[0] & 1 == 0)
+                }
                 NeighbourAttribute::ExtFlags(flags) if flags.contains(NeighbourExtFlags::Managed) => {
                     keeper = Keeper::Managed
                 }
@@ -242,6 +245,14 @@ mod tests {
         assert_eq!(hear(NeighbourState::Probe, 1), Heard::Nothing);
         assert_eq!(hear(NeighbourState::Reachable, 2), Heard::Moved);
         assert_eq!(hear(NeighbourState::Failed, 2), Heard::Moved);
+        assert_eq!(neighbours.mac(KEY), None);
+    }
+
+    #[test]
+    fn a_group_is_no_neighbour() {
+        let mut neighbours = watching();
+        let group = told(NeighbourState::Noarp, [0x33, 0x33, 0, 0, 0, 0x16], NeighbourExtFlags::empty());
+        assert_eq!(neighbours.heard(&group, Presence::Present), Heard::Nothing);
         assert_eq!(neighbours.mac(KEY), None);
     }
 
