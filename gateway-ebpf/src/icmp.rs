@@ -113,7 +113,7 @@ fn quote(packet: &Packet, inner: &Inner) -> Result<Quote, DropReason> {
         // SAFETY: within this CPU's scratch room; volatile, so that it stays a loop of words.
         unsafe { scratch.add(word).write_volatile(0) };
     }
-    if len == 0 || len > QUOTE6 || !packet.copy_out(0, scratch.cast(), len) {
+    if !packet.copy_some(0, scratch.cast(), len, QUOTE6) {
         return Err(DropReason::InnerTruncated);
     }
     let mut sum = 0;

@@ -153,12 +153,11 @@ impl Inner {
 extern "C" fn check_options(ctx: *mut xdp_md, offset: u32, header: u32) -> u32 {
     let packet = Packet::of(ctx);
     let mut options = [0u8; IPV4_OPTIONS_ROOM];
-    // The compiler knows that there are options and would drop the check; the verifier asks for it.
-    let len = core::hint::black_box(header.wrapping_sub(Ipv4Hdr::LEN as u32));
-    if len == 0 || len > IPV4_OPTIONS_MAX as u32 || offset > 0x1ff {
+    let len = header.wrapping_sub(Ipv4Hdr::LEN as u32);
+    if offset > 0x1ff {
         return DropReason::InnerTruncated as u32;
     }
-    if !packet.copy_out(offset + Ipv4Hdr::LEN as u32, options.as_mut_ptr(), len) {
+    if !packet.copy_some(offset + Ipv4Hdr::LEN as u32, options.as_mut_ptr(), len, IPV4_OPTIONS_MAX as u32) {
         return DropReason::InnerTruncated as u32;
     }
     if has_source_route(&options, len as usize) { DropReason::InnerSourceRoute as u32 } else { 0 }

@@ -133,6 +133,16 @@ impl Packet {
         // SAFETY: the verifier checks that the buffer has `len` bytes; the kernel checks the packet's end.
         unsafe { bpf_xdp_load_bytes(self.ctx, offset, buffer.cast(), len) == 0 }
     }
+
+    /// The same for a length that the verifier does not know; `false` also for none and for more than `most`.
+    ///
+    /// The verifier of Linux 6.1 refuses a copy of nothing and learns nothing from a comparison with zero, while the compiler makes one
+    /// out of every test for at least one byte. So what is compared is one less, and neither knows.
+    #[inline(always)]
+    pub fn copy_some(&self, offset: u32, buffer: *mut u8, len: u32, most: u32) -> bool {
+        let rest = opaque(len.wrapping_sub(1) as usize);
+        rest < most as usize && self.copy_out(offset, buffer, rest as u32 + 1)
+    }
 }
 
 /// The same number, of which the compiler and the verifier forget what they knew.

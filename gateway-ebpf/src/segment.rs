@@ -110,12 +110,9 @@ extern "C" fn clamped_segment(ctx: *mut xdp_md, offset: u32, limit: u32) -> u64 
     if !packet.copy_out(offset, header.as_mut_ptr(), TcpHdr::LEN as u32) {
         return 0;
     }
-    let len = core::hint::black_box((u32::from(header[12] >> 4) * 4).wrapping_sub(TcpHdr::LEN as u32));
+    let len = (u32::from(header[12] >> 4) * 4).wrapping_sub(TcpHdr::LEN as u32);
     let mut options = [0u8; mss::OPTIONS_ROOM];
-    if len == 0 || len > mss::OPTIONS_MAX as u32 {
-        return 0;
-    }
-    if !packet.copy_out(offset + TcpHdr::LEN as u32, options.as_mut_ptr(), len) {
+    if !packet.copy_some(offset + TcpHdr::LEN as u32, options.as_mut_ptr(), len, mss::OPTIONS_MAX as u32) {
         return 0;
     }
     let Some(found) = mss::find(&options, len as usize) else { return 0 };

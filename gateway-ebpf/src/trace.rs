@@ -65,9 +65,7 @@ extern "C" fn record_trace(ctx: *mut xdp_md, action: u32, reason: u32, flags: u3
             bytes.add(word).write_volatile(0);
         }
         let snap = if length > SNAP as u32 { SNAP as u32 } else { length };
-        if snap > 0 {
-            let _ = packet.copy_out(0, bytes.cast(), snap);
-        }
+        let _ = packet.copy_some(0, bytes.cast(), snap, SNAP as u32);
     }
     entry.submit(0);
     1

@@ -7,6 +7,7 @@
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
+//! - [`vm`]: another Linux kernel, in a virtual machine
 //! - [`wait`]: waiting for a condition with a deadline
 
 pub mod bench;
@@ -28,6 +29,7 @@ pub mod throughput;
 pub mod topology;
 pub mod tunnel;
 pub mod vlan;
+pub mod vm;
 pub mod wait;
 
 pub use lab::Lab;

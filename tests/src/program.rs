@@ -11,11 +11,12 @@ pub use world::World;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{ArrayOfMaps, DevMap, MapData, ProgramArray};
+use aya::maps::{ArrayOfMaps, DevMap, Map, MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
 use gateway_common::tables::{Route, stage};
+use gateway_user::dataplane::object::InnerMaps;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -106,7 +107,7 @@ impl Programs {
         }
         anchor(&mut ebpf)?;
         let stages = fill_stages(&mut ebpf)?;
-        let tries = make_tries(&mut ebpf)?;
+        let tries = make_tries(&mut ebpf, &object)?;
         Ok(Self { ebpf, stages, tries, interfaces, generation: 0 })
     }
 
@@ -193,12 +194,16 @@ fn fill_stages(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>> {
     Ok(stages)
 }
 
-fn make_tries(ebpf: &mut Ebpf) -> Result<BTreeMap<TenantId, Tries>> {
-    const NO_PREALLOC: u32 = 1;
+fn make_tries(ebpf: &mut Ebpf, object: &[u8]) -> Result<BTreeMap<TenantId, Tries>> {
     const ROUTES: u32 = 1024;
+    let (_, program) = ebpf.programs().next().context("the object has no program")?;
+    let maps = aya_obj::Object::parse(object)?.maps.into_iter().collect();
+    let inner = InnerMaps::of(&maps, program.info()?.btf_id())?;
+    let make = |outer| -> Result<MapData> { Ok(inner.make(outer, ROUTES)?) };
     let mut tries = BTreeMap::new();
     for tenant in 0..TENANTS {
-        let pair = Tries { v4: LpmTrie::create(ROUTES, NO_PREALLOC)?, v6: LpmTrie::create(ROUTES, NO_PREALLOC)? };
+        let pair =
+            Tries { v4: Map::LpmTrie(make("ROUTES4")?).try_into()?, v6: Map::LpmTrie(make("ROUTES6")?).try_into()? };
         set_inner(ebpf, "ROUTES4", tenant, &pair.v4)?;
         set_inner(ebpf, "ROUTES6", tenant, &pair.v6)?;
         tries.insert(TenantId(tenant), pair);

@@ -195,6 +195,11 @@ impl Topology {
         L3Site::new(site, tenant, &segment, &self.processes)
     }
 
+    /// The processes of its machines, for others to join.
+    pub fn processes(&self) -> &Arc<Processes> {
+        &self.processes
+    }
+
     /// Every machine.
     pub fn machines(&self) -> Vec<&Arc<Node>> {
         let mut all = vec![&self.gateway, &self.fabric, &self.tor, &self.hosts[0], &self.hosts[1]];

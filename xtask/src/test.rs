@@ -27,7 +27,8 @@ Examples:
   cargo xtask test
   cargo xtask test unit
   cargo xtask test fixtures -- vxlan    only cases with `vxlan` in their name
-  cargo xtask test lab --list           one case a line")]
+  cargo xtask test lab --list           one case a line
+  cargo xtask test vm --all             every fixture on every kernel, which takes many minutes")]
 pub struct Arguments {
     /// Which tests
     #[arg(value_enum)]
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// Print the cases, one a line, and run none
     #[arg(long)]
     list: bool,
+    /// Also the cases that take so long that CI leaves them out
+    #[arg(long)]
+    all: bool,
     /// Only cases whose name contains one of these
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
@@ -121,7 +125,12 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     if arguments.group.is_none() && arguments.filters.is_empty() {
         check()?;
     }
-    selection.run(&arguments.filters)
+    if groups.contains(&Group::Vm) {
+        // Other kernels run them, too.
+        let fixtures = Selection { arguments: vec!["--test".into(), "fixtures".into()] };
+        process::run(&mut fixtures.command(&["test", "--quiet", "--no-run"]))?;
+    }
+    selection.run(arguments)
 }
 
 /// rustfmt and clippy.
@@ -167,14 +176,15 @@ impl Selection {
     }
 
     /// Ends with the runner's own summary.
-    fn run(&self, filters: &[String]) -> Result<()> {
+    fn run(&self, arguments: &Arguments) -> Result<()> {
         let mut command = if process::find("cargo-nextest").is_some() {
             self.command(&["nextest", "run", "--no-fail-fast", "--no-tests=pass"])
         } else {
             self.command(&["test", "--no-fail-fast"])
         };
-        if !filters.is_empty() {
-            command.arg("--").args(filters);
+        if arguments.all || !arguments.filters.is_empty() {
+            // Nextest knows this word of cargo's, too.
+            command.arg("--").args(arguments.all.then_some("--include-ignored")).args(&arguments.filters);
         }
         println!("test: {}", process::shown(&command));
         process::run(&mut command)

@@ -109,28 +109,21 @@ impl Object {
             loader.map_pin_path(name, if name == STAGES { stages.to_owned() } else { directory.join(name) });
         }
         let mut ebpf = loader.load(self.bytes.get()).map_err(|error| load_error(&error))?;
-        let mut btf = None;
+        let mut inner = None;
         for (name, program) in ebpf.programs_mut() {
             let Program::Xdp(program) = program else {
                 return Err(Error::Object(format!("`{name}` is no XDP program")));
             };
             program.load().map_err(|error| program_error(name, &error))?;
-            if btf.is_none() {
+            if inner.is_none() {
                 let info = program.info().map_err(|error| program_error(name, &error))?;
-                btf = info
-                    .btf_id()
-                    .map(bpf::btf_by_id)
-                    .transpose()
-                    .map_err(|source| Error::map("BTF", "open", source))?;
+                inner = Some(InnerMaps::of(&self.maps, info.btf_id())?);
             }
         }
-        let loaded = Loaded { ebpf, btf, tries: self.tries() };
+        let inner = inner.ok_or_else(|| Error::Object("it has no program".into()))?;
+        let loaded = Loaded { ebpf, inner };
         loaded.fill_stages(stages)?;
         Ok(loaded)
-    }
-
-    fn tries(&self) -> BTreeMap<String, aya_obj::Map> {
-        self.maps.iter().filter_map(|(name, map)| Some((name.clone(), map.inner()?))).collect()
     }
 }
 
@@ -180,8 +173,7 @@ fn record_schema(directory: &Path) -> Result<()> {
 /// The programs in the kernel.
 pub struct Loaded {
     ebpf: Ebpf,
-    btf: Option<OwnedFd>,
-    tries: BTreeMap<String, aya_obj::Map>,
+    inner: InnerMaps,
 }
 
 impl Loaded {
@@ -210,14 +202,9 @@ impl Loaded {
         &mut self.ebpf
     }
 
-    /// Makes an inner map for the array of maps `outer`, for up to `entries`. It carries the programs' own type information, without which
-    /// kernels before 6.2 refuse it.
+    /// Makes an inner map for the array of maps `outer`, for up to `entries`.
     pub fn inner_map(&self, outer: &str, entries: u32) -> Result<MapData> {
-        let mut definition =
-            self.tries.get(outer).cloned().ok_or_else(|| Error::Object(format!("`{outer}` is no array of maps")))?;
-        definition.set_max_entries(entries);
-        MapData::create(definition, "fib", self.btf.as_ref().map(AsFd::as_fd))
-            .map_err(|error| Error::map(outer, "make an inner map for", io::Error::other(error)))
+        self.inner.make(outer, entries)
     }
 
     fn fill_stages(&self, pin: &Path) -> Result<()> {
@@ -232,6 +219,30 @@ impl Loaded {
             stages.set(slot, &self.program(name)?.as_raw_fd().cast_unsigned())?;
         }
         Ok(())
+    }
+}
+
+/// What it takes to make maps for an array of maps.
+pub struct InnerMaps {
+    /// The programs' own type information, without which kernels before 6.2 refuse inner maps.
+    btf: Option<OwnedFd>,
+    tries: BTreeMap<String, aya_obj::Map>,
+}
+
+impl InnerMaps {
+    /// For the maps of an object, one of whose programs in the kernel has the type information of this number.
+    pub fn of(maps: &BTreeMap<String, aya_obj::Map>, btf: Option<u32>) -> Result<Self> {
+        let btf = btf.map(bpf::btf_by_id).transpose().map_err(|source| Error::map("BTF", "open", source))?;
+        Ok(Self { btf, tries: maps.iter().filter_map(|(name, map)| Some((name.clone(), map.inner()?))).collect() })
+    }
+
+    /// Makes an inner map for the array of maps `outer`, for up to `entries`.
+    pub fn make(&self, outer: &str, entries: u32) -> Result<MapData> {
+        let mut definition =
+            self.tries.get(outer).cloned().ok_or_else(|| Error::Object(format!("`{outer}` is no array of maps")))?;
+        definition.set_max_entries(entries);
+        MapData::create(definition, "fib", self.btf.as_ref().map(AsFd::as_fd))
+            .map_err(|error| Error::map(outer, "make an inner map for", io::Error::other(error)))
     }
 }
 

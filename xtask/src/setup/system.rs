@@ -39,7 +39,7 @@ const PROGRAMS: [Program; 15] = [
     program(Group::Vm, "qemu-system-x86_64", "qemu-system-x86", "runs the virtual machine"),
     program(Group::Vm, "depmod", "kmod", "orders the virtual machine's kernel modules"),
     program(Group::Vm, "modprobe", "kmod", "orders the virtual machine's kernel modules"),
-    program(Group::Vm, "cpio", "cpio", "packs the virtual machine's file system"),
+    program(Group::Vm, "iperf3", "iperf3", "carries TCP to and from the virtual machine"),
     program(Group::Vm, "dpkg-deb", "dpkg", "unpacks the virtual machine's kernels"),
 ];
 
