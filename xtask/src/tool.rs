@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A program from crates.io.
+/// A program that `cargo install` brings.
 pub struct Tool {
     /// The crate, and the program's name.
     pub name: &'static str,
