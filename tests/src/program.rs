@@ -17,6 +17,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
 use gateway_common::tables::{Route, stage};
 use gateway_user::dataplane::object::InnerMaps;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,6 +138,7 @@ impl Programs {
 
     /// Runs `entry` once on `frame`, as if it came in by the interface `ifindex`: the XDP action and the frame afterwards.
     pub fn run(&mut self, entry: Entry, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        stay_on_one_cpu()?;
         let program: &mut Xdp =
             self.ebpf.program_mut(entry.name()).with_context(|| format!("no program {}", entry.name()))?.try_into()?;
         let len = u32::try_from(frame.len())?;
@@ -153,6 +156,17 @@ impl Programs {
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }
+}
+
+/// Keeps this thread on the first CPU that it may use: each CPU has a flow cache of its own, and a test that expects a hit must find the
+/// one that it filled.
+fn stay_on_one_cpu() -> Result<()> {
+    let this_thread = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this_thread)?;
+    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu) == Ok(true)).context("there is no CPU")?;
+    let mut only = CpuSet::new();
+    only.set(first)?;
+    Ok(sched_setaffinity(this_thread, &only)?)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
