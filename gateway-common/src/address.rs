@@ -80,4 +80,16 @@ mod tests {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]
         );
     }
+
+    #[test]
+    fn only_the_mapped_prefix_makes_an_ipv4_address() {
+        let mark = Address::V4_MARK;
+        assert!(Address([0, 0, mark, 7]).is_v4());
+        // Bits that would cancel each other out must not.
+        for words in
+            [[1, 0, mark], [0, 1, mark], [1, 1, mark], [0, 0, 0], [1, 0, mark ^ 1], [0, 1, mark ^ 1], [3, 1, mark ^ 2]]
+        {
+            assert!(!Address([words[0], words[1], words[2], 7]).is_v4(), "{words:x?}");
+        }
+    }
 }

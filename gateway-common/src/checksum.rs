@@ -3,14 +3,13 @@
 //! Sums are kept unfolded in a `u32` or `u64` and in the byte order of the wire: one's complement addition gives the same
 //! bytes in either order (RFC 1071 section 1.2 B), so words go in as they are loaded and the result goes out as it is.
 
-/// Folds a sum to 16 bits.
+/// Folds a sum to 16 bits. Both halves are added at once by adding the sum to itself rotated: the upper half of that is the result, with
+/// the lower half's carry already in it.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    let sum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum field for a sum: its complement.
@@ -69,7 +68,21 @@ mod tests {
         assert_eq!(fold(0xffff_ffff_0001), fold(0xffff + 0xffff + 0xffff + 1));
     }
 
+    /// The plainest way: carry by carry.
+    fn folded_slowly(mut sum: u64) -> u16 {
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
     proptest! {
+        #[test]
+        fn folding_equals_carrying_one_by_one(sum: u64) {
+            prop_assert_eq!(fold(sum), folded_slowly(sum));
+            prop_assert_eq!(fold(sum >> 31), folded_slowly(sum >> 31));
+        }
+
         #[test]
         fn an_incremental_update_equals_a_new_sum(mut bytes in proptest::collection::vec(any::<u8>(), 20), new16: u16, new32: u32) {
             let check = finish(sum(&bytes));
