@@ -1,7 +1,7 @@
 //! An IPv4 header's options: a list that a plain reader finds source routing in, or cannot read to its end, is refused.
 #![no_main]
 
-use gateway_common::wire::has_source_route;
+use gateway_common::wire::{IPV4_OPTIONS_MAX, IPV4_OPTIONS_ROOM, has_source_route};
 use libfuzzer_sys::fuzz_target;
 
 /// The same question, asked without the verifier's bounds.
@@ -20,8 +20,8 @@ fn plainly(mut options: &[u8]) -> bool {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut options = [0; 40];
-    let taken = bytes.len().min(40);
+    let mut options = [0; IPV4_OPTIONS_ROOM];
+    let taken = bytes.len().min(IPV4_OPTIONS_MAX);
     options[..taken].copy_from_slice(&bytes[..taken]);
     assert_eq!(has_source_route(&options, bytes.len()), plainly(&options[..taken]));
 });
