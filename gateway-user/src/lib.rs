@@ -8,9 +8,13 @@
 //! | the host's links, routes, neighbours; what a port is fit for | [`net`] |
 //! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
 //! | a command of `gatewayctl` | [`ctl`] |
+//! | the network controller | [`controller`] |
+//! | what an agent and the controller say to each other | [`agent`] |
 #![deny(missing_docs)]
 
+pub mod agent;
 pub mod api;
+pub mod controller;
 pub mod ctl;
 pub mod dataplane;
 pub mod gateway;

@@ -1,0 +1,1 @@
+//! What gateway and host agents share towards the controller.

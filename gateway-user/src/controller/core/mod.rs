@@ -1,0 +1,1 @@
+//! What the controller decides: one state machine, without I/O.

@@ -1,0 +1,27 @@
+//! The network controller: it takes the operators' and tenants' resources, places connections on gateways, and tells every agent what to do.
+//!
+//! ```text
+//!   clients ──► server ──► core ──► store            agents ◄── server ◄── core
+//!               HTTPS      step     redb, etcd       plans                 planning
+//! ```
+//!
+//! What decides is pure: [`core`] is a state machine, `step(event, now)`, over [`resources`], [`placement`] and [`planning`]. It reads no clock,
+//! no socket and no file, so a simulator can run it through thousands of schedules. What it decides is let out only when it is durable.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | what the northbound interface's JSON may say, ETags, references, errors | [`resources`] |
+//! | what the controller reads of that JSON | [`model`] |
+//! | which gateway carries a connection, pools, capacity | [`placement`] |
+//! | what an agent is told | [`planning`] |
+//! | the order of things: a request, its write, its answer | [`core`] |
+//! | where it is kept, who leads | [`store`] |
+//! | HTTPS, certificates, roles, event streams | [`server`] |
+
+pub mod core;
+pub mod model;
+pub mod placement;
+pub mod planning;
+pub mod resources;
+pub mod server;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Typed views of the resources: what the controller itself reads of their JSON.

@@ -1,0 +1,1 @@
+//! Which gateway carries a connection: pools, the capacity model, best fit.

@@ -1,0 +1,1 @@
+//! One document per agent, from the resources, the placements and the health.

@@ -1,0 +1,1 @@
+//! The northbound interface's resources: schema, trees, ETags, references, errors.

@@ -1,0 +1,1 @@
+//! HTTPS for clients and agents.
