@@ -1,0 +1,83 @@
+//! What the controller keeps beside the resources, durable like them.
+
+use super::Id;
+use crate::plan::{Dual, PortName, PortRole, Vsid};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Where a virtual gateway's connections are: `placements/<virtual gateway>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placements {
+    /// By connection.
+    pub connections: BTreeMap<Id, Placement>,
+}
+
+/// Where a connection is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// The pool that it is counted in.
+    pub pool: Id,
+    /// The gateway that carries it.
+    pub gateway: Id,
+    /// The address that its site sends to; GRE only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<IpAddr>,
+}
+
+/// What was allocated for a virtual network: `allocations/<virtual network>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allocations {
+    /// The virtual subnet id of each subnet.
+    pub subnets: BTreeMap<Id, Vsid>,
+}
+
+/// What an agent does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It carries connections.
+    Gateway,
+    /// It is the edge of tenants' VMs.
+    Host,
+}
+
+impl Role {
+    /// As it stands in certificates and keys.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// Who an agent is: its role, and the gateway or server that it runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AgentId {
+    /// What it does.
+    pub role: Role,
+    /// The gateway or server.
+    pub id: Id,
+}
+
+impl std::fmt::Display for AgentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.role.as_str(), self.id)
+    }
+}
+
+/// What an agent said of its machine: `agents/<role>/<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Its provider addresses.
+    pub pa: Dual,
+    /// Its ports.
+    pub ports: Vec<(PortName, PortRole)>,
+    /// The version of its program.
+    pub version: String,
+}
