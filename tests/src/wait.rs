@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// How long the lab waits for what should happen soon. Generous: a busy machine is slow, and a passing test never waits it out.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is an answer; fails, naming what was awaited, when the deadline passes.
 pub fn until<T>(deadline: Duration, awaited: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
