@@ -1,6 +1,7 @@
 //! The lab: machines made of namespaces, cables between them, real peers around the gateway.
 //!
 //! - [`node`]: a machine; [`link`]: a cable; [`topology`]: who is connected to whom, with the addresses of [`tenants`]
+//! - [`cloud`]: the same with a controller, three gateways and our own compute hosts
 //! - [`tunnel`], [`vlan`]: GRE, NVGRE and 802.1Q spoken in user space, for kernels without them
 //! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
@@ -12,6 +13,7 @@
 //! - [`wait`]: waiting for a condition with a deadline
 
 pub mod bench;
+pub mod cloud;
 pub mod enter;
 pub mod frame;
 pub mod frame_socket;

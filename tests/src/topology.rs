@@ -156,7 +156,8 @@ impl Topology {
                 vm(&world, tenant, 0, one, &mut tunnels, &processes)?,
                 vm(&world, tenant, 1, other, &mut tunnels, &processes)?,
             ];
-            let (hq, tunnel) = gre_site(&world, tenant, kind, &tor, &processes)?;
+            let hq = gre_site(tenant, &tor, &processes)?;
+            let tunnel = dig(&hq, tenant, world.sites, address(world.sites.of(VIP)), kind)?;
             let dc = L3Site::new(&format!("{}-dc", tenant.name), tenant, &tor, &processes)?;
             let identities = [
                 Identity::new(&vms[0], addresses(SUBNETS[0].addresses))?,
@@ -209,20 +210,20 @@ impl Topology {
 }
 
 /// A bridge named `switch`, with no cable yet.
-fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result<Arc<Node>> {
+pub(crate) fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result<Arc<Node>> {
     let node = Node::new(name, processes)?;
     node.ip(&format!("link add switch mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\nlink set switch up\n"))?;
     Ok(node)
 }
 
 /// Connects a machine's new interface to a switch.
-fn plug_in(node: &Arc<Node>, interface: &str, mtu: u32, at: [&str; 2], switch: End<'_>) -> Result<()> {
+pub(crate) fn plug_in(node: &Arc<Node>, interface: &str, mtu: u32, at: [&str; 2], switch: End<'_>) -> Result<()> {
     cable(mtu, End::new(node, interface), switch)?;
     switch.node.ip(&format!("link set {} master switch\n", switch.name))?;
     node.ip(&address_lines(interface, at, 24))
 }
 
-fn address_lines(interface: &str, at: [&str; 2], length: u8) -> String {
+pub(crate) fn address_lines(interface: &str, at: [&str; 2], length: u8) -> String {
     format!("address add {}/{length} dev {interface}\naddress add {}/64 dev {interface} nodad\n", at[0], at[1])
 }
 
@@ -270,14 +271,8 @@ fn vm(
     Ok(node)
 }
 
-/// A site that reaches its tenant by GRE to a VIP.
-fn gre_site(
-    world: &World,
-    tenant: Tenant,
-    kind: Kind,
-    tor: &Arc<Node>,
-    processes: &Arc<Processes>,
-) -> Result<(Arc<Node>, Tunnel)> {
+/// A site that is to reach its tenant by GRE to a VIP.
+pub(crate) fn gre_site(tenant: Tenant, tor: &Arc<Node>, processes: &Arc<Processes>) -> Result<Arc<Node>> {
     let node = Node::new(&format!("{}-hq", tenant.name), processes)?;
     cable(MTU, End::new(&node, "eth0"), End::new(tor, node.name()))?;
     tor.ip(&address_lines(node.name(), tenant.remote_router, 28))?;
@@ -285,16 +280,20 @@ fn gre_site(
     writeln!(lines, "route add 198.51.100.0/24 via {}", tenant.remote_router[0])?;
     writeln!(lines, "route add 2001:db8:100::/64 via {}", tenant.remote_router[1])?;
     node.ip(&lines)?;
-    let (local, remote) = (world.sites.of(tenant.remote), world.sites.of(VIP));
-    let tunnel = Tunnel::new(&node, "gre0", address(local), address(remote), kind)?;
-    let mtu = MTU - gre_overhead(world.sites, kind);
+    Ok(node)
+}
+
+/// Its tunnel.
+pub(crate) fn dig(site: &Arc<Node>, tenant: Tenant, outer: Outer, vip: IpAddr, kind: Kind) -> Result<Tunnel> {
+    let tunnel = Tunnel::new(site, "gre0", address(outer.of(tenant.remote)), vip, kind)?;
+    let mtu = MTU - gre_overhead(outer, kind);
     let mut lines = format!("link set gre0 mtu {mtu} up\n");
     for (own, length, everywhere) in [(HQ[0], 32, "0.0.0.0/0"), (HQ[1], 128, "::/0")] {
         writeln!(lines, "address add {own}/{length} dev gre0 nodad")?;
         writeln!(lines, "route add {everywhere} dev gre0")?;
     }
-    node.ip(&lines)?;
-    Ok((node, tunnel))
+    site.ip(&lines)?;
+    Ok(tunnel)
 }
 
 /// What GRE adds to a packet, in bytes.
@@ -321,7 +320,7 @@ pub struct L3Site {
 
 impl L3Site {
     /// Connects a site to a switch, with the VLAN and the addresses that a tenant's has.
-    fn new(name: &str, tenant: Tenant, switch: &Arc<Node>, processes: &Arc<Processes>) -> Result<Self> {
+    pub(crate) fn new(name: &str, tenant: Tenant, switch: &Arc<Node>, processes: &Arc<Processes>) -> Result<Self> {
         let node = Node::new(name, processes)?;
         cable(MTU, End::new(&node, "eth0"), End::new(switch, name))?;
         switch.ip(&format!("link set {name} master switch\n"))?;
