@@ -1,7 +1,8 @@
 //! What happens to the core, and what it wants done.
 
-use crate::controller::model::records::{AgentId, Registration};
-use serde_json::value::RawValue;
+use super::message::{Answer, Connect, Enrol, Refusal, Request, WatchEvent, WatchRequest};
+use crate::agent::protocol::{Heartbeat, PlanEvent, Report};
+use crate::controller::model::records::AgentId;
 use std::sync::Arc;
 
 /// A moment, as whoever drives the core sees it.
@@ -13,105 +14,51 @@ pub struct Moment {
     pub seed: u128,
 }
 
-/// The number of a leadership: durable, growing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Epoch(pub u64);
-
 /// The number of one of the core's writes, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 
-/// Names a request until it is answered.
+/// Names what is asked until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
+pub struct CallId(pub u64);
 
-/// What a request wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// To read.
-    Get,
-    /// To create or replace.
-    Put,
-    /// An operation on a resource.
-    Post,
-    /// To remove.
-    Delete,
-}
-
-/// What a client may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Principal {
-    /// Everything.
-    Admin,
-    /// What its tenant id stands at, and to read what that refers to.
-    Tenant(Arc<str>),
-    /// To read everything.
-    ReadOnly,
-}
-
-/// A client's request, authenticated.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Whose.
-    pub principal: Principal,
-    /// What it wants.
-    pub method: Method,
-    /// The path below `/networking/v1`, with its leading slash, percent-decoded.
-    pub path: String,
-    /// The query's pairs, decoded.
-    pub query: Vec<(String, String)>,
-    /// The `If-Match` header.
-    pub if_match: Option<String>,
-    /// The `If-None-Match` header.
-    pub if_none_match: Option<String>,
-    /// The `x-ms-client-request-id` header.
-    pub client_request_id: Option<String>,
-    /// The body, as it came.
-    pub body: Vec<u8>,
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// Headers besides the usual ones of a JSON answer.
-    pub headers: Vec<(&'static str, String)>,
-    /// JSON, if there is a body.
-    pub body: Option<String>,
-}
+/// Names an open stream of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
 
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// A client asks.
-    Request(RequestId, Request),
-    /// A write and all before it are durable, at this revision of the store.
-    Durable(Sequence, u64),
-    /// A write was refused: another controller leads.
-    Superseded(Sequence),
-    /// Somebody else wrote this: a follower's news.
+    /// This controller leads from now on, under this number. Everything written before is in.
+    Elected {
+        /// The leadership's number.
+        epoch: u64,
+        /// The store's revision.
+        revision: u64,
+    },
+    /// These are in the store at this revision: at the start, and what another leader wrote.
     Written {
         /// The store's revision.
         revision: u64,
-        /// Keys, with their values if they are there.
-        changes: Vec<(String, Option<Arc<str>>)>,
+        /// Keys, with their values if they are there still.
+        entries: Vec<(String, Option<Arc<str>>)>,
     },
-    /// An agent's plan stream is open.
-    Connected {
-        /// Which.
-        agent: AgentId,
-        /// What it says of its machine.
-        registration: Registration,
-        /// The last plan that it has: leadership and revision.
-        resume: Option<(Epoch, u64)>,
-    },
-    /// An agent's plan stream is closed.
-    Disconnected(AgentId),
-    /// An agent is alive.
-    Heartbeat(AgentId),
-    /// An agent tells how it goes, as JSON of the agents' protocol.
-    Report(AgentId, Box<RawValue>),
+    /// A write and all before it are durable, at this revision of the store.
+    Durable(Sequence, u64),
+    /// A client asks.
+    Request(CallId, Request),
+    /// A client wants to follow what changes, by this stream.
+    Watch(CallId, StreamId, WatchRequest),
+    /// A new agent asks to be let in.
+    Enrol(CallId, Enrol),
+    /// An agent asks for its plan, by this stream.
+    Connect(CallId, StreamId, Connect),
+    /// A stream's reader has gone, or did not read.
+    Closed(StreamId),
+    /// An agent lives.
+    Heartbeat(AgentId, Heartbeat),
+    /// An agent tells how it goes.
+    Report(CallId, AgentId, Report),
     /// Time goes by.
     Tick,
 }
@@ -122,20 +69,17 @@ pub enum Action {
     /// Write this, guarded by the leadership, after all writes before it.
     Write(Sequence, Write),
     /// Answer a request.
-    Answer(RequestId, Answer),
-    /// Send an agent its next plan event, as JSON of the agents' protocol, with its revision.
-    Plan(AgentId, u64, Arc<str>),
-    /// Tell whoever watches: a tree, with its text if it is there still.
-    Changed {
-        /// The store's revision.
-        revision: u64,
-        /// The canonical path of the tree.
-        path: String,
-        /// What the tree is, as a client may see it.
-        body: Option<Arc<str>>,
-    },
-    /// Drop this core and read everything again: somebody else leads.
-    Restart,
+    Answer(CallId, Answer),
+    /// Let somebody in: an agent to its plan, an agent's report, a new agent; or say why not.
+    Admit(CallId, Result<(), Refusal>),
+    /// Open a watch, or say why not.
+    Follow(CallId, Result<(), Answer>),
+    /// Send an agent what it is to do.
+    Plan(StreamId, Arc<PlanEvent>),
+    /// Tell a watcher.
+    Tell(StreamId, Arc<WatchEvent>),
+    /// End a stream.
+    Close(StreamId),
 }
 
 /// One transaction: keys with their values, or without where the key goes.

@@ -45,11 +45,12 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Answer, RequestId};
+    use super::super::event::CallId;
+    use super::super::message::Answer;
     use super::*;
 
     fn answer(id: u64) -> Action {
-        Action::Answer(RequestId(id), Answer::default())
+        Action::Answer(CallId(id), Answer::default())
     }
 
     fn ids(actions: &[Action]) -> Vec<u64> {
