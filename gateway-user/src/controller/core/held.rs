@@ -1,40 +1,46 @@
 //! What waits for a write to be durable.
 
-use super::event::{Action, Sequence};
+use super::event::Sequence;
 use std::collections::VecDeque;
 
-/// Actions in the order in which they were decided, each held back until the writes before it are durable.
+/// What was decided, in its order, each item held back until the writes before it are durable.
 ///
 /// Nothing that anybody may see leaves before it is certain to be remembered: not an answer, to a reader or a writer, not a plan.
-#[derive(Debug, Default)]
-pub struct Held {
+#[derive(Debug)]
+pub struct Held<T> {
     issued: Sequence,
     durable: Sequence,
-    waiting: VecDeque<(Sequence, Action)>,
+    waiting: VecDeque<(Sequence, T)>,
 }
 
-impl Held {
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { issued: Sequence(0), durable: Sequence(0), waiting: VecDeque::new() }
+    }
+}
+
+impl<T> Held<T> {
     /// The number for the next write.
     pub fn issue(&mut self) -> Sequence {
         self.issued.0 += 1;
         self.issued
     }
 
-    /// Lets an action out, or holds it until all writes so far are durable.
-    pub fn push(&mut self, action: Action, out: &mut Vec<Action>) {
+    /// Holds an item until all writes so far are durable; gives it back if they are.
+    #[must_use = "what is given back need not wait"]
+    pub fn hold(&mut self, item: T) -> Option<T> {
         if self.waiting.is_empty() && self.durable == self.issued {
-            out.push(action);
-        } else {
-            self.waiting.push_back((self.issued, action));
+            return Some(item);
         }
+        self.waiting.push_back((self.issued, item));
+        None
     }
 
-    /// Writes up to this one are durable.
-    pub fn durable(&mut self, sequence: Sequence, out: &mut Vec<Action>) {
-        self.durable = self.durable.max(sequence);
-        while let Some((_, action)) = self.waiting.pop_front_if(|(after, _)| *after <= self.durable) {
-            out.push(action);
-        }
+    /// Writes up to this one are durable: what waited for them alone, in its order.
+    pub fn release(&mut self, durable: Sequence) -> impl Iterator<Item = T> {
+        self.durable = self.durable.max(durable);
+        let until = self.waiting.partition_point(|(after, _)| *after <= self.durable);
+        self.waiting.drain(..until).map(|(_, item)| item)
     }
 
     /// How many writes are on their way.
@@ -45,41 +51,33 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::CallId;
-    use super::super::message::Answer;
     use super::*;
-
-    fn answer(id: u64) -> Action {
-        Action::Answer(CallId(id), Answer::default())
-    }
-
-    fn ids(actions: &[Action]) -> Vec<u64> {
-        let id = |action: &Action| match action {
-            Action::Answer(id, _) => Some(id.0),
-            _ => None,
-        };
-        actions.iter().filter_map(id).collect()
-    }
 
     #[test]
     fn nothing_waits_while_nothing_is_written() {
-        let (mut held, mut out) = (Held::default(), Vec::new());
-        held.push(answer(1), &mut out);
-        assert_eq!(ids(&out), [1]);
+        let mut held = Held::default();
+        assert_eq!(held.hold("answer"), Some("answer"));
     }
 
     #[test]
-    fn an_answer_waits_for_the_writes_before_it_and_for_no_other() {
-        let (mut held, mut out) = (Held::default(), Vec::new());
+    fn an_item_waits_for_the_writes_before_it_and_for_no_other() {
+        let mut held = Held::default();
         let first = held.issue();
-        held.push(answer(1), &mut out);
+        assert_eq!(held.hold(1), None);
         let second = held.issue();
-        held.push(answer(2), &mut out);
-        held.push(answer(3), &mut out);
-        assert_eq!((ids(&out), held.in_flight()), (vec![], 2));
-        held.durable(first, &mut out);
-        assert_eq!(ids(&out), [1]);
-        held.durable(second, &mut out);
-        assert_eq!((ids(&out), held.in_flight()), (vec![1, 2, 3], 0));
+        assert_eq!((held.hold(2), held.hold(3), held.in_flight()), (None, None, 2));
+        assert_eq!(held.release(first).collect::<Vec<_>>(), [1]);
+        assert_eq!(held.release(second).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((held.in_flight(), held.hold(4)), (0, Some(4)));
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits() {
+        let mut held = Held::default();
+        let first = held.issue();
+        assert_eq!(held.hold(1), None);
+        // The write is durable, and what waited for it is let out before what comes after.
+        let let_out: Vec<_> = held.release(first).collect();
+        assert_eq!((let_out, held.hold(2)), (vec![1], Some(2)));
     }
 }

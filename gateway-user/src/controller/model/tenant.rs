@@ -192,15 +192,15 @@ pub struct BgpRouter {
     pub router_ip: Vec<IpAddr>,
 }
 
-/// A tenant with all that gateways and hosts need to know of it.
+/// A virtual network with all that gateways and hosts need to know of it.
+///
+/// On hosts the tenant goes by the network's id, which it has before it has a gateway; on gateways by the virtual gateway's.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    /// The virtual gateway's id, if there is one; else the virtual network's.
-    pub name: Id,
-    /// The virtual gateway.
-    pub gateway: Option<VirtualGateway>,
-    /// The virtual network that its gateway subnet is of.
+    /// The virtual network.
     pub network: Resource<VirtualNetwork>,
+    /// The virtual gateway whose gateway subnets are of that network, if there is one.
+    pub gateway: Option<Resource<VirtualGateway>>,
     /// The interfaces in that network.
     pub interfaces: Vec<Resource<NetworkInterface>>,
 }
