@@ -1,6 +1,6 @@
 //! What tenants describe: virtual networks, interfaces, virtual gateways and their connections.
 
-use super::{Id, Reference, Resource};
+use super::{Reference, Resource};
 use crate::plan::Mac;
 use ipnet::IpNet;
 use serde::Deserialize;
