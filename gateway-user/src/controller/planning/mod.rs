@@ -1,1 +1,61 @@
-//! One document per agent, from the resources, the placements and the health.
+//! What an agent is told, from the resources, the placements and the registrations: a pure function, tenant by tenant.
+//!
+//! Nothing is remembered here. Which agents a tenant concerns follows from its placements and from where its interfaces are; the core makes
+//! a tenant's documents before and after a change, and sends each agent those that differ. An agent that connects is told the documents of
+//! all its tenants. So a change costs what its tenant costs, however many tenants and agents there are.
+
+use crate::agent::protocol::Document;
+use crate::controller::model::fabric::LogicalSubnet;
+use crate::controller::model::records::{AgentId, Allocations, Placements, Registration};
+use crate::controller::model::tenant::Tenant;
+use crate::controller::model::{Id, Reference};
+use std::collections::BTreeMap;
+
+/// What planning asks of the rest of the controller.
+pub trait Fabric {
+    /// What an agent said of its machine; none if it never enrolled.
+    fn registration(&self, agent: &AgentId) -> Option<&Registration>;
+
+    /// A subnet of a logical network.
+    fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet>;
+}
+
+/// A tenant, and what was decided for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Its network, gateway and interfaces.
+    pub tenant: &'a Tenant,
+    /// Where its connections are.
+    pub placements: &'a Placements,
+    /// Its virtual subnets' ids.
+    pub allocations: &'a Allocations,
+}
+
+/// What follows for a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// The tenant's document for each agent that it concerns. It goes by the network's id on hosts, by the virtual gateway's on gateways.
+    pub documents: BTreeMap<AgentId, Document>,
+    /// What cannot be done.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that cannot be done as wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The connection or interface that it is about; the tenant as a whole if absent.
+    pub about: Option<About>,
+    /// The code for `configurationState`, as the northbound interface has it: `HostUnreachable`, `PolicyConfigurationFailure`.
+    pub code: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A connection of the virtual gateway.
+    Connection(Id),
+    /// A network interface.
+    Interface(Id),
+}
