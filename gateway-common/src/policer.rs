@@ -2,7 +2,8 @@
 //! which meters like a token bucket.
 //!
 //! The word is the theoretical arrival time: when the packets let through so far would be over at the configured rate.
-//! A caller loads it, asks [`Policer::admit`], and stores the answer by compare-and-exchange, so that cores share it without a lock.
+//! A caller loads it, asks [`Policer::admit`], and stores the answer by compare-and-exchange, so that cores share it without a lock. One
+//! that comes too late adds [`Policer::cost_of`] its packet to what another one stored.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -48,7 +49,13 @@ impl Policer {
         if start - now > self.burst {
             return None;
         }
-        Some(start + ((bytes as u64 * self.cost) >> FRACTION))
+        Some(start + self.cost_of(bytes))
+    }
+
+    /// By how much a packet of `bytes` advances the word, in ticks.
+    #[inline(always)]
+    pub const fn cost_of(&self, bytes: u32) -> u64 {
+        (bytes as u64 * self.cost) >> FRACTION
     }
 }
 

@@ -13,6 +13,17 @@ pub unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> bool {
     unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
 }
 
+/// Adds `increment` to an aligned word of a map's value.
+///
+/// # Safety
+///
+/// The pointer must be valid for reads and writes.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, increment: u64) {
+    // SAFETY: promised by the caller.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, increment) };
+}
+
 /// Adds `increment` to an aligned word of a map's value and returns what it held before.
 ///
 /// # Safety

@@ -5,7 +5,7 @@
 //! - [`tunnel`], [`vlan`]: GRE, NVGRE and 802.1Q spoken in user space, for kernels without them
 //! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
-//! - [`meter`]: what a connection's limit lets through
+//! - [`limit`]: whether a limit lets through what it should; [`meter`]: a running gateway's, looked at
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
@@ -20,6 +20,7 @@ pub mod frame_socket;
 pub mod gateway;
 pub mod identity;
 mod lab;
+pub mod limit;
 pub mod link;
 pub mod live;
 pub mod meter;

@@ -3,11 +3,14 @@
 //! [`Programs`] loads the object once, unpinned, in a network namespace of its own. A [`World`] is one test's tables: whatever it
 //! writes it takes back when it is dropped, so that tests share the programs and nothing else.
 
+mod load;
 mod outcome;
 mod world;
 
+pub use load::Load;
 pub use outcome::{Drop, Event, Outcome, Scope, Verdict};
 pub use world::World;
+use world::missing;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
@@ -141,9 +144,7 @@ impl Programs {
         stay_on_one_cpu()?;
         let program: &mut Xdp =
             self.ebpf.program_mut(entry.name()).with_context(|| format!("no program {}", entry.name()))?.try_into()?;
-        let len = u32::try_from(frame.len())?;
-        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context: Vec<u8> = [0, len, 0, ifindex, 0, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+        let context = context(ifindex, frame)?;
         let mut out = vec![0; frame.len() + ROOM];
         let result = program
             .test_run(TestRunOptions {
@@ -158,15 +159,29 @@ impl Programs {
     }
 }
 
+/// A frame's `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+fn context(ifindex: u32, frame: &[u8]) -> Result<Vec<u8>> {
+    let words = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0];
+    Ok(words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect())
+}
+
 /// Keeps this thread on the first CPU that it may use: each CPU has a flow cache of its own, and a test that expects a hit must find the
 /// one that it filled.
 fn stay_on_one_cpu() -> Result<()> {
-    let this_thread = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_thread)?;
-    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu) == Ok(true)).context("there is no CPU")?;
+    stay_on(*cpus()?.first().context("there is no CPU")?)
+}
+
+/// The CPUs that this process may use, whatever this thread keeps to.
+fn cpus() -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(Pid::this())?;
+    Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect())
+}
+
+/// Keeps this thread on a CPU.
+fn stay_on(cpu: usize) -> Result<()> {
     let mut only = CpuSet::new();
-    only.set(first)?;
-    Ok(sched_setaffinity(this_thread, &only)?)
+    only.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &only)?)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

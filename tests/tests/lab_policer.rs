@@ -40,7 +40,7 @@ fn fills(lab: &Lab, from: &Node, to: &Node, at: &str, way: Way) -> Result<()> {
 fn holds(lab: &Lab, from: &Node, to: &Node, at: &str, (connection, way): (&str, Way)) -> Result<()> {
     lab.reaches(from, at)?;
     let mut meter = Meter::new(&lab.gateway, "contoso", connection, way)?;
-    under_udp(from, to, address(at), (1400, KBPS as f64 * 2000.0), || meter.is_exact_for(Duration::from_secs(3)))
+    under_udp(from, to, address(at), (1400, KBPS as f64 * 2000.0), || meter.holds_for(Duration::from_secs(3)))
         .with_context(|| lab.circumstances())
 }
 

@@ -18,7 +18,7 @@ type Undo = Box<dyn FnOnce(&mut Programs)>;
 ///
 /// Setters panic on failure: a test can do nothing about it.
 pub struct World<'p> {
-    programs: &'p mut Programs,
+    pub(super) programs: &'p mut Programs,
     undo: Vec<Undo>,
     generation: u32,
     connections: BTreeSet<ConnectionId>,
@@ -34,7 +34,7 @@ impl std::ops::Drop for World<'_> {
     }
 }
 
-fn missing(map: &str) -> String {
+pub(super) fn missing(map: &str) -> String {
     format!("the object has no map {map}")
 }
 
@@ -297,7 +297,7 @@ impl World<'_> {
         )
     }
 
-    fn take_drops(&mut self) -> Vec<Drop> {
+    pub(super) fn take_drops(&mut self) -> Vec<Drop> {
         let map = self.programs.ebpf.map_mut("DROPS").unwrap_or_else(|| panic!("{}", missing("DROPS")));
         let mut drops: PerCpuHashMap<_, DropKey, u64> = map.try_into().expect("a per-CPU hash of drops");
         let keys: Vec<DropKey> = drops.keys().collect::<Result<_, MapError>>().expect("the keys of DROPS");
