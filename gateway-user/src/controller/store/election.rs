@@ -1,0 +1,193 @@
+//! Who leads. The leader's key exists while somebody does; its create revision is what every write of that leader is guarded by.
+//!
+//! A lease alone excludes nobody: a leader that was asleep still believes in itself. So whatever it writes carries
+//! [`Term::guard`], and whatever it tells agents carries [`Term::epoch`].
+
+use super::{Compare, Entry, Epoch, Error, Expected, Op, Outcome, Revision, Store, Txn};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+/// Below this prefix a key stands for each name that somebody leads.
+pub const LEADERS: &str = "leaders/";
+/// Below this prefix the last epoch of each name stands.
+pub const EPOCHS: &str = "epochs/";
+
+pub(super) fn leader_key(name: &str) -> String {
+    format!("{LEADERS}{name}")
+}
+
+pub(super) fn epoch_key(name: &str) -> String {
+    format!("{EPOCHS}{name}")
+}
+
+/// A leadership as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Its number, larger than all before.
+    pub epoch: Epoch,
+    /// What holds while it lasts; every write of the leader carries it.
+    pub guard: Compare,
+}
+
+/// Who leads, as it published itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Where it answers.
+    pub address: String,
+    /// The number of its leadership.
+    pub epoch: Epoch,
+}
+
+impl Leader {
+    pub(super) fn read(entry: &Entry) -> Result<Self, Error> {
+        serde_json::from_slice(&entry.value).map_err(|error| Error::Refused {
+            place: entry.key.clone(),
+            why: format!("this is not what a leader publishes ({error})"),
+            remedy: "delete this key; the leader, if there is one, steps down and the election is repeated".into(),
+        })
+    }
+}
+
+/// An attempt to become leader: what is written if nobody is.
+pub(super) struct Candidacy {
+    name: String,
+    pub leader: Leader,
+    last_epoch: Compare,
+}
+
+impl Candidacy {
+    /// `last` is the entry of [`epoch_key`].
+    pub fn new(name: &str, address: &str, last: Option<&Entry>) -> Result<Self, Error> {
+        let (epoch, last_epoch) = match last {
+            None => (Epoch(0), Compare::absent(epoch_key(name))),
+            Some(entry) => (read_epoch(entry)?, Compare::modified(&entry.key, entry.modified)),
+        };
+        let leader = Leader { address: address.into(), epoch: Epoch(epoch.0 + 1) };
+        Ok(Self { name: name.into(), leader, last_epoch })
+    }
+
+    pub fn published(&self) -> Vec<u8> {
+        serde_json::json!({ "address": self.leader.address, "epoch": self.leader.epoch }).to_string().into_bytes()
+    }
+
+    pub fn txn(&self) -> Txn {
+        Txn::of([
+            Op::put(leader_key(&self.name), self.published()),
+            Op::put(epoch_key(&self.name), self.leader.epoch.to_string().into_bytes()),
+        ])
+        .when(Compare::absent(leader_key(&self.name)))
+        .when(self.last_epoch.clone())
+    }
+
+    /// The term that began with the commit of [`Candidacy::txn`].
+    pub fn won(&self, revision: Revision) -> Term {
+        Term { epoch: self.leader.epoch, guard: Compare::created(leader_key(&self.name), revision) }
+    }
+}
+
+pub(super) fn read_epoch(entry: &Entry) -> Result<Epoch, Error> {
+    let text = str::from_utf8(&entry.value).ok();
+    text.and_then(|text| text.parse().ok()).map(Epoch).ok_or_else(|| Error::Refused {
+        place: entry.key.clone(),
+        why: "this is not the number of a leadership".into(),
+        remedy: "restore the store from a backup, or write a number here that is larger than any epoch so far".into(),
+    })
+}
+
+/// A leadership that is held. Dropping it gives it up.
+#[derive(Debug)]
+pub struct Leadership {
+    term: Term,
+    lost: watch::Receiver<bool>,
+    /// Told, or dropped: the task that keeps the leadership ends it.
+    resign: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+/// The other end of a [`Leadership`], in the hands of the task that keeps it.
+pub(super) struct Keeper {
+    pub lost: watch::Sender<bool>,
+    pub resign: oneshot::Receiver<()>,
+    /// Dropped when all is done.
+    pub ended: oneshot::Sender<()>,
+}
+
+impl Leadership {
+    pub(super) fn new(term: Term) -> (Self, Keeper) {
+        let (lost, lost_receiver) = watch::channel(false);
+        let (resign_sender, resign) = oneshot::channel();
+        let (ended, ended_receiver) = oneshot::channel();
+        let leadership =
+            Self { term, lost: lost_receiver, resign: Some(resign_sender), ended: Some(ended_receiver) };
+        (leadership, Keeper { lost, resign, ended })
+    }
+
+    /// Its epoch and guard.
+    pub fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Whether it is held as far as is known here.
+    pub fn is_held(&self) -> bool {
+        !*self.lost.borrow() && self.lost.has_changed().is_ok()
+    }
+
+    /// Returns when it is lost.
+    pub async fn lost(&self) {
+        // The keeper is gone where its runtime is: then nobody renews the lease.
+        let _ = self.lost.clone().wait_for(|lost| *lost).await;
+    }
+
+    /// Gives it up at once, so that another may lead without waiting for a lease to end.
+    pub async fn resign(mut self) {
+        if let Some(resign) = self.resign.take() {
+            let _ = resign.send(());
+        }
+        if let Some(ended) = self.ended.take() {
+            let _ = ended.await;
+        }
+    }
+}
+
+/// Campaigns in a store whose contenders are all in this process.
+pub(super) async fn campaign_locally(store: &Store, name: &str, address: &str) -> Result<Leadership, Error> {
+    let key = leader_key(name);
+    loop {
+        let candidacy = Candidacy::new(name, address, store.get(&epoch_key(name)).await?.as_ref())?;
+        if let Outcome::Committed(revision) = store.commit(candidacy.txn()).await? {
+            let term = candidacy.won(revision);
+            let (leadership, keeper) = Leadership::new(term.clone());
+            tokio::spawn(keep_locally(store.clone(), term, keeper));
+            return Ok(leadership);
+        }
+        until_changed(store, &key, |entry| entry.is_none()).await?;
+    }
+}
+
+async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
+    let Keeper { lost, mut resign, ended } = keeper;
+    let key = term.guard.key.clone();
+    let held = |entry: Option<&Entry>| {
+        entry.is_some_and(|entry| term.guard.expected == Expected::Created(entry.created))
+    };
+    tokio::select! {
+        _ = &mut resign => {
+            let _ = store.commit(Txn::of([Op::delete(&key)]).when(term.guard.clone())).await;
+        }
+        _ = until_changed(&store, &key, |entry| !held(entry)) => {}
+    }
+    lost.send_replace(true);
+    drop(ended);
+}
+
+/// Returns when the key's entry is as wanted.
+async fn until_changed(store: &Store, key: &str, wanted: impl Fn(Option<&Entry>) -> bool) -> Result<(), Error> {
+    loop {
+        let snapshot = store.range(key).await?;
+        if wanted(snapshot.entries.iter().find(|entry| entry.key == key)) {
+            return Ok(());
+        }
+        // Whatever ends the wait, looking again tells.
+        let _ = store.watch(key, snapshot.revision.next()).next().await;
+    }
+}
