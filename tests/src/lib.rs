@@ -9,6 +9,7 @@
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
+//! - [`store`]: what every engine of the controller's store has to do
 //! - [`vm`]: another Linux kernel, in a virtual machine
 //! - [`wait`]: waiting for a condition with a deadline
 
@@ -28,6 +29,7 @@ pub mod node;
 pub mod ping;
 pub mod plan;
 pub mod program;
+pub mod store;
 pub mod tap;
 pub mod tenants;
 pub mod throughput;

@@ -51,7 +51,9 @@ pub enum BackupError {
     #[error("this is not a backup of a controller: {0}")]
     Foreign(String),
     /// A later version wrote it.
-    #[error("a later version wrote this backup (its version is {0}, this program knows {VERSION}): restore it with that version")]
+    #[error(
+        "a later version wrote this backup (its version is {0}, this program knows {VERSION}): restore it with that version"
+    )]
     Version(u32),
     /// It is not complete, or was changed.
     #[error("line {line} of the backup: {why}; nothing was restored, take another copy of it")]
@@ -119,14 +121,17 @@ impl Backup {
         }
         let epoch = last_epoch(&snapshot.entries)?;
         let entries = snapshot.entries.into_iter().filter(|entry| !is_own(&entry.key));
-        Ok(Self { revision: snapshot.revision, epoch, entries: entries.map(|entry| (entry.key, entry.value)).collect() })
+        Ok(Self {
+            revision: snapshot.revision,
+            epoch,
+            entries: entries.map(|entry| (entry.key, entry.value)).collect(),
+        })
     }
 
     /// Writes it.
     pub fn write(&self, to: impl Write) -> Result<(), BackupError> {
         let mut lines = Lines { to, digest: Context::new(&SHA256) };
-        let heading =
-            Heading { format: FORMAT.into(), version: VERSION, revision: self.revision, epoch: self.epoch };
+        let heading = Heading { format: FORMAT.into(), version: VERSION, revision: self.revision, epoch: self.epoch };
         lines.write(&heading)?;
         for (key, value) in &self.entries {
             lines.write(&Line::of(key, value))?;
@@ -140,7 +145,8 @@ impl Backup {
     pub fn read(from: impl BufRead) -> Result<Self, BackupError> {
         let mut lines = Reader { from, digest: Context::new(&SHA256), number: 0 };
         let Some(text) = lines.next()? else { return Err(BackupError::Foreign("it is empty".into())) };
-        let heading: Heading = serde_json::from_slice(&text).map_err(|error| BackupError::Foreign(error.to_string()))?;
+        let heading: Heading =
+            serde_json::from_slice(&text).map_err(|error| BackupError::Foreign(error.to_string()))?;
         if heading.format != FORMAT {
             return Err(BackupError::Foreign(format!("it calls itself {:?}", heading.format)));
         }
@@ -162,8 +168,8 @@ impl Backup {
                 lines.digest.update(&text);
                 continue;
             }
-            let ending: Ending =
-                serde_json::from_slice(&text).map_err(|error| lines.damaged(format!("it is not an entry ({error})")))?;
+            let ending: Ending = serde_json::from_slice(&text)
+                .map_err(|error| lines.damaged(format!("it is not an entry ({error})")))?;
             let sha256 = hex(lines.digest.clone().finish().as_ref());
             if ending.entries != entries.len() || ending.sha256 != *sha256 {
                 return Err(lines.damaged("the checksum of the lines before it does not fit".into()));
@@ -256,7 +262,9 @@ impl Line {
             Err(_) => line.hex = Some(hex(value).to_string()),
             Ok(text) => match serde_json::from_str::<Box<RawValue>>(text) {
                 // What is read back has to be the same bytes, so no line breaks and no space around it.
-                Ok(json) if json.get() == text && !text.contains(['\n', '\r']) && text != "null" => line.json = Some(json),
+                Ok(json) if json.get() == text && !text.contains(['\n', '\r']) && text != "null" => {
+                    line.json = Some(json)
+                }
                 _ => line.text = Some(text.into()),
             },
         }
@@ -273,7 +281,9 @@ impl Line {
         if is_own(&self.key) {
             return Err(format!("{} is no key of a configuration", self.key));
         }
-        Txn::of([Op::Put { key: self.key.clone(), value: Value::clone(&value) }]).check().map_err(|error| error.to_string())?;
+        Txn::of([Op::Put { key: self.key.clone(), value: Value::clone(&value) }])
+            .check()
+            .map_err(|error| error.to_string())?;
         Ok((self.key, value))
     }
 }

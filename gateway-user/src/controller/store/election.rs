@@ -117,8 +117,7 @@ impl Leadership {
         let (lost, lost_receiver) = watch::channel(false);
         let (resign_sender, resign) = oneshot::channel();
         let (ended, ended_receiver) = oneshot::channel();
-        let leadership =
-            Self { term, lost: lost_receiver, resign: Some(resign_sender), ended: Some(ended_receiver) };
+        let leadership = Self { term, lost: lost_receiver, resign: Some(resign_sender), ended: Some(ended_receiver) };
         (leadership, Keeper { lost, resign, ended })
     }
 
@@ -167,9 +166,8 @@ pub(super) async fn campaign_locally(store: &Store, name: &str, address: &str) -
 async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
     let Keeper { lost, mut resign, ended } = keeper;
     let key = term.guard.key.clone();
-    let held = |entry: Option<&Entry>| {
-        entry.is_some_and(|entry| term.guard.expected == Expected::Created(entry.created))
-    };
+    let held =
+        |entry: Option<&Entry>| entry.is_some_and(|entry| term.guard.expected == Expected::Created(entry.created));
     tokio::select! {
         _ = &mut resign => {
             let _ = store.commit(Txn::of([Op::delete(&key)]).when(term.guard.clone())).await;

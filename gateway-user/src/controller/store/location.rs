@@ -37,7 +37,10 @@ impl Location {
                 let directory = directory.clone();
                 let task = tokio::task::spawn_blocking(move || FileStore::open(&directory));
                 let opened = task.await.unwrap_or_else(|error| {
-                    Err(Error::Unavailable { at: "of this process".into(), why: format!("opening ended early: {error}") })
+                    Err(Error::Unavailable {
+                        at: "of this process".into(),
+                        why: format!("opening ended early: {error}"),
+                    })
                 });
                 opened.map(Store::File)
             }

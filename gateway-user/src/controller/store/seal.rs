@@ -53,7 +53,9 @@ pub enum OpenError {
     #[error("a later version sealed this secret")]
     Version,
     /// The key file lacks its key.
-    #[error("this secret is sealed with the key {0}, which the key file does not hold; put the line of that key into it")]
+    #[error(
+        "this secret is sealed with the key {0}, which the key file does not hold; put the line of that key into it"
+    )]
     UnknownKey(String),
     /// It was changed, or moved from another place.
     #[error("this sealed secret was changed, or belongs to another resource; set the secret again")]
@@ -85,9 +87,8 @@ impl Keys {
             Ok(keys) => Ok(keys),
             Err(None) => {
                 Self::create(path)?;
-                Self::open_file(path).map_err(|error| {
-                    error.unwrap_or_else(|| Error::io(path, &ErrorKind::NotFound.into()))
-                })
+                Self::open_file(path)
+                    .map_err(|error| error.unwrap_or_else(|| Error::io(path, &ErrorKind::NotFound.into())))
             }
             Err(Some(error)) => Err(error),
         }
@@ -105,14 +106,18 @@ impl Keys {
             return Err(Some(Error::refused(
                 path,
                 format!("others than its owner may read or write this key file (mode {:o})", metadata.mode() & 0o777),
-                format!("run `chmod 600 {}`; if somebody may have read it, add a key as its first line", path.display()),
+                format!(
+                    "run `chmod 600 {}`; if somebody may have read it, add a key as its first line",
+                    path.display()
+                ),
             )));
         }
         let mut text = Zeroizing::new(String::new());
         let read = Read::by_ref(&mut file).take(LONGEST_FILE).read_to_string(&mut text);
         read.map_err(at(path))?;
         Self::parse(&text).map_err(|why| {
-            let remedy = "put the copy back that was kept apart; without the key the secrets in the store have to be set again";
+            let remedy =
+                "put the copy back that was kept apart; without the key the secrets in the store have to be set again";
             Some(Error::refused(path, why, remedy))
         })
     }
@@ -155,7 +160,8 @@ impl Keys {
             file.sync_all()?;
             match fs::hard_link(&new, path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-                _ => File::open(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?.sync_all(),
+                _ => File::open(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?
+                    .sync_all(),
             }
         };
         let written = write().map_err(at(path));

@@ -5,7 +5,7 @@ use super::super::election::LEADERS;
 use super::super::writer::Request;
 use super::super::{Error, Op, Outcome, Revision, Txn};
 use super::Shared;
-use super::tables::{self, CHANGES, COMPACTED, ENTRIES, NUMBERS, REVISION, Writable};
+use super::tables::{self, CHANGES, COMPACTED, ENTRIES, Logged, NUMBERS, Place, REVISION, Writable};
 use redb::{Database, ReadableTable, Table};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -77,7 +77,8 @@ impl Committer {
             self.attempt(database, group)
         };
         let attempt = attempt.map_err(|error| self.recover(error))?;
-        self.log.bytes = self.log.bytes + attempt.logged.iter().map(|(_, bytes)| bytes).sum::<u64>() - attempt.pruned_bytes;
+        self.log.bytes =
+            self.log.bytes + attempt.logged.iter().map(|(_, bytes)| bytes).sum::<u64>() - attempt.pruned_bytes;
         self.log.revisions.extend(attempt.logged);
         self.log.revisions.drain(..attempt.pruned);
         self.shared.publish(attempt.revision);
@@ -90,7 +91,8 @@ impl Committer {
         let mut changes = transaction.open_table(CHANGES)?;
         let mut numbers = transaction.open_table(NUMBERS)?;
         let before = Revision(numbers.get(REVISION)?.map_or(0, |number| number.value()));
-        let mut attempt = Attempt { revision: before, results: Vec::new(), logged: Vec::new(), pruned: 0, pruned_bytes: 0 };
+        let mut attempt =
+            Attempt { revision: before, results: Vec::new(), logged: Vec::new(), pruned: 0, pruned_bytes: 0 };
         for request in group {
             let next = attempt.revision.next();
             let result = if request.is_halted() {
@@ -119,7 +121,11 @@ impl Committer {
             }
         }
         drop((entries, changes, numbers));
-        if changed { transaction.commit()? } else { transaction.abort()? }
+        if changed {
+            transaction.commit()?
+        } else {
+            transaction.abort()?
+        }
         Ok(attempt)
     }
 
@@ -153,7 +159,9 @@ impl Committer {
         match self.reopen_if_closed() {
             Ok(()) if *self.shared.latest.borrow() == before => told,
             // The changes are there although writing them failed, or nobody can look: the caller has to read again.
-            Ok(()) | Err(_) => Error::Unavailable { at: self.shared.directory.path().display().to_string(), why: told.to_string() },
+            Ok(()) | Err(_) => {
+                Error::Unavailable { at: self.shared.directory.path().display().to_string(), why: told.to_string() }
+            }
         }
     }
 
@@ -172,7 +180,7 @@ impl Committer {
     }
 }
 
-type Changes<'t> = Table<'t, (u64, u32), (&'static str, u64, Option<&'static [u8]>)>;
+type Changes<'t> = Table<'t, Place, Logged<'static>>;
 
 /// What a group did if it becomes durable.
 struct Attempt {
@@ -193,7 +201,7 @@ struct Log {
 }
 
 impl Log {
-    fn read(table: &impl ReadableTable<(u64, u32), (&'static str, u64, Option<&'static [u8]>)>) -> Result<Self, redb::Error> {
+    fn read(table: &impl ReadableTable<Place, Logged<'static>>) -> Result<Self, redb::Error> {
         let mut log = Self::default();
         for row in table.iter()? {
             let (place, row) = row?;

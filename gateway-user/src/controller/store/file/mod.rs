@@ -59,11 +59,8 @@ impl FileStore {
         let directory = Directory::lock(directory)?;
         let database = directory.database()?;
         let revision = tables::revision(&database).map_err(|error| directory.error(error))?;
-        let shared = Arc::new(Shared {
-            directory,
-            database: RwLock::new(Some(database)),
-            latest: watch::Sender::new(revision),
-        });
+        let shared =
+            Arc::new(Shared { directory, database: RwLock::new(Some(database)), latest: watch::Sender::new(revision) });
         let (queue, requests) = mpsc::channel();
         let mut committer = commit::Committer::new(shared.clone(), retention)?;
         committer.forget_leaders()?;

@@ -31,7 +31,8 @@ impl Directory {
     pub fn lock(directory: &Path) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
         let path = directory.join("lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { file: directory.join("store.redb"), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::refused(
@@ -161,4 +162,3 @@ fn builder() -> Builder {
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
 }
-

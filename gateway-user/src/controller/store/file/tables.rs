@@ -7,7 +7,10 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, Ta
 /// Key → created, modified, value.
 pub const ENTRIES: TableDefinition<&str, (u64, u64, &[u8])> = TableDefinition::new("entries");
 /// Revision and place within it → key, created, value; no value where the key was deleted.
-pub const CHANGES: TableDefinition<(u64, u32), (&str, u64, Option<&[u8]>)> = TableDefinition::new("changes");
+pub type Place = (u64, u32);
+/// See [`Place`].
+pub type Logged<'a> = (&'a str, u64, Option<&'a [u8]>);
+pub const CHANGES: TableDefinition<Place, Logged> = TableDefinition::new("changes");
 /// The numbers below.
 pub const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
@@ -96,7 +99,7 @@ pub fn changes(
 }
 
 /// Writes a batch into the log and returns how many bytes it takes there.
-pub fn log(table: &mut Table<'_, (u64, u32), (&str, u64, Option<&[u8]>)>, batch: &Batch) -> Result<u64> {
+pub fn log(table: &mut Table<'_, Place, Logged<'static>>, batch: &Batch) -> Result<u64> {
     let mut bytes = 0;
     for (place, change) in (0..).zip(&batch.changes) {
         let (created, value) = match change {
