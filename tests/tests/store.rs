@@ -1,5 +1,7 @@
 //! The controller's store in memory and in a file: what every engine has to do, and what the file alone has to survive.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test, which fails by panicking")]
+
 use gateway_user::controller::store::{FileStore, MemoryStore, Store};
 use lab::store::{all, random};
 use proptest::test_runner::{Config, TestRunner};
