@@ -1,0 +1,257 @@
+//! From a request's path to what answers it.
+
+use super::authority::Authority;
+use super::limits::Limits;
+use super::response::{self, Content};
+use super::roles::Denied;
+use super::service::{Controller, KeyId, Silence, Standing};
+use super::streams::Count;
+use super::subject::Subject;
+use super::tls::Certificate;
+use super::tokens::Untaken;
+use super::{agents, api, page, tokens_api, uri};
+use crate::agent::token::{Claims, Grant, Token};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderName};
+use hyper::{Method, Request, Response, StatusCode};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Context {
+    /// The core.
+    pub controller: Controller,
+    /// Whose certificates and tokens are taken.
+    pub authority: Arc<Authority>,
+    /// The server's own certificate.
+    pub certificate: Arc<Certificate>,
+    /// What is served as it is.
+    pub documents: Documents,
+    /// What bounds clients.
+    pub limits: Limits,
+    /// Open streams.
+    pub streams: Count,
+    /// Whether the server stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// What is served as it is, to anybody.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// `/networking/openapi.json`.
+    pub openapi: Bytes,
+    /// `/networking/discovery`.
+    pub discovery: Bytes,
+}
+
+/// Who is at the far end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where from.
+    pub address: SocketAddr,
+    /// By their certificate; absent if they showed none.
+    pub certified: Option<(Subject, KeyId)>,
+}
+
+/// A request's beginning: everything but its body.
+pub struct Head<'a> {
+    /// What all requests share.
+    pub context: &'a Context,
+    /// Who asks.
+    pub peer: &'a Peer,
+    /// Its number.
+    pub id: &'a str,
+    /// Its method, headers and so on.
+    pub parts: &'a hyper::http::request::Parts,
+    /// Its path, without escapes.
+    pub path: &'a str,
+}
+
+impl Head<'_> {
+    /// A header's text.
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// Where the client asked: `https://host:port`.
+    pub fn origin(&self) -> String {
+        let host = self.header(header::HOST).or_else(|| self.parts.uri.authority().map(|authority| authority.as_str()));
+        format!("https://{}", host.unwrap_or("localhost"))
+    }
+
+    /// The token in the `Authorization` header, if it is genuine. An error if there is one that is not.
+    pub fn claims(&self) -> Result<Option<Claims>, Untaken> {
+        let Some(header) = self.header(header::AUTHORIZATION) else { return Ok(None) };
+        let (scheme, text) = header.split_once(' ').ok_or(Untaken::Forged)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Untaken::Forged);
+        }
+        let token: Token = text.parse().map_err(|_| Untaken::Forged)?;
+        self.context.authority.claims(&token).map(Some)
+    }
+
+    /// Who asks: by certificate, else by token.
+    pub fn subject(&self) -> Result<Option<Subject>, Untaken> {
+        if let Some((subject, _)) = &self.peer.certified {
+            return Ok(Some(subject.clone()));
+        }
+        Ok(self.claims()?.and_then(|claims| match claims.grant {
+            Grant::Client(client) => Some(Subject::Client(client)),
+            Grant::Join(_) => None,
+        }))
+    }
+
+    /// Sends a client on to the leader; absent if that is here.
+    pub fn elsewhere(&self) -> Option<Response<Content>> {
+        let leader = match self.context.controller.standing() {
+            Standing::Leader { .. } => return None,
+            Standing::Starting => None,
+            Standing::Follower { leader } => leader,
+        };
+        let Some(leader) = leader else {
+            let mut answer = response::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "RetryableError",
+                "no controller leads at the moment; ask again in a second",
+            );
+            response::set(&mut answer, header::RETRY_AFTER, "1");
+            return Some(answer);
+        };
+        let path = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut answer = response::error(
+            StatusCode::TEMPORARY_REDIRECT,
+            "NotLeader",
+            &format!("another controller leads: ask {leader}"),
+        );
+        response::set(&mut answer, header::LOCATION, &format!("{}{path}", leader.trim_end_matches('/')));
+        Some(answer)
+    }
+}
+
+/// Answers a request, whatever it is.
+pub async fn route(context: Arc<Context>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Content> {
+    let id = request_id();
+    let (parts, body) = request.into_parts();
+    let mut answer = match uri::path(parts.uri.path()) {
+        None => response::error(StatusCode::BAD_REQUEST, "InvalidUri", "the path has escapes that make no sense"),
+        Some(path) => {
+            let head = Head { context: &context, peer: &peer, id: &id, parts: &parts, path: &path };
+            dispatch(&head, body).await
+        }
+    };
+    response::set(&mut answer, HeaderName::from_static("x-ms-request-id"), &id);
+    let status = answer.status();
+    // Writes are what an audit asks for. Neither bodies nor headers are logged: there are secrets in them.
+    if parts.method == Method::GET && !status.is_server_error() {
+        tracing::debug!(id, from = %peer.address, path = parts.uri.path(), status = status.as_u16(), "request");
+    } else if !parts.uri.path().ends_with("/heartbeat") || !status.is_success() {
+        tracing::info!(id, from = %peer.address, method = %parts.method, path = parts.uri.path(), status = status.as_u16(), "request");
+    }
+    answer
+}
+
+async fn dispatch(head: &Head<'_>, body: Incoming) -> Response<Content> {
+    let segments: Vec<String> = head.path.split('/').skip(1).map(str::to_ascii_lowercase).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let get = head.parts.method == Method::GET;
+    match segments.as_slice() {
+        ["healthz"] if get => page::health(head.context),
+        ["" | "networking"] | ["networking", ""] if get => page::page(),
+        ["networking", "browse.js"] if get => page::script(),
+        ["networking", "browse.css"] if get => page::style(),
+        ["networking", "openapi.json"] if get => page::document(&head.context.documents.openapi),
+        ["networking", "discovery"] if get => page::document(&head.context.documents.discovery),
+        ["networking", "tokens"] => tokens_api::handle(head, body).await,
+        ["networking", "agents", "v1", rest @ ..] => agents::handle(head, rest, body).await,
+        ["networking", version, ..] if api::VERSIONS.contains(version) => api::handle(head, body).await,
+        _ => response::error(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "nothing is served there; resources are below /networking/v1, and /networking lists them",
+        ),
+    }
+}
+
+/// The answer to somebody who does not get what they asked for.
+pub type Refused = Box<Response<Content>>;
+
+/// Reads a body, within bounds.
+pub async fn read(head: &Head<'_>, body: Incoming, limit: usize) -> Result<Bytes, Refused> {
+    let too_large = || {
+        let message = format!("the body is larger than {limit} bytes");
+        response::error(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", &message).into()
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let seconds = head.context.limits.body;
+    let (status, code, message) = match tokio::time::timeout(seconds, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => return Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "InvalidBody", "the body is not whole"),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body did not come in time"),
+    };
+    Err(response::error(status, code, message).into())
+}
+
+/// Reads a body of JSON.
+pub async fn read_json<T: DeserializeOwned>(head: &Head<'_>, body: Incoming, limit: usize) -> Result<T, Refused> {
+    let bytes = read(head, body, limit).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("the body is not what it should be: {error}");
+        response::error(StatusCode::BAD_REQUEST, "InvalidRequestBody", &message).into()
+    })
+}
+
+/// Somebody may not.
+pub fn denied(head: &Head<'_>, denied: &Denied) -> Response<Content> {
+    tracing::warn!(id = head.id, from = %head.peer.address, path = head.path, "refused: {denied}");
+    match denied {
+        Denied::Anonymous => unauthorized(&denied.to_string()),
+        Denied::Forbidden { .. } => response::error(StatusCode::FORBIDDEN, "Forbidden", &denied.to_string()),
+    }
+}
+
+/// A token is not taken.
+pub fn untaken(head: &Head<'_>, untaken: Untaken) -> Response<Content> {
+    tracing::warn!(id = head.id, from = %head.peer.address, path = head.path, "refused: {untaken}");
+    unauthorized(&untaken.to_string())
+}
+
+fn unauthorized(message: &str) -> Response<Content> {
+    let mut answer = response::error(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    response::set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+    answer
+}
+
+/// The core said nothing.
+pub fn silence(silence: Silence) -> Response<Content> {
+    let mut answer = response::error(StatusCode::SERVICE_UNAVAILABLE, "RetryableError", &silence.to_string());
+    response::set(&mut answer, header::RETRY_AFTER, "1");
+    answer
+}
+
+/// A method that a path does not have.
+pub fn not_allowed(allowed: &'static str) -> Response<Content> {
+    let message = format!("only {allowed} can be asked there");
+    let mut answer = response::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", &message);
+    response::set(&mut answer, header::ALLOW, allowed);
+    answer
+}
+
+/// A random GUID.
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness requests are told apart by nothing, which only makes the log harder to read.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
