@@ -5,15 +5,29 @@
 //! | what is said between agent and controller | [`protocol`] |
 //! | how an agent becomes known: token, key, certificate | [`token`], [`enrol`], [`credentials`] |
 //! | which controller is believed | [`tls`] |
-//! | one connection to a controller | [`http`], [`address`] |
+//! | one connection to a controller | [`http`], [`address`], [`events`] |
+//! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`], [`backoff`] |
+//! | how a plan is made of its documents, and kept | [`keeper`], [`journal`] |
 //! | files with secrets | [`files`] |
 
 pub mod address;
 pub mod backoff;
 pub mod credentials;
 pub mod enrol;
+pub mod events;
 pub mod files;
 pub mod http;
+pub mod journal;
+pub mod keeper;
+pub mod link;
 pub mod protocol;
+pub mod reporter;
 pub mod tls;
 pub mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use keeper::Kind;
+pub use link::{Link, News, Offer, Options, start};
+pub use reporter::Reporter;
