@@ -17,6 +17,9 @@ pub enum Carries {
     Packets,
     /// Ethernet frames (TAP).
     Frames,
+    /// Ethernet frames, each behind a header that tells which checksums are still to be computed and where it is to be cut
+    /// (TAP with `struct virtio_net_hdr`). For an emulator, which asks the kernel for as much of that as its machine takes.
+    Offloaded,
 }
 
 /// A TUN or TAP device; it disappears when this is dropped.
@@ -38,6 +41,7 @@ impl Tap {
             let kind = match carries {
                 Carries::Packets => libc::IFF_TUN,
                 Carries::Frames => libc::IFF_TAP,
+                Carries::Offloaded => libc::IFF_TAP | libc::IFF_VNET_HDR,
             };
             let mut request = request(name)?;
             request.ifr_ifru.ifru_flags = i16::try_from(kind | libc::IFF_NO_PI)?;

@@ -1,5 +1,6 @@
 //! A device's offloads and its driver, by the `SIOCETHTOOL` ioctls.
 
+use super::virtio::Queues;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +11,7 @@ const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_SS_FEATURES: u32 = 4;
 const NAME: usize = 32;
 
@@ -68,6 +70,15 @@ impl Ethtool {
         info[0] = ETHTOOL_GDRVINFO;
         self.call(device, &mut info)?;
         Ok(text(&bytemuck::cast_slice::<u32, u8>(&info)[4..36]))
+    }
+
+    /// Its queue pairs.
+    pub fn queues(&self, device: &str) -> io::Result<Queues> {
+        // ethtool_channels: cmd, max_rx, max_tx, max_other, max_combined, and the same four as they are
+        let mut channels = [0u32; 9];
+        channels[0] = ETHTOOL_GCHANNELS;
+        self.call(device, &mut channels)?;
+        Ok(Queues { used: channels[8], all: channels[4] })
     }
 
     /// All features by their names.

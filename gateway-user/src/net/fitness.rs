@@ -6,7 +6,7 @@
 use super::ethtool::{self, Ethtool, Feature, GRO, GRO_HARDWARE, LRO, Membership, RX_VLAN_FILTER, RX_VLAN_STRIP};
 use super::links::{Link, Mac};
 use super::netlink::{Netlink, NetlinkError};
-use super::xdp_features;
+use super::{virtio, xdp_features};
 use crate::plan::{ConnectionKind, Plan, Port, PortMode};
 use anyhow::Context;
 use netlink_packet_route::link::LinkFlags;
@@ -116,6 +116,12 @@ fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link]) -> PortRe
     if findings.iter().all(|finding| finding.verdict != Verdict::Refused) {
         let mut say = |verdict, message: String, remedy: String| findings.push(Finding { verdict, message, remedy });
         driver_support(port, link, driver.as_deref(), &mut say);
+        if let (Ok(ethtool), PortMode::Native, Some("virtio_net")) = (&ethtool, port.mode, driver.as_deref()) {
+            virtual_card(link, ethtool, &mut say);
+        }
+    }
+    if findings.iter().all(|finding| finding.verdict != Verdict::Refused) {
+        let mut say = |verdict, message: String, remedy: String| findings.push(Finding { verdict, message, remedy });
         match ethtool
             .and_then(|ethtool| Ok(ethtool.features(&name)?.into_iter().map(|(n, f)| (n.to_owned(), f)).collect()))
         {
@@ -216,6 +222,36 @@ fn driver_support(port: &Port, link: &Link, driver: Option<&str>, say: &mut impl
         ),
         Ok(_) => {}
         Err(error) => tracing::debug!(port = name, %error, "the kernel does not tell what the driver can do with XDP"),
+    }
+}
+
+/// A hypervisor's card: what it does to packets must be for the machine to switch, and sending wants queues.
+fn virtual_card(link: &Link, ethtool: &Ethtool, say: &mut impl FnMut(Verdict, String, String)) {
+    let name = &link.name;
+    if let Some(wrong) = virtio::fixed_offload(name) {
+        say(
+            Verdict::Refused,
+            format!("{name}: {wrong}, and the hypervisor does not let that be switched: its driver takes no XDP program then"),
+            "give the virtual card `ctrl_guest_offloads`, or switch its guest offloads off (QEMU: `ctrl_guest_offloads=on` for the \
+             device; libvirt: `<driver><guest csum='off' tso4='off' tso6='off' ecn='off' ufo='off'/></driver>`)"
+                .to_owned(),
+        );
+        return;
+    }
+    // Once a program is attached, the queues that were set aside for it count among those in use.
+    let (None, Ok(queues), Ok(processors)) = (link.xdp, ethtool.queues(name), aya::util::nr_cpus()) else { return };
+    if let Some(needed) = queues.too_few_for(u32::try_from(processors).unwrap_or(u32::MAX)) {
+        say(
+            Verdict::Warning,
+            format!(
+                "{name} has too few queue pairs ({}) for {processors} processors: they send by turns, under a lock",
+                queues.all
+            ),
+            format!(
+                "give the virtual card {needed} queues, and let the stack use {} of them (`ethtool -L {name} combined {}`)",
+                queues.used, queues.used
+            ),
+        );
     }
 }
 

@@ -7,4 +7,5 @@ pub mod neighbours;
 pub mod netlink;
 pub mod netns;
 pub mod next_hops;
+pub mod virtio;
 pub mod xdp_features;

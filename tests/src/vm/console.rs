@@ -85,11 +85,21 @@ impl Console {
         self.until(deadline, "the machine to take commands", |line| (line == READY).then_some(())).map(drop)
     }
 
-    /// Runs a script.
-    pub fn run(&mut self, deadline: Duration, script: &str) -> Result<String> {
+    /// Boots again, and waits until commands are taken.
+    pub fn restart(&mut self, deadline: Duration) -> Result<()> {
+        self.send("reboot -f")?;
+        self.await_ready(deadline)
+    }
+
+    fn send(&mut self, script: &str) -> Result<()> {
         let line = base64(format!("{REAL_PROGRAMS}{script}\n").as_bytes());
         ensure!(line.len() <= LONGEST, "the script is too long for the serial line: {script}");
-        writeln!(self.input, "{line}")?;
+        Ok(writeln!(self.input, "{line}")?)
+    }
+
+    /// Runs a script.
+    pub fn run(&mut self, deadline: Duration, script: &str) -> Result<String> {
+        self.send(script)?;
         let (printed, code) = self.until(deadline, script, |line| line.strip_prefix(END).map(str::to_owned))?;
         ensure!(code == "0", "in the virtual machine, this failed with {code}:\n{script}\nand said:\n{printed}");
         Ok(printed)
@@ -110,8 +120,13 @@ impl Console {
                     if let Some(it) = found(&line) {
                         return Ok((said, it));
                     }
+                    let panicked = line.contains("Kernel panic");
                     said += &line;
                     said.push('\n');
+                    ensure!(
+                        !panicked,
+                        "the virtual machine's kernel panicked; awaited was: {awaited}\nIt said:\n{said}"
+                    );
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("waited {} s in vain for: {awaited}\nThe virtual machine said:\n{said}", deadline.as_secs())

@@ -29,13 +29,25 @@ const BOOT: Duration = Duration::from_secs(240);
 const COMMAND: Duration = Duration::from_secs(60);
 
 /// Programs of this host that every machine has.
-const PROGRAMS: [&str; 3] = ["ip", "ping", "iperf3"];
+const PROGRAMS: [&str; 4] = ["ip", "ping", "iperf3", "ethtool"];
+
+/// What a network card does with a packet before the machine sees it, and lets the machine leave undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offloads {
+    /// Nothing: every frame is as on a wire.
+    None,
+    /// Checksums and merging, as hypervisors have it, until the machine asks for frames as on a wire.
+    Switchable,
+    /// The same, and the machine cannot ask.
+    Fixed,
+}
 
 /// What a machine is made of.
 #[derive(Debug)]
 pub struct Machine {
     kernel: Kernel,
-    cards: Vec<Tap>,
+    cards: Vec<(Tap, Offloads)>,
+    processors: u32,
     image: Image,
 }
 
@@ -46,20 +58,42 @@ impl Machine {
         for name in PROGRAMS {
             image.program(name, &kernel::found(name)?)?;
         }
-        Ok(Self { kernel, cards: Vec::new(), image })
+        Ok(Self { kernel, cards: Vec::new(), processors: 1, image })
+    }
+
+    /// The same with so many processors.
+    pub fn processors(self, processors: u32) -> Self {
+        Self { processors, ..self }
     }
 
     /// Adds a network card (`eth0`, `eth1`, … inside) whose cable ends in a new interface of `node`, which is set up.
-    pub fn card(mut self, node: &Arc<Node>, interface: &str, mtu: u32) -> Result<Self> {
-        let tap = Tap::new(node, interface, Carries::Frames)?;
+    pub fn card(self, node: &Arc<Node>, interface: &str, mtu: u32) -> Result<Self> {
+        self.card_with(Offloads::None, node, interface, mtu)
+    }
+
+    /// The same with offloads.
+    pub fn card_with(mut self, offloads: Offloads, node: &Arc<Node>, interface: &str, mtu: u32) -> Result<Self> {
+        let carries = if offloads == Offloads::None { Carries::Frames } else { Carries::Offloaded };
+        let tap = Tap::new(node, interface, carries)?;
         node.ip(&format!("link set {interface} mtu {mtu} up\n"))?;
-        self.cards.push(tap);
+        self.cards.push((tap, offloads));
         Ok(self)
     }
 
     /// Adds a program with its shared libraries, as `/bin/NAME`.
     pub fn program(mut self, name: &str, from: &Path) -> Result<Self> {
         self.image.program(name, from)?;
+        Ok(self)
+    }
+
+    /// Adds a program of the workspace, without what only a debugger reads of it.
+    pub fn own_program(mut self, name: &str) -> Result<Self> {
+        let stripped = tempfile::NamedTempFile::new()?;
+        let mut strip = Command::new(kernel::found("strip")?);
+        strip.arg("-o").arg(stripped.path()).arg(crate::gateway::program(name)?);
+        let output = strip.output().context("cannot start strip")?;
+        anyhow::ensure!(output.status.success(), "strip failed: {}", String::from_utf8_lossy(&output.stderr));
+        self.image.program(name, stripped.path())?;
         Ok(self)
     }
 
@@ -77,17 +111,20 @@ impl Machine {
         let mut command = Command::new(kernel::found("qemu-system-x86_64")?);
         command
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-nodefaults"])
-            .args(["-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
-            .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"])
+            .args(["-no-user-config", "-display", "none", "-serial", "stdio"])
+            // After a panic it stands still: the console tells of it.
+            .args(["-append", "console=ttyS0 quiet panic=0 mitigations=off"])
+            .args(["-smp", &self.processors.to_string()])
             .arg("-kernel")
             .arg(self.kernel.image()?)
             .arg("-initrd")
             .arg(initramfs.path());
-        let descriptors: Vec<i32> = self.cards.iter().map(|card| card.as_fd().as_raw_fd()).collect();
-        for (index, descriptor) in descriptors.iter().enumerate() {
+        let descriptors: Vec<i32> = self.cards.iter().map(|(card, _)| card.as_fd().as_raw_fd()).collect();
+        for (index, (descriptor, (_, offloads))) in descriptors.iter().zip(&self.cards).enumerate() {
+            let properties = if *offloads == Offloads::Fixed { ",ctrl_guest_offloads=off" } else { "" };
             command.arg("-netdev").arg(format!("tap,id=card{index},fd={descriptor}"));
             command.arg("-device").arg(format!(
-                "virtio-net-pci,netdev=card{index},romfile=,mac=02:00:00:4c:{:02x}:{index:02x}",
+                "virtio-net-pci,netdev=card{index},romfile=,mac=02:00:00:4c:{:02x}:{index:02x}{properties}",
                 std::process::id() & 0xff
             ));
         }
@@ -110,7 +147,8 @@ impl Machine {
         };
         let mut console = Console::new(input, output, errors);
         console.await_ready(BOOT).with_context(|| format!("{:?} does not boot", self.kernel))?;
-        Ok(Vm { console, _qemu: qemu, _cards: self.cards, _initramfs: initramfs })
+        let cards = self.cards.into_iter().map(|(card, _)| card).collect();
+        Ok(Vm { console, _qemu: qemu, _cards: cards, _initramfs: initramfs })
     }
 }
 
@@ -132,6 +170,11 @@ impl Vm {
     /// The same for a script that may take longer.
     pub fn sh_for(&mut self, deadline: Duration, script: &str) -> Result<String> {
         self.console.run(deadline, script)
+    }
+
+    /// Boots it again, as the power switch would: without a word to its programs.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.console.restart(BOOT)
     }
 
     /// Runs a script in a network namespace that the machine has.
