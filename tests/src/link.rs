@@ -16,6 +16,8 @@ pub struct End<'a> {
     pub name: &'a str,
     /// The interface's MAC address; the kernel chooses one if there is none.
     pub mac: Option<&'a str>,
+    /// How many queues it has, to receive and to send.
+    pub queues: u32,
     /// What the other end sends.
     pub receives: Receives,
 }
@@ -33,12 +35,17 @@ pub enum Receives {
 impl<'a> End<'a> {
     /// An end with a MAC address of the kernel's choice.
     pub fn new(node: &'a Arc<Node>, name: &'a str) -> Self {
-        Self { node, name, mac: None, receives: Receives::Sent }
+        Self { node, name, mac: None, queues: 1, receives: Receives::Sent }
     }
 
     /// The same with this MAC address.
     pub fn mac(self, mac: &'a str) -> Self {
         Self { mac: Some(mac), ..self }
+    }
+
+    /// The same with so many queues.
+    pub fn queues(self, queues: u32) -> Self {
+        Self { queues, ..self }
     }
 
     /// The same for a cable whose other end is a port of the gateway's.
@@ -52,13 +59,16 @@ impl<'a> End<'a> {
 /// Checksums and VLAN tags are written by the sender, as on a wire, since an XDP program at the other end sees neither a checksum that is
 /// still to be computed nor a tag beside the frame.
 pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
-    let address = |end: End<'_>| end.mac.map_or(String::new(), |mac| format!(" address {mac}"));
+    let options = |end: End<'_>| {
+        let address = end.mac.map_or(String::new(), |mac| format!(" address {mac}"));
+        format!("{address} numrxqueues {0} numtxqueues {0}", end.queues)
+    };
     one.node.ip(&format!(
         "link add {} mtu {mtu}{} type veth peer name {} mtu {mtu}{} netns {}\n",
         one.name,
-        address(one),
+        options(one),
         other.name,
-        address(other),
+        options(other),
         other.node.namespaces().network.display(),
     ))?;
     // The offloads first: an interface learns only when it comes up whether its peer takes redirected frames.

@@ -66,12 +66,14 @@ pub struct World {
     pub sites: Outer,
     /// Each tenant's GRE headers; key and all, in the order of [`TENANTS`].
     pub tunnels: [Kind; 2],
+    /// Receive queues of the gateway's ports.
+    pub queues: u32,
 }
 
 impl Default for World {
     fn default() -> Self {
         let tunnels = TENANTS.map(|tenant| Kind::gre(Some(tenant.key)));
-        Self { encapsulation: Encapsulation::Vxlan, underlay: Outer::V4, sites: Outer::V4, tunnels }
+        Self { encapsulation: Encapsulation::Vxlan, underlay: Outer::V4, sites: Outer::V4, tunnels, queues: 1 }
     }
 }
 
@@ -134,7 +136,8 @@ impl Topology {
         let tor = switch("tor", MTU, &processes)?;
         let gateway = Node::new("gateway", &processes)?;
         for (port, mtu, at, switch) in [("fab0", FABRIC_MTU, GATEWAY_PA, &fabric), ("tor0", MTU, GATEWAY_TOR, &tor)] {
-            plug_in(&gateway, port, mtu, at, End::new(switch, gateway.name()).from_gateway())?;
+            let end = End::new(switch, gateway.name()).from_gateway().queues(world.queues);
+            plug_in(&gateway, port, mtu, at, end)?;
         }
         gateway.ip(&format!("route add default via {}\nroute add default via {}\n", TOR[0], TOR[1]))?;
         tor.sh("cd /proc/sys/net; echo 1 > ipv4/ip_forward; echo 1 > ipv6/conf/all/forwarding")?;
@@ -218,7 +221,7 @@ pub(crate) fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result
 
 /// Connects a machine's new interface to a switch.
 pub(crate) fn plug_in(node: &Arc<Node>, interface: &str, mtu: u32, at: [&str; 2], switch: End<'_>) -> Result<()> {
-    cable(mtu, End::new(node, interface), switch)?;
+    cable(mtu, End::new(node, interface).queues(switch.queues), switch)?;
     switch.node.ip(&format!("link set {} master switch\n", switch.name))?;
     node.ip(&address_lines(interface, at, 24))
 }
