@@ -221,6 +221,61 @@ fn pins_that_do_not_fit_are_refused_untouched_and_migrated_on_demand() -> Result
     })
 }
 
+/// Connections with these keys, each of a prefix of its own.
+fn connections(keys: impl IntoIterator<Item = u32>) -> Result<Arc<Plan>> {
+    let connections =
+        keys.into_iter().map(|key| (key, format!("routes = [ {{ destination = \"10.{key}.0.0/16\" }} ]")));
+    plan(&connections.collect::<Vec<_>>())
+}
+
+#[test]
+fn what_there_is_room_for_alone_may_replace_what_was_there() -> Result<()> {
+    Gateway::new()?.within(|| {
+        let world = world()?;
+        let mut small = options();
+        // The first one is nobody's.
+        small.sizes.set("CONNECTIONS", 9);
+        let mut dataplane = Dataplane::open(&small)?;
+        dataplane.apply(&connections(2..8)?, &world)?;
+        let kept =
+            |dataplane: &Dataplane| [6, 7].map(|key| dataplane.ids().connection_id("contoso", &format!("c{key}")));
+        let before = kept(&dataplane);
+        let next = connections(6..14)?;
+        ensure!(!dataplane.apply(&next, &world)?.is_empty());
+        ensure!(kept(&dataplane) == before && before[0].is_some(), "what stays has another number");
+        ensure!(dataplane.apply(&next, &world)?.is_empty());
+        let tenant = dataplane.ids().tenant_id("contoso").context("the tenant has a number")?;
+        let maps = Path::new(PINS).join("maps");
+        for (octet, there) in [(2, false), (5, false), (6, true), (13, true)] {
+            let route = kernel_lookup(&maps, tenant.0, Ipv4Addr::new(10, octet, 0, 1))?;
+            ensure!(route.is_some() == there, "10.{octet}.0.1: {route:?}");
+        }
+
+        let refused = dataplane.apply(&connections(20..29)?, &world);
+        ensure!(matches!(refused, Err(Error::Full { map: "CONNECTIONS", .. })), "{refused:?}");
+        let applied = dataplane.apply(&next, &world)?;
+        ensure!(applied.is_empty(), "a refused plan cost {applied:?}");
+        ensure!(kept(&dataplane) == before);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_daemon_left_that_died_before_it_attached_anything_stands_in_nobodys_way() -> Result<()> {
+    Gateway::new()?.within(|| {
+        drop(Dataplane::open(&options())?);
+        ensure!(pinned(Path::new(PINS).join("maps")).len() > 20, "nothing is pinned");
+        let mut larger = options();
+        larger.sizes.set("CONNECTIONS", 1 << 17);
+        let mut second = Dataplane::open(&larger)?;
+        ensure!(second.found() == Found::Nothing);
+        second.apply(&usual_plan()?, &world()?)?;
+        second.attach(&wanted(Mode::Native)?)?;
+        ensure!(pinned(Path::new(PINS).join("stages")).len() == 1);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_port_with_somebody_elses_program_is_refused_and_left_alone() -> Result<()> {
     Gateway::new()?.within(|| {

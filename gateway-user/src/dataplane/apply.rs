@@ -11,7 +11,9 @@ use super::bpf;
 use super::error::{Error, Result};
 use super::map::Table;
 use super::maps::{self, Maps, ROUTES4, ROUTES6};
+use super::nexthop;
 use super::object::Loaded;
+use super::room::{self, Room};
 use super::tables::{Difference, Tables, TenantRoutes, difference, sorted_difference};
 use bytemuck::{Pod, Zeroable};
 use gateway_common::gate::Gate;
@@ -39,6 +41,18 @@ impl Applied {
     /// Whether nothing had to be done.
     pub fn is_empty(&self) -> bool {
         self.written == 0 && self.removed == 0
+    }
+}
+
+impl std::ops::Add for Applied {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            written: self.written + other.written,
+            removed: self.removed + other.removed,
+            tenants: self.tenants + other.tenants,
+        }
     }
 }
 
@@ -85,8 +99,9 @@ impl Applier {
 
     /// Makes the maps hold `new`. `routes_room` is what a tenant's trie is made for.
     pub fn apply(&mut self, loaded: &Loaded, new: Tables, routes_room: u32) -> Result<Applied> {
-        self.check_room(&new, routes_room)?;
-        self.current()?;
+        if let Room::AfterRemoving(full) = self.room(&new, routes_room)? {
+            return Err(full);
+        }
         let Some(old) = self.current.take() else { return Ok(Applied::default()) };
         // On an error `current` stays unknown, and the next application reads the maps again.
         let applied = Change::new(self, loaded, &old, &new, routes_room).run()?;
@@ -94,39 +109,14 @@ impl Applier {
         Ok(applied)
     }
 
-    /// Refuses what does not fit before anything is written.
-    fn check_room(&self, new: &Tables, routes_room: u32) -> Result<()> {
-        let maps = &self.maps;
-        let largest = |keys: &mut dyn Iterator<Item = u32>| keys.max().map_or(0, |largest| largest as usize + 1);
-        let needs = [
-            ("tenants", "TENANTS", largest(&mut new.tenants.keys().copied()), maps.tenants.capacity()),
-            ("connections", "CONNECTIONS", largest(&mut new.connections.keys().copied()), maps.connections.capacity()),
-            ("next hops", "NEXTHOPS", largest(&mut new.nexthops.keys().copied()), maps.nexthops.capacity()),
-            ("devices", "DEVICES", largest(&mut new.devices.keys().copied()), maps.devices.capacity()),
-            ("ports", "PORTS", new.ports.len(), maps.ports.capacity()),
-            ("GRE tunnels", "GRE", new.gre.len(), maps.gre.capacity()),
-            ("VLANs", "VLANS", new.vlans.len(), maps.vlans.capacity()),
-            ("virtual subnets", "FABRIC", new.fabric.len(), maps.fabric.capacity()),
-            ("pairs of tenant and host", "FABRIC_PEERS", new.fabric_peers.len(), maps.fabric_peers.capacity()),
-            ("attachments", "COMPARTMENTS", new.compartments.len(), maps.compartments.capacity()),
-            ("VIPs and provider addresses", "LOCAL", new.local.len(), maps.local.capacity()),
-            ("members of feasible sets", "FEASIBLE", new.feasible.len(), maps.feasible.capacity()),
-            ("steering rules, counted twice", "STEER", new.steer.len(), maps.steer.capacity()),
-        ];
-        for (what, map, needed, room) in needs {
-            let room = room as usize;
-            if needed > room {
-                return Err(Error::Full { what, map, needed, room });
-            }
-        }
-        let room = routes_room as usize;
-        for (tenant, routes) in &new.routes {
-            let needed = routes.v4.len().max(routes.v6.len());
-            if needed > room {
-                return Err(Error::RoutesFull { tenant: tenant.0, needed, room });
-            }
-        }
-        Ok(())
+    /// Whether `new` fits, beside what the maps hold or at all. Nothing is written.
+    ///
+    /// # Errors
+    /// It does not fit, whatever goes.
+    pub fn room(&mut self, new: &Tables, routes_room: u32) -> Result<Room> {
+        self.current()?;
+        let Some(old) = &self.current else { return Ok(Room::Beside) };
+        room::check(&self.maps, old, new, routes_room)
     }
 
     /// Makes every cached decision stale: after new programs took over.
@@ -283,17 +273,23 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// A next hop that packets may be meeting now, and that becomes an adjacency, gets its header before its kind.
+    /// Next hops that packets may be meeting now.
     fn nexthops(&mut self, nexthops: &Difference<u32, Nexthop>) -> Result<()> {
         let table = &self.applier.maps.nexthops;
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        for (slot, nexthop) in nexthops.keys.iter().zip(&nexthops.values) {
-            if let Some(old) = self.old.nexthops.get(slot).filter(|old| old.kind != nexthop.kind) {
-                keys.push(*slot);
-                values.push(Nexthop { kind: old.kind, ..*nexthop });
-            }
+        let changed = nexthops.keys.iter().zip(&nexthops.values);
+        let changed = changed.filter_map(|(slot, new)| Some((*slot, self.old.nexthops.get(slot)?, new)));
+        let (retired, prepared): (Vec<_>, Vec<_>) = changed
+            .map(|(slot, old, new)| ((slot, nexthop::retired(old, new)), (slot, nexthop::prepared(old, new))))
+            .unzip();
+        let write = |steps: Vec<(u32, Option<Nexthop>)>| {
+            let steps = steps.into_iter().filter_map(|(slot, step)| Some((slot, step?)));
+            let (keys, values): (Vec<_>, Vec<_>) = steps.unzip();
+            table.set_all(&keys, &values).map(|()| keys.len())
+        };
+        if write(retired)? > 0 {
+            bpf::quiesce();
         }
-        table.set_all(&keys, &values)?;
+        write(prepared)?;
         self.applied.written += self.write(table, nexthops)?;
         Ok(())
     }

@@ -29,6 +29,10 @@ const BURST_PACKETS: u64 = 10;
 /// The largest inner packet where nothing says what it is: IPv6's minimum, safe everywhere.
 const MTU_UNKNOWN: u32 = 1280;
 
+// A packet may read a next hop's record while it is written, and so half of the old one and half of the new. Therefore all that says what the
+// packet becomes (form, ends, key, virtual subnet, VLAN, port of the VLAN) is part of what the record's number means, and never changes under
+// it. What changes is the way there: of two ways, half of each leads at worst to nobody.
+
 /// What the maps are to hold for a plan in a world. Numbers come from `ids`, which also forgets those that are not needed any more.
 pub fn compile(plan: &Plan, world: &World, ids: &mut Ids) -> Tables {
     compile_onto(plan, world, ids, &Memory::default()).0
@@ -250,8 +254,13 @@ impl<'a> Compiler<'a> {
 
     fn vm(&mut self, tenant: TenantId, vm: &Vm) -> NexthopId {
         let mac = vm.mac.octets();
-        let id = self.ids.nexthop(&format!("vm/{}/{}/{}/{}", tenant.0, vm.vsid, vm.mac, vm.pa));
         let local = self.plan.gateway.pa.same_family(vm.pa);
+        let form = match self.plan.gateway.encapsulation {
+            Encapsulation::Vxlan => "vxlan",
+            Encapsulation::Nvgre => "nvgre",
+        };
+        let from = local.map_or_else(String::new, |local| local.to_string());
+        let id = self.ids.nexthop(&format!("vm/{}/{}/{}/{}/{form}/{from}", tenant.0, vm.vsid, vm.mac, vm.pa));
         let ends = local.and_then(|local| Ends::new(local, vm.pa));
         let way = ends.zip(self.way(vm.pa));
         let nexthop = way.map_or_else(
@@ -339,7 +348,10 @@ impl<'a> Compiler<'a> {
                 adjacency(&template, id, port, room(hop.mtu, &template).min(limit))
             },
         );
-        let nexthop_id = self.ids.nexthop(&format!("gre/{}", id.0));
+        let key = gre.key.map_or_else(String::new, |key| key.to_string());
+        let numbered = if gre.sequence { "numbered" } else { "" };
+        let meaning = format!("gre/{}/{}/{}/{key}/{numbered}", id.0, gre.vip, gre.remote);
+        let nexthop_id = self.ids.nexthop(&meaning);
         self.tables.nexthops.insert(nexthop_id.0, nexthop);
         if connection.enabled {
             for peer in &connection.peers {
@@ -430,10 +442,8 @@ impl<'a> Compiler<'a> {
 
     /// The next hop for an address on a VLAN; without one, for those of its addresses that nobody was seen to have.
     fn vlan_nexthop(&mut self, vlan: &VlanSide<'_>, address: Option<IpAddr>) -> NexthopId {
-        let id = match address {
-            Some(address) => self.ids.nexthop(&format!("vlan/{}/{address}", vlan.id.0)),
-            None => self.ids.nexthop(&format!("vlan/{}", vlan.id.0)),
-        };
+        let whose = address.map_or_else(|| "all".to_owned(), |address| address.to_string());
+        let id = self.ids.nexthop(&format!("vlan/{}/{}/{}/{whose}", vlan.id.0, vlan.l3.port, vlan.l3.vlan));
         let mac =
             address.and_then(|address| vlan.known.iter().find(|(known, _)| *known == address)).map(|(_, mac)| *mac);
         self.tables.nexthops.entry(id.0).or_insert_with(|| match (vlan.port, mac) {

@@ -319,6 +319,71 @@ fn a_next_hop_that_moves_changes_nothing_but_its_own_entry() {
     assert_eq!(before, after);
 }
 
+/// A packet may read half of a record before it is replaced and half of it after.
+#[test]
+fn what_a_packet_becomes_never_changes_under_a_number() {
+    let mut dc = DC.to_owned();
+    dc.push_str("peers = [\"10.127.134.55\"]\n");
+    let usual = [GATEWAY, CONTOSO, HQ, BACKUP, &dc].concat();
+    let mut moved = world();
+    let neighbour = Neighbour {
+        connection: ConnectionName { tenant: "contoso".into(), connection: "dc".into() },
+        address: ip("10.127.134.55"),
+    };
+    moved.neighbours.insert(neighbour.clone(), [2, 0, 0, 0, 0, 55]);
+    moved.hops.insert(ip("10.10.0.12"), hop(FABRIC, 12));
+    let mut elsewhere = moved.clone();
+    elsewhere.neighbours.insert(neighbour, [2, 0, 0, 0, 0, 56]);
+    elsewhere.hops.insert(ip("203.0.113.20"), hop(FABRIC, 99));
+    elsewhere.hops.insert(ip("10.10.0.11"), Hop { mtu: 1400, ..hop(FABRIC, 98) });
+    let changed = |from: &str, to: &str| {
+        assert!(usual.contains(from), "{from}");
+        (usual.replace(from, to), &moved)
+    };
+    let mut cases = vec![(usual.clone(), &moved), (usual.clone(), &elsewhere)];
+    cases.extend([
+        changed("198.51.100.10", "198.51.100.11"),
+        changed("203.0.113.20", "203.0.113.22"),
+        changed("203.0.113.20", "203.0.113.21"),
+        changed("key = 100", "key = 101"),
+        changed("key = 100", ""),
+        changed("key = 100", "key = 100\nsequence = true"),
+        changed("vlan = 1001", "vlan = 1002"),
+        changed("port = \"tor0\"", "port = \"fab0\""),
+        changed("10.10.0.11", "10.10.0.12"),
+        changed("[\"10.10.0.1\"]", "[\"10.10.0.2\"]"),
+        changed("\"vxlan\"", "\"nvgre\""),
+        changed("5001", "5002"),
+        changed("02:00:00:00:01:05", "02:00:00:00:01:06"),
+    ]);
+    for (port, role) in [("fab0", "fabric"), ("tor0", "site")] {
+        let both = |text: &String| text.replace(&format!("role = \"{role}\""), "role = \"both\"");
+        cases.iter_mut().for_each(|(text, _)| *text = both(text));
+        assert!(cases[0].0.contains(port));
+    }
+    let become_of = |nexthop: &Nexthop| {
+        // All but the way: the kind, the port, the packet size, the MAC addresses.
+        let header: &[u8] = bytemuck::cast_slice(&nexthop.header);
+        (nexthop.encapsulation, nexthop.header_len, nexthop.checksum_base, nexthop.connection, header[12..].to_vec())
+    };
+    let (mut compared, mut moves) = (0, 0);
+    for (before, world_before) in &cases {
+        for (after, world_after) in &cases {
+            let parsed = |text: &String| parse(text, "test").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+            let mut ids = Ids::default();
+            let old = compile(&parsed(before), world_before, &mut ids).nexthops;
+            let new = compile(&parsed(after), world_after, &mut ids).nexthops;
+            for (id, old) in old.iter().filter(|(_, nexthop)| nexthop.kind == Nexthop::ADJACENCY) {
+                let Some(new) = new.get(id).filter(|nexthop| nexthop.kind == Nexthop::ADJACENCY) else { continue };
+                assert_eq!(become_of(old), become_of(new), "{before}\n{after}");
+                compared += 1;
+                moves += usize::from(old != new);
+            }
+        }
+    }
+    assert!(compared > 100 && moves > 10, "{compared} {moves}");
+}
+
 #[test]
 fn a_vlan_reaches_its_peers_and_whoever_was_seen_on_it() {
     let settings = "peers = [\"10.127.134.55\"]\nroutes = [ { destination = \"10.3.0.0/16\", next_hop = \"10.127.134.55\" }, { destination = \"10.4.0.0/16\", next_hop = \"10.127.134.56\" } ]";

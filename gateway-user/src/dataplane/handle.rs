@@ -2,6 +2,7 @@
 
 use super::apply::{Applied, Applier, Tracing};
 use super::attach::{self, Wanted};
+use super::common::common;
 use super::compile::recompile;
 use super::error::{Error, Result};
 use super::events::Events;
@@ -12,6 +13,7 @@ use super::memory::Memory;
 use super::object::{Loaded, Object, Source};
 use super::pins::{self, Pins};
 use super::read::Reader;
+use super::room::Room;
 use super::sizes::Sizes;
 use super::tables::Tables;
 use super::world::World;
@@ -100,7 +102,15 @@ impl Dataplane {
         fs::create_dir_all(&options.state).map_err(Error::io(&options.state))?;
         let lock = lock(&options.state)?;
         let pins = Pins::new(&options.pins);
-        let differences = object.differences(&pins.maps())?;
+        let mut differences = object.differences(&pins.maps())?;
+        if !differences.is_empty() && !pins.forward()? {
+            tracing::info!(
+                path = %options.pins.display(),
+                "maps of another version or size are pinned, but no interface runs a program on them: they are removed"
+            );
+            pins.remove()?;
+            differences.clear();
+        }
         let found = match (pins::is_empty(&pins.maps())?, differences.is_empty(), options.migration) {
             (true, ..) => Found::Nothing,
             (false, true, _) => Found::Adopted,
@@ -154,7 +164,27 @@ impl Dataplane {
     /// # Errors
     /// The plan does not fit, and nothing was written; or the kernel refused something, and the next call makes up for it.
     pub fn apply(&mut self, plan: &Arc<Plan>, world: &World) -> Result<Applied> {
+        let before = self.memory.plan();
         let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
+        let (full, before) = match (self.applier.room(&tables, plan.gateway.routes_per_tenant), before) {
+            (Ok(Room::Beside), _) => return self.write(plan, tables),
+            (Ok(Room::AfterRemoving(full)), before) => (full, before),
+            (Err(full), _) => (full, None),
+        };
+        // Nothing was written: the numbers are those of the plan before, and what was chosen with others is forgotten.
+        self.ids.take_back();
+        self.memory = Memory::default();
+        let Some(before) = before else { return Err(full) };
+        tracing::info!("there is no room for the plan beside the one before: what goes is removed first");
+        let kept = Arc::new(common(&before, plan));
+        let tables = recompile(&kept, world, &mut self.ids, &mut self.memory);
+        let removed = self.write(&kept, tables)?;
+        let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
+        Ok(removed + self.write(plan, tables)?)
+    }
+
+    /// Writes what was just compiled.
+    fn write(&mut self, plan: &Plan, tables: Tables) -> Result<Applied> {
         // Before they are used: a daemon that dies here must not give them to others.
         self.ids.save(&ids_path(&self.state))?;
         let applied = self.applier.apply(&self.loaded, tables, plan.gateway.routes_per_tenant)?;

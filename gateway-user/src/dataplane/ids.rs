@@ -26,7 +26,7 @@ pub struct Ids {
 }
 
 /// Slots of the device map from here on are veths'; those below are ports', which alone have counters.
-const FIRST_VETH: u32 = 256;
+pub(super) const FIRST_VETH: u32 = 256;
 
 /// Numbers of one kind, from 1: an element of all zero in a map is nobody's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,12 @@ pub(super) struct Pool {
     /// Whether anything differs from what was last saved.
     #[serde(skip)]
     changed: bool,
+    /// Names that got their number in this round.
+    #[serde(skip)]
+    fresh: Vec<Box<str>>,
+    /// Names that lost it in this round.
+    #[serde(skip)]
+    dropped: Vec<(Box<str>, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +76,7 @@ impl Pool {
             self.largest
         });
         self.names.insert(name.into(), Entry { id, round: self.round });
+        self.fresh.push(name.into());
         self.changed = true;
         id
     }
@@ -77,19 +84,36 @@ impl Pool {
     /// Starts a compilation.
     fn begin(&mut self) {
         self.round += 1;
+        self.fresh.clear();
+        self.dropped.clear();
     }
 
     /// Ends a compilation: what it did not ask for loses its number.
     fn end(&mut self) {
-        let (round, resting, changed) = (self.round, &mut self.resting, &mut self.changed);
-        self.names.retain(|_, entry| {
+        let (round, resting, dropped) = (self.round, &mut self.resting, &mut self.dropped);
+        self.names.retain(|name, entry| {
             let stays = entry.round == round;
             if !stays {
                 resting.insert(entry.id);
-                *changed = true;
+                dropped.push((name.clone(), entry.id));
             }
             stays
         });
+        self.changed |= !self.dropped.is_empty();
+    }
+
+    /// Undoes the last compilation, of which nothing was applied.
+    fn take_back(&mut self) {
+        for name in self.fresh.drain(..) {
+            self.free.extend(self.names.remove(&name).map(|entry| entry.id));
+        }
+        for (name, id) in self.dropped.drain(..) {
+            self.resting.remove(&id);
+            self.names.insert(name, Entry { id, round: self.round });
+        }
+        while self.free.remove(&self.largest) {
+            self.largest -= 1;
+        }
     }
 
     /// Nothing in the kernel's tables names a resting number any more.
@@ -141,6 +165,11 @@ impl Ids {
 
     pub(super) fn end(&mut self) {
         self.pools().into_iter().for_each(Pool::end);
+    }
+
+    /// Makes the numbers what they were before the last compilation, of which nothing was applied.
+    pub(super) fn take_back(&mut self) {
+        self.pools().into_iter().for_each(Pool::take_back);
     }
 
     /// To be called when what was last compiled has been applied: numbers that it freed may be given out again.
@@ -297,6 +326,17 @@ mod tests {
         assert_eq!(round(&mut ids, &["b", "c", "d"]), [2, 3, 4]);
         ids.settle();
         assert_eq!(round(&mut ids, &["b", "c", "d", "e"]), [2, 3, 4, 1]);
+    }
+
+    #[test]
+    fn what_was_never_applied_is_taken_back() {
+        let mut ids = Ids::default();
+        round(&mut ids, &["a", "b"]);
+        ids.settle();
+        assert_eq!(round(&mut ids, &["b", "c", "d"]), [2, 3, 4]);
+        ids.take_back();
+        assert_eq!(round(&mut ids, &["a", "b"]), [1, 2]);
+        assert_eq!(round(&mut ids, &["e", "a"]), [3, 1], "numbers that were never used are free, b's rests");
     }
 
     #[test]

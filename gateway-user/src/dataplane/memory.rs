@@ -30,6 +30,11 @@ impl Memory {
         Self { plan: Some(Arc::clone(plan)), tenants }
     }
 
+    /// The last plan.
+    pub(super) fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.clone()
+    }
+
     /// What was chosen for a tenant, if all that it depends on is as it was.
     pub(super) fn of(&self, id: TenantId, tenant: &Tenant, neighbours: &[(ConnectionId, IpAddr)]) -> Option<&Chosen> {
         let remembered = self.tenants.get(&id)?;

@@ -12,13 +12,15 @@
 //! | loading, and what is checked before it | [`object`], `host` |
 //! | where things are pinned | [`pins`] |
 //! | programs on interfaces | [`attach`] |
-//! | in which order the maps are written | [`apply`] |
+//! | in which order the maps are written | [`apply`], `nexthop` |
+//! | whether a plan fits into them | `room`, `common` |
 //! | what is read from them | [`read`], [`events`] |
 //! | all of it together, as the daemon holds it | [`Dataplane`], in `handle` |
 
 pub mod apply;
 pub mod attach;
 mod bpf;
+mod common;
 pub mod compile;
 #[cfg(test)]
 mod compile_tests;
@@ -30,9 +32,11 @@ pub mod ids;
 mod map;
 mod maps;
 mod memory;
+mod nexthop;
 pub mod object;
 pub mod pins;
 pub mod read;
+mod room;
 mod routes;
 pub mod sizes;
 pub mod tables;

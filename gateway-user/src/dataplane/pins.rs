@@ -125,6 +125,17 @@ impl Pins {
         Ok(list(&self.root.join("links"))?.iter().filter_map(|name| LinkPin::parse(name)).collect())
     }
 
+    /// Whether any interface runs a program of these.
+    pub fn forward(&self) -> Result<bool> {
+        for pin in self.links()? {
+            // A link whose interface is gone has the index 0.
+            if link_at(&self.link(pin))?.is_some_and(|(_, link)| link.ifindex != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The loads whose tail-called programs are pinned.
     pub fn loads(&self) -> Result<Vec<u32>> {
         Ok(list(&self.root.join("stages"))?.iter().filter_map(|name| name.parse().ok()).collect())

@@ -32,6 +32,12 @@ impl<'a> Names<'a> {
         self.tenants.get(&id).map_or_else(|| format!("#{}", id.0), |name| (*name).to_owned())
     }
 
+    /// The names of a tenant's connections.
+    pub fn connections_of(&self, tenant: &str) -> HashMap<ConnectionId, String> {
+        let own = self.connections.iter().filter(|(_, (whose, _))| *whose == tenant);
+        own.map(|(id, (_, name))| (*id, (*name).to_owned())).collect()
+    }
+
     /// The names of a connection's tenant and its own; its number if the plan has it no longer.
     pub fn connection(&self, id: ConnectionId) -> (Option<String>, String) {
         match self.connections.get(&id) {
@@ -86,14 +92,14 @@ pub fn leads_to<'a>(
     if nexthop.connection != ConnectionId::NONE {
         let id = nexthop.connection;
         let name = connection(id).unwrap_or_else(|| format!("#{}", id.0));
-        return match meaning().strip_prefix("vlan/").map(|rest| rest.split_once('/')) {
-            Some(Some((_, address))) => format!("connection {name}, {address}"),
-            Some(None) => format!("connection {name}, whoever is on the VLAN"),
-            None => format!("connection {name}"),
+        return match meaning().split('/').collect::<Vec<_>>().as_slice() {
+            ["vlan", _, _, _, "all"] => format!("connection {name}, whoever is on the VLAN"),
+            ["vlan", _, _, _, address] => format!("connection {name}, {address}"),
+            _ => format!("connection {name}"),
         };
     }
     match meaning().split('/').collect::<Vec<_>>().as_slice() {
-        ["vm", _, _, mac, pa] => format!("vm {mac} at {pa}"),
+        ["vm", _, _, mac, pa, ..] => format!("vm {mac} at {pa}"),
         ["hop", address] => format!("{address}, steered"),
         _ => tunnel_end(nexthop).map_or_else(|| "unknown".to_owned(), |address| format!("host {address}")),
     }
