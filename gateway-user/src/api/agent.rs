@@ -8,6 +8,7 @@
 
 use super::protocol::{Answer, Applied, Failure, FailureCode, PlanSource, Query};
 use super::tracers::Tracers;
+use super::view::RouteList;
 use gateway_common::{ConnectionId, NexthopId, OriginId, TenantId};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +25,7 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub enum Call {
     /// Something to be shown. The answer's variant is the query's.
-    Show(Query, Reply<Answer>),
+    Show(Query, Reply<Shown>),
     /// A plan to be validated and applied as a difference.
     Apply(PlanSource, Reply<Applied>),
     /// The numbers of a tenant and a connection that are to be traced, or [`Failure::not_found`].
@@ -38,6 +39,21 @@ pub enum Call {
     },
     /// The names of what a traced packet met.
     TraceNames(TraceKeys, Reply<TraceNames>),
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub enum Shown {
+    /// The answer.
+    Whole(Answer),
+    /// Routes, of which there may be a million: the server makes the answer of them.
+    Routes(RouteList),
+}
+
+impl From<Answer> for Shown {
+    fn from(answer: Answer) -> Self {
+        Self::Whole(answer)
+    }
 }
 
 /// Where an answer goes.
@@ -116,7 +132,7 @@ impl AgentHandle {
     }
 
     /// Something to be shown.
-    pub async fn show(&self, query: Query) -> Result<Answer, Failure> {
+    pub async fn show(&self, query: Query) -> Result<Shown, Failure> {
         self.ask(SHOW_TIMEOUT, |reply| Call::Show(query, reply)).await
     }
 

@@ -14,7 +14,7 @@
 
 pub mod agent;
 pub mod client;
-mod clock;
+pub(crate) mod clock;
 pub mod dissect;
 mod line;
 pub mod protocol;

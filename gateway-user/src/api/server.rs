@@ -1,9 +1,10 @@
 //! Serves the control socket: one task a client, everything bounded, so no client can hold the daemon.
 
-use super::agent::{AgentHandle, TraceNames};
+use super::agent::{AgentHandle, Shown, TraceNames};
 use super::line::{LineError, Lines};
 use super::protocol::{Answer, Failure, FailureCode, Frame, Hello, PROTOCOL, Request, TraceRequest};
 use super::story::{self, Joiner, Run};
+use super::view::RouteList;
 use gateway_common::NexthopId;
 use std::collections::HashMap;
 use std::io;
@@ -189,6 +190,27 @@ impl Out {
     }
 }
 
+impl Out {
+    /// Makes the rows as they are read, so that a long list is never there as a whole.
+    async fn routes(&mut self, list: RouteList) -> Result<(), SessionError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let sorted = tokio::task::spawn_blocking(|| list.sorted()).await.map_err(io::Error::other)?;
+        let mut parts = sorted.parts(ROWS);
+        loop {
+            // Of no routes, too, there is one part.
+            let rows = parts.next().unwrap_or_default();
+            let more = parts.len() > 0;
+            self.line(&Frame { more, answer: Answer::Routes(rows) }).await?;
+            if !more {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(SessionError::Slow);
+            }
+        }
+    }
+}
+
 async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), SessionError> {
     timeout(WRITE_TIMEOUT, writer.write_all(bytes)).await.map_err(|_| SessionError::Slow)?.map_err(SessionError::Io)
 }
@@ -256,7 +278,11 @@ impl Session {
 
     async fn request(&mut self, request: Request) -> Result<(), SessionError> {
         let answer = match request {
-            Request::Show(query) => self.agent.show(query).await,
+            Request::Show(query) => match self.agent.show(query).await {
+                Ok(Shown::Routes(list)) => return self.out.routes(list).await,
+                Ok(Shown::Whole(answer)) => Ok(answer),
+                Err(failure) => Err(failure),
+            },
             Request::Apply(source) => self.agent.apply(source).await.map(Answer::Applied),
             Request::Trace(request) => return self.trace(request).await,
         };

@@ -26,15 +26,15 @@ fn fake_agent() -> AgentHandle {
             match call {
                 Call::Show(Query::Status, reply) => {
                     let status = StatusReport { name: "gw1".to_owned(), ..StatusReport::default() };
-                    reply.send(Ok(Answer::Status(Box::new(status))));
+                    reply.send(Ok(Answer::Status(Box::new(status)).into()));
                 }
                 Call::Show(Query::Routes { tenant, .. }, reply) if tenant == "contoso" => {
-                    reply.send(Ok(Answer::Routes((0..1234).map(route).collect())));
+                    reply.send(Ok(Answer::Routes((0..1234).map(route).collect()).into()));
                 }
                 Call::Show(Query::Routes { tenant, .. }, reply) => {
                     reply.send(Err(Failure::not_found("tenant", &tenant)))
                 }
-                Call::Show(_, reply) => reply.send(Ok(Answer::Drops(vec![DropReport::default()]))),
+                Call::Show(_, reply) => reply.send(Ok(Answer::Drops(vec![DropReport::default()]).into())),
                 Call::Apply(PlanSource::Text { text, .. }, reply) if text == "bad" => {
                     let failure = Failure::new(FailureCode::PlanInvalid, "2 errors in plan.toml");
                     reply.send(Err(failure.details(vec!["one".to_owned(), "two".to_owned()])));

@@ -30,6 +30,7 @@ use gateway_common::gate::State;
 use gateway_common::tables::{ConnectionState, Counters, Nexthop, Seat};
 use gateway_common::{ConnectionId, DropReason, NexthopId, PortId, SeatId, TenantId};
 use names::Names;
+pub use routes::{RouteList, SortedRoutes};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use gateway_common::{ConnectionId, Feasible, HostId, NexthopId, OriginId, Tenant
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 fn net4(prefix: &Prefix4) -> Option<IpNet> {
     let len = u8::try_from(prefix.len).ok()?;
@@ -29,36 +30,95 @@ fn all(routes: &TenantRoutes) -> impl Iterator<Item = (IpNet, Route)> {
     v4.chain(v6)
 }
 
+/// All that it takes to tell of a tenant's routes, however many, without the daemon's main loop: the routes themselves are shared, what they lead
+/// to has its name.
+#[derive(Debug)]
+pub struct RouteList {
+    routes: Arc<TenantRoutes>,
+    prefix: Option<IpNet>,
+    names: RouteNames,
+}
+
+#[derive(Debug)]
+struct RouteNames {
+    nexthops: HashMap<NexthopId, String>,
+    connections: HashMap<ConnectionId, String>,
+    hosts: HashMap<HostId, IpAddr>,
+    sets: HashMap<u32, Vec<OriginId>>,
+}
+
+impl RouteList {
+    /// The routes that were asked for, in the order of their addresses. Takes its time.
+    pub fn sorted(self) -> SortedRoutes {
+        let chosen = |net: &IpNet| self.prefix.is_none_or(|prefix| net.contains(&prefix) || prefix.contains(net));
+        let mut routes: Vec<(IpNet, Route)> = all(&self.routes).filter(|(net, _)| chosen(net)).collect();
+        routes.sort_unstable_by_key(|(net, _)| (net.addr(), net.prefix_len()));
+        SortedRoutes { routes, names: self.names }
+    }
+}
+
+/// Routes in their order, to be told in parts.
+#[derive(Debug)]
+pub struct SortedRoutes {
+    routes: Vec<(IpNet, Route)>,
+    names: RouteNames,
+}
+
+impl SortedRoutes {
+    /// The rows in parts of at most so many; no part if there is no route.
+    pub fn parts(&self, rows: usize) -> impl ExactSizeIterator<Item = Vec<RouteReport>> {
+        self.routes
+            .chunks(rows.max(1))
+            .map(|part| part.iter().map(|(prefix, route)| self.names.row(*prefix, route)).collect())
+    }
+}
+
+impl RouteNames {
+    fn row(&self, prefix: IpNet, route: &Route) -> RouteReport {
+        let leads_to = self.nexthops.get(&route.nexthop);
+        let connection = |id: ConnectionId| self.connections.get(&id).cloned();
+        let origin = |origin: OriginId| names::origin_with(origin, connection, |id| self.hosts.get(&id).copied());
+        RouteReport {
+            prefix,
+            leads_to: leads_to.cloned().unwrap_or_else(|| "none (source only)".to_owned()),
+            nexthop: leads_to.map(|_| route.nexthop.0),
+            feasible: feasible(route.feasible, &self.sets).into_iter().map(origin).collect(),
+        }
+    }
+}
+
 impl View<'_> {
-    /// A tenant's routes, in the order of their addresses; only those that hold `prefix` or lie within it.
+    /// A tenant's routes, all at once.
     pub(super) fn routes(&self, tenant: &str, prefix: Option<IpNet>) -> Result<Vec<RouteReport>, Failure> {
+        Ok(self.route_list(tenant, prefix)?.sorted().parts(usize::MAX).flatten().collect())
+    }
+
+    /// What it takes to tell of a tenant's routes; of those only that hold `prefix` or lie within it.
+    pub fn route_list(&self, tenant: &str, prefix: Option<IpNet>) -> Result<RouteList, Failure> {
         let not_found = || Failure::not_found("tenant", tenant);
         let id = self.ids.tenant_id(tenant).ok_or_else(not_found)?;
         let routes = self.tables.routes.get(&id).ok_or_else(not_found)?;
-        let chosen = |net: &IpNet| prefix.is_none_or(|prefix| net.contains(&prefix) || prefix.contains(net));
-        let mut chosen: Vec<(IpNet, Route)> = all(routes).filter(|(net, _)| chosen(net)).collect();
-        chosen.sort_unstable_by_key(|(net, _)| (net.addr(), net.prefix_len()));
-
+        let largest = self.tables.nexthops.keys().max().map_or(0, |largest| *largest as usize);
+        let mut used = vec![false; largest + 1];
+        let nexthops = routes.v4.iter().map(|(_, route)| route).chain(routes.v6.iter().map(|(_, route)| route));
+        for route in nexthops.filter(|route| route.nexthop != NexthopId::NONE) {
+            used.get_mut(route.nexthop.0 as usize).into_iter().for_each(|used| *used = true);
+        }
         let names = Names::new(self);
         let meanings = names::meanings(self.ids);
-        let hosts: HashMap<HostId, IpAddr> = self.ids.host_addresses().collect();
-        let sets = self.feasible_sets();
         let connection = |id: ConnectionId| Some(names.connection(id).1);
-        let origin = |origin: OriginId| names::origin_with(origin, connection, |id| hosts.get(&id).copied());
-        let rows = chosen.into_iter().map(|(prefix, route)| {
-            let nexthop = self.tables.nexthops.get(&route.nexthop.0).filter(|_| route.nexthop != NexthopId::NONE);
-            let meaning = || meanings.get(&route.nexthop).copied().unwrap_or_default();
-            RouteReport {
-                prefix,
-                leads_to: match nexthop {
-                    Some(nexthop) => names::leads_to(nexthop, meaning, connection),
-                    None => "none (source only)".to_owned(),
-                },
-                nexthop: nexthop.map(|_| route.nexthop.0),
-                feasible: feasible(route.feasible, &sets).into_iter().map(origin).collect(),
-            }
+        let named = self.tables.nexthops.iter().filter(|(id, _)| used[**id as usize]).map(|(id, nexthop)| {
+            let id = NexthopId(*id);
+            let meaning = || meanings.get(&id).copied().unwrap_or_default();
+            (id, names::leads_to(nexthop, meaning, connection))
         });
-        Ok(rows.collect())
+        let names = RouteNames {
+            nexthops: named.collect(),
+            connections: names.connections_of(tenant),
+            hosts: self.ids.host_addresses().collect(),
+            sets: self.feasible_sets(),
+        };
+        Ok(RouteList { routes: Arc::clone(routes), prefix, names })
     }
 
     fn feasible_sets(&self) -> HashMap<u32, Vec<OriginId>> {

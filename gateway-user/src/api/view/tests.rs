@@ -348,3 +348,20 @@ fn status_seats_and_path_mtus_are_told() {
     assert_eq!(told, [(Some("hq"), 1400), (None, 1300)]);
     assert!((59..=61).contains(&path_mtus[0].expires_seconds));
 }
+
+/// The main loop hands out what is shared, and is not waited for while a million rows are made of it.
+#[test]
+fn routes_are_told_in_parts_without_the_daemon() {
+    fn goes_elsewhere<T: Send + 'static>(value: T) -> T {
+        value
+    }
+    let gateway = Gateway::new();
+    let whole = gateway.view().routes("contoso", None).expect("routes");
+    let list = gateway.view().route_list("contoso", None).expect("routes");
+    let sorted = std::thread::spawn(move || goes_elsewhere(list).sorted()).join().expect("sorted");
+    let parts: Vec<Vec<RouteReport>> = sorted.parts(3).collect();
+    assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= 3));
+    assert_eq!(parts.concat(), whole);
+    let none = gateway.view().route_list("contoso", Some("192.0.2.0/24".parse().expect("a prefix"))).expect("none");
+    assert_eq!(none.sorted().parts(3).len(), 0);
+}
