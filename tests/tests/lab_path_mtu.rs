@@ -1,11 +1,14 @@
 //! Packets of every size, and what a sender learns of the path.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::Lab;
+use lab::frame::{Mac, ether, icmp4, ip, pattern, udp};
+use lab::frame_socket::FrameSocket;
 use lab::ping::{Answer, Fragmentation, Ping};
-use lab::tenants::{DC, HQ, SUBNETS, TENANT_GATEWAY, address};
+use lab::tenants::{DC, GATEWAY_PA, HOST_PA, HQ, SUBNETS, TENANT_GATEWAY, address};
 use lab::wait::SOON;
 
 /// What a GRE header with key and an IPv4 header leave of 1500 bytes.
@@ -101,6 +104,40 @@ fn outer_fragments_are_put_together() -> Result<()> {
             lab.answers(hq, ping)?;
         }
     }
+    Ok(())
+}
+
+/// The fabric may have routers, too; here one is played that a frame of the gateway's to its host was too big for.
+#[test]
+fn a_hosts_smaller_path_mtu_is_learned_and_the_next_daemon_knows_it() -> Result<()> {
+    let mut lab = Lab::start()?;
+    let hq = Arc::clone(&lab.world.contoso.hq);
+    lab.reaches(&hq, SUBNETS[0].addresses[0])?;
+    let port = lab.gateway.port("fab0")?;
+    let mac: Vec<u8> = port.mac.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
+    let (to, from) = (Mac(mac.try_into().map_err(|_| anyhow::anyhow!("{}", port.mac))?), Mac([2, 0, 0, 0, 9, 9]));
+    let outer = ip(GATEWAY_PA[0], HOST_PA[0][0]) / udp(50_000, 4789) / pattern(40);
+    let error = ether(to, from) / ip("10.10.0.250", GATEWAY_PA[0]) / icmp4(3, 4, 1350) / outer.quote(48);
+    FrameSocket::open(&lab.world.hosts[1], "eth0")?.send(&error.build())?;
+
+    // What VXLAN over IPv4 leaves of the path's 1350 bytes.
+    let (fits, gateway) = (1300, address(TENANT_GATEWAY[0]));
+    let ping = Ping::to(address(SUBNETS[0].addresses[0])).length(fits + 1).fragmentation(Fragmentation::Probing);
+    let is_told = |lab: &Lab| {
+        let told = lab::wait::until(SOON, "the smaller path MTU to be told", || {
+            ping.send(&hq, Duration::from_millis(100)).ok().filter(|answer| matches!(answer, Answer::TooBig { .. }))
+        })
+        .map_err(|error| error.context(lab.circumstances()))?;
+        ensure!(told == Answer::TooBig { from: Some(gateway), mtu: fits as u32 }, "{told:?}");
+        lab.answers(&hq, ping.length(fits))
+    };
+    is_told(&lab)?;
+    lab.gateway.stop()?;
+    lab.gateway.launch()?;
+    lab.gateway.await_answer()?;
+    is_told(&lab)?;
+    let shown = lab.gateway.ctl(&["show", "path-mtus"])?;
+    ensure!(shown.contains(HOST_PA[0][0]) && shown.contains("1350"), "{shown}");
     Ok(())
 }
 

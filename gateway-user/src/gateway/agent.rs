@@ -110,7 +110,7 @@ impl Agent {
             reader: dataplane.reader()?,
             next_hops: NextHops::default(),
             compartments: Compartments::new(&options.netns),
-            path_mtus: PathMtus::default(),
+            path_mtus: PathMtus::load(&state),
             slow: Arc::default(),
             tracers: handle.tracers().clone(),
             traced: BTreeSet::new(),

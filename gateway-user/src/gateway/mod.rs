@@ -97,6 +97,7 @@ fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
     // Without remotes all that is managed on the ports is let go.
     NextHops::default().want(&mut netlink, exits, HashMap::new())?;
     crate::net::fitness::restore(&mut record.switched, &mut netlink);
+    path_mtu::PathMtus::remove(state)?;
     Record::remove(state)
 }
 

@@ -1,15 +1,19 @@
 //! What the control socket's questions are answered: the agent's state, as [`View`] tells it.
 
 use super::agent::Agent;
-use crate::api::agent::{TraceKeys, TraceNames};
-use crate::api::protocol::{Answer, Failure, Query};
+use crate::api::agent::{Shown, TraceKeys, TraceNames};
+use crate::api::protocol::{Failure, Query};
 use crate::api::view::{Daemon, View};
 use std::time::Instant;
 
 /// Answers a question.
-pub(super) fn show(agent: &mut Agent, query: &Query) -> Result<Answer, Failure> {
+pub(super) fn show(agent: &mut Agent, query: &Query) -> Result<Shown, Failure> {
     let daemon = daemon(agent);
-    view(agent, &daemon)?.show(query)
+    let view = view(agent, &daemon)?;
+    match query {
+        Query::Routes { tenant, prefix } => view.route_list(tenant, *prefix).map(Shown::Routes),
+        query => view.show(query).map(Shown::Whole),
+    }
 }
 
 /// The names of what a traced packet met.

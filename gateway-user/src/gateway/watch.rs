@@ -95,6 +95,7 @@ impl Agent {
                     if self.path_mtus.expire(Instant::now()) {
                         self.pending.add(Effect::Ways);
                     }
+                    self.save_path_mtus();
                     self.warn_of_unresolved();
                     if refreshed.elapsed() >= REFRESH {
                         refreshed = Instant::now();
@@ -107,6 +108,7 @@ impl Agent {
             }
         }
         notify("STOPPING=1");
+        self.save_path_mtus();
         if let Some(serving) = serving {
             serving.abort();
             // The socket's name goes with the server.
@@ -114,6 +116,12 @@ impl Agent {
         }
         tracing::info!("stopped; packets are forwarded all the same until `gatewayd detach`");
         Ok(())
+    }
+
+    fn save_path_mtus(&mut self) {
+        if let Err(error) = self.path_mtus.save(&self.options.dataplane.state) {
+            tracing::warn!(error = format!("{error:#}"), "the next daemon will not know the path MTUs");
+        }
     }
 
     fn announce(&self) {
