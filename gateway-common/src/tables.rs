@@ -61,6 +61,8 @@ pub mod stage {
     pub const FRAME: u32 = 6;
     /// `stage_steer`: rewrites a packet for the shared VIP, or one on its way back.
     pub const STEER: u32 = 7;
+    /// `stage_least`: forwards an IPv6 packet of no more than the least that every path takes by one that takes less.
+    pub const LEAST: u32 = 8;
     /// Every slot and the program that stands in it.
     pub const PROGRAMS: &[(u32, &str)] = &[
         (ORIGINATE, "stage_originate"),
@@ -71,6 +73,7 @@ pub mod stage {
         (SLOW, "stage_slow"),
         (FRAME, "stage_frame"),
         (STEER, "stage_steer"),
+        (LEAST, "stage_least"),
     ];
 }
 

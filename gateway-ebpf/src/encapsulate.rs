@@ -3,6 +3,7 @@
 use crate::atomic;
 use crate::inner::{Family, Inner};
 use crate::packet::Packet;
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use gateway_common::tables::{ConnectionState, Nexthop};
 use gateway_common::template::{ETHERNET, Encapsulation, IPV4, IPV6};
 use gateway_common::wire::ethertype;
@@ -42,6 +43,17 @@ pub fn push(
     packet.adjust_head(inner.offset as i32 - (nexthop.header_len & 0xff) as i32)?;
     let fill = Fill { packet, nexthop, inner, class: ecn::encapsulate(class), hash, sequence };
     fill.header().ok_or(DropReason::NoHeadroom)
+}
+
+/// Takes the outer IPv4 header's "don't fragment" away, and gives the packet an identification that its pieces are known by (RFC 6864).
+#[inline(always)]
+pub fn let_it_be_cut(packet: &Packet) -> Result<(), DropReason> {
+    let was: u32 = packet.load(ETHERNET + 4).ok_or(DropReason::NoHeadroom)?;
+    let check: u16 = packet.load(ETHERNET + 10).ok_or(DropReason::NoHeadroom)?;
+    // SAFETY: a helper without arguments.
+    let identification = unsafe { bpf_get_prandom_u32() } & 0xffff;
+    packet.store(ETHERNET + 4, identification).ok_or(DropReason::NoHeadroom)?;
+    packet.store(ETHERNET + 10, checksum::replace32(check, was, identification)).ok_or(DropReason::NoHeadroom)
 }
 
 /// What a header's variable fields are made of.

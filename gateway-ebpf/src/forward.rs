@@ -9,7 +9,7 @@ use crate::run::Run;
 use crate::{Verdict, encapsulate, gate, icmp, police, resolve, segment, trace};
 use gateway_common::tables::{ConnectionState, Counters, Nexthop, Tenant, stage};
 use gateway_common::trace::{Reentry, Stage};
-use gateway_common::wire::protocol;
+use gateway_common::wire::{IPV6_MIN_MTU, protocol};
 use gateway_common::{ConnectionId, DropReason, NexthopId, OriginId, checksum, ecn, flow};
 
 /// Takes a packet that has a decision: gate, inbound counters and rate, congestion marks; then on to its next hop.
@@ -57,8 +57,22 @@ pub fn admitted(packet: &Packet, run: &mut Run, tenant: &Tenant) -> Verdict {
     if run.nexthop == NexthopId::KEEPALIVE {
         return run.hand_over(packet, stage::KEEPALIVE);
     }
-    onward(packet, run, inner, class)
+    onward::<TELL>(packet, run, inner, class)
 }
+
+/// Takes an IPv6 packet that no sender may be told is too big, though the path to its next hop has less room: routers on the path may cut the
+/// outer packet (RFC 4213 section 3.2.1).
+#[inline(always)]
+pub fn least(packet: &Packet, run: &mut Run) -> Verdict {
+    let inner = Inner::read(packet, run.inner as usize & 0x1ff, packet.len())?;
+    let class = inner.class;
+    onward::<CARRY>(packet, run, &inner, class)
+}
+
+/// For [`onward`]: a packet that is too big is answered with an error.
+const TELL: u32 = 0;
+/// For [`onward`]: it is sent in an outer IPv4 packet that may be cut.
+const CARRY: u32 = 1;
 
 /// Takes a packet that starts here: an ICMP error, what a compartment says, what the slow path hands back.
 #[inline(always)]
@@ -70,12 +84,12 @@ pub fn originate(packet: &Packet, run: &mut Run) -> Verdict {
     run.reach(Stage::Route);
     run.nexthop = resolve::lookup(run.tenant, &inner.destination).ok_or(DropReason::NoRoute)?;
     let class = inner.class;
-    onward(packet, run, &inner, class)
+    onward::<TELL>(packet, run, &inner, class)
 }
 
 /// To the next hop that was decided.
 #[inline(always)]
-fn onward(packet: &Packet, run: &mut Run, inner: &Inner, class: u8) -> Verdict {
+fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, class: u8) -> Verdict {
     let hash = flow_hash(packet, inner);
     let mut nexthop = NEXTHOPS.get(run.nexthop.0).ok_or(DropReason::NoRoute)?;
     if nexthop.kind == Nexthop::GROUP {
@@ -108,11 +122,22 @@ fn onward(packet: &Packet, run: &mut Run, inner: &Inner, class: u8) -> Verdict {
         Some(state) => path_mtu(state, nexthop, run.now),
         None => nexthop.mtu,
     };
-    if inner.len > mtu {
+    if inner.len > mtu && TOO_BIG == TELL {
         run.mtu = mtu;
         if inner.may_fragment {
             run.what = Reentry::PACKET;
             return run.hand_over(packet, stage::SLOW);
+        }
+        if mtu < IPV6_MIN_MTU && matches!(inner.family, Family::V6) {
+            // Every IPv6 path takes this much, so that is the least that a sender believes (RFC 8201 section 4).
+            if inner.len > IPV6_MIN_MTU {
+                return icmp::due(packet, run, icmp::TOO_BIG, IPV6_MIN_MTU);
+            }
+            // Below it, IPv6 leaves it to the link (RFC 8200 section 5): here, to the routers on the path of an outer IPv4 packet.
+            if inner.len <= nexthop.mtu && nexthop.checksum_base != 0 {
+                return run.hand_over(packet, stage::LEAST);
+            }
+            return Err(DropReason::TooBig);
         }
         return icmp::due(packet, run, icmp::TOO_BIG, mtu);
     }
@@ -150,6 +175,9 @@ fn onward(packet: &Packet, run: &mut Run, inner: &Inner, class: u8) -> Verdict {
     }
     run.reach(Stage::Encapsulate);
     encapsulate::push(packet, nexthop, inner, class, hash, sequence)?;
+    if TOO_BIG == CARRY {
+        encapsulate::let_it_be_cut(packet)?;
+    }
     run.reach(Stage::Emit);
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(nexthop.port.0) {
         count_out(counters, inner.len + nexthop.header_len);

@@ -14,6 +14,7 @@
 //! stage_slow              to user space, to be reassembled or fragmented
 //! stage_frame             a reassembled frame, as a port's program takes it
 //! stage_steer             steer, on a gateway
+//! stage_least             forward, for IPv6 packets that are never too big
 //! ```
 //!
 //! Every stage returns a [`Verdict`]: an action, or the reason why the packet is dropped; [`run::Run::finish`] counts and traces it.
@@ -178,6 +179,8 @@ stage! {
     stage_frame => parse::frame::<{ Port::FABRIC | Port::SITE }>;
     /// See [`gateway_common::tables::stage::STEER`].
     stage_steer => steer::frame;
+    /// See [`gateway_common::tables::stage::LEAST`].
+    stage_least => forward::least;
 }
 
 #[panic_handler]
