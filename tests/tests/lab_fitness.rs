@@ -42,7 +42,7 @@ fn each_kind_of_unfit_port_is_refused_with_its_remedy() -> Result<()> {
          link add quiet0 type veth peer name far2\n\
          link add over0 up link large0 type macvlan\n")?;
     let plan = gateway_user::plan::parse(&plan(&["br0", "member0", "large0", "quiet0", "over0", "none0"]), PLAN)?;
-    let reports = on(&gateway, || fitness::inspect(&plan))?;
+    let reports = on(&gateway, || fitness::inspect(&plan, &None))?;
     let reports: BTreeMap<String, PortReport> =
         reports.into_iter().map(|report| (report.name.clone(), report)).collect();
     for (port, verdict, words) in [

@@ -86,6 +86,9 @@ Exit code 0: the plan can be applied here; 1: it cannot.")]
     Check {
         /// The plan's file; - reads standard input
         plan: PathBuf,
+        /// Where a gateway that runs here has pinned its programs, which may be on the ports
+        #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
+        pins: PathBuf,
     },
     /// Apply a plan to the running gateway, as a difference
     #[command(after_help = "Examples:

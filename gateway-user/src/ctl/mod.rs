@@ -75,7 +75,7 @@ async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
         Command::Show { what } => show::show(&args.socket, what, output).await.map(|()| OK),
         Command::Top(options) => top::run(&args.socket, options, output).await.map(|()| OK),
         Command::Trace(options) => trace::run(&args.socket, options, output).await.map(|()| OK),
-        Command::Check { plan } => plan::check(plan, output),
+        Command::Check { plan, pins } => plan::check(plan, pins, output),
         Command::Apply { plan } => plan::apply(&args.socket, plan, output).await.map(|()| OK),
         Command::Detach(options) => detach::run(options, output).map(|()| OK),
         Command::ExplainDrop { reason } => reasons::explain(reason.as_deref(), output).map(|()| OK),

@@ -6,6 +6,7 @@ use super::table::clean;
 use super::units;
 use crate::api::protocol::{Applied, PlanSource};
 use crate::api::{Answer, Client, Request};
+use crate::dataplane::pins::Pins;
 use crate::net::fitness::{self, PortReport, Verdict};
 use crate::plan::{self, Plan};
 use anyhow::Context;
@@ -50,10 +51,14 @@ fn read_stdin() -> anyhow::Result<String> {
 }
 
 /// Validates without touching the host.
-pub fn check(path: &Path, output: &mut Output) -> anyhow::Result<u8> {
+pub fn check(path: &Path, pins: &Path, output: &mut Output) -> anyhow::Result<u8> {
     let result = if is_stdin(path) { plan::parse(&read_stdin()?, "standard input") } else { plan::load(path) };
     let ports = match &result {
-        Ok(plan) => fitness::inspect(plan)?,
+        Ok(plan) => {
+            // Not everybody may look there.
+            let ours = Pins::new(pins).links().ok();
+            fitness::inspect(plan, &ours.map(|links| links.into_iter().map(|link| link.ifindex).collect()))?
+        }
         Err(_) => Vec::new(),
     };
     let applicable = result.is_ok() && ports.iter().all(PortReport::is_fit);

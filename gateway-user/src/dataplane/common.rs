@@ -33,7 +33,10 @@ fn keep<T>(list: &mut Box<[T]>, wanted: impl FnMut(&T) -> bool) {
 mod tests {
     use super::*;
 
-    fn plan(pa: &str, tenants: &[(&str, &[(&str, u32)], &[u8])]) -> Plan {
+    /// A tenant's name, its connections with their keys, and the last bytes of its VMs' addresses.
+    type Named<'a> = (&'a str, &'a [(&'a str, u32)], &'a [u8]);
+
+    fn plan(pa: &str, tenants: &[Named<'_>]) -> Plan {
         let mut text = format!(
             "port = [ {{ name = 'port0', role = 'both' }} ]\n[gateway]\nname = 'gw1'\nencapsulation = 'vxlan'\npa = ['{pa}']\n"
         );

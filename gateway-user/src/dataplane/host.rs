@@ -37,14 +37,11 @@ pub fn check_btf() -> Result<()> {
 pub fn prepare_pins(directory: &Path) -> Result<()> {
     let usual = Path::new(USUAL);
     if directory.starts_with(usual) && usual.is_dir() && !is_bpffs(usual) {
-        mount(
-            Some("bpf"),
-            usual,
-            Some("bpf"),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-            None::<&str>,
-        )
-        .map_err(|error| Error::Io { path: usual.into(), source: error.into() })?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if let Err(error) = mount(Some("bpf"), usual, Some("bpf"), flags, None::<&str>) {
+            tracing::warn!(path = USUAL, %error, "the BPF file system cannot be mounted");
+            return Err(Error::NoBpffs { path: directory.into(), mount: usual.into() });
+        }
         tracing::info!(path = USUAL, "mounted the BPF file system");
     }
     let existing = directory.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));

@@ -96,10 +96,20 @@ impl Agent {
         refuse_unfit(&plan, &Pins::new(&options.dataplane.pins))?;
         let state = options.dataplane.state.clone();
         let lock = Lock::take(&state)?;
-        let record = Record::load(&state)?;
-        let server = Server::bind(&options.socket)?;
+        let open = || -> anyhow::Result<_> {
+            let (record, server) = (Record::load(&state)?, Server::bind(&options.socket)?);
+            Ok((record, server, Dataplane::open(&options.dataplane)?))
+        };
+        let (record, server, dataplane) = match open() {
+            Ok(opened) => opened,
+            Err(error) => {
+                // What remains is what was there before.
+                let _ = lock.remove();
+                let _ = std::fs::remove_dir(&state);
+                return Err(error);
+            }
+        };
         let (handle, calls) = channel();
-        let dataplane = Dataplane::open(&options.dataplane)?;
         let found = dataplane.found();
         let (inside, inside_changes) = mpsc::channel(BACKLOG);
         // Listens before anything is read, so that no change falls in between.
@@ -354,16 +364,8 @@ impl Agent {
 /// Refuses a plan with a port that is not fit, and warns of what else a person should know.
 pub(super) fn refuse_unfit(plan: &Plan, pins: &Pins) -> anyhow::Result<()> {
     let mut refused = Vec::new();
-    let ours: HashSet<u32> = pins.links()?.into_iter().map(|link| link.ifindex).collect();
-    for (name, link) in fitness::links(plan, &mut Netlink::new()?)? {
-        if let Some(program) = link.xdp.filter(|_| !ours.contains(&link.index)) {
-            refused.push(format!(
-                "port {name}: XDP is in use by another program there, number {program}; see whose it is with `bpftool net`, and \
-                 stop its owner or detach it (`ip link set dev {name} xdp off`)"
-            ));
-        }
-    }
-    for report in fitness::inspect(plan)? {
+    let ours = Some(pins.links()?.into_iter().map(|link| link.ifindex).collect());
+    for report in fitness::inspect(plan, &ours)? {
         for finding in report.findings {
             match finding.verdict {
                 Verdict::Refused => {

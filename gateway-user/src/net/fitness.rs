@@ -76,18 +76,21 @@ pub struct Switched {
     pub promiscuous: BTreeSet<String>,
 }
 
+/// Interfaces that run a program of this gateway's, by index; nothing if that cannot be told.
+pub type Ours = Option<BTreeSet<u32>>;
+
 /// Looks at the plan's ports. Only what keeps the kernel from being asked at all is an error.
-pub fn inspect(plan: &Plan) -> anyhow::Result<Vec<PortReport>> {
+pub fn inspect(plan: &Plan, ours: &Ours) -> anyhow::Result<Vec<PortReport>> {
     let mut netlink = Netlink::new().context("cannot talk to the kernel's routing")?;
     let links = netlink.links(plan.ports.iter().map(|port| port.name.as_str()))?;
     // The other links are only needed to name them in a remedy: a gateway with many tenants has tens of thousands.
     let plain = |link: &Link| link.controller.is_none() && matches!(link.kind.as_deref(), None | Some("veth" | "tun"));
     let all =
         if links.iter().all(|link| link.as_ref().is_some_and(plain)) { Vec::new() } else { netlink.all_links()? };
-    Ok(plan.ports.iter().zip(links).map(|(port, link)| report(plan, port, link.as_ref(), &all)).collect())
+    Ok(plan.ports.iter().zip(links).map(|(port, link)| report(plan, port, link.as_ref(), &all, ours)).collect())
 }
 
-fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link]) -> PortReport {
+fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link], ours: &Ours) -> PortReport {
     let name = port.name.to_string();
     let mut findings = Vec::new();
     let mut say = |verdict, message: String, remedy: String| findings.push(Finding { verdict, message, remedy });
@@ -103,6 +106,17 @@ fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link]) -> PortRe
     };
     kind(link, all, &mut say);
     size(link, &mut say);
+    if let (Some(program), Some(ours)) = (link.xdp, ours)
+        && !ours.contains(&link.index)
+    {
+        say(
+            Verdict::Refused,
+            format!("XDP is in use by another program on {name}, number {program}"),
+            format!(
+                "see whose it is with `bpftool net`, and stop its owner or detach it (`ip link set dev {name} xdp off`)"
+            ),
+        );
+    }
     if findings.is_empty() && !link.up {
         let remedy = format!("`ip link set {name} up`");
         findings.push(Finding {
