@@ -19,9 +19,6 @@ use crate::wait::{SOON, until};
 /// Where the daemon reads its plan, on the gateway's machine.
 pub const PLAN: &str = "/run/plan.toml";
 
-/// How long a daemon may take to begin. Its programs pass the kernel's verifier first.
-const START: Duration = Duration::from_secs(30);
-
 /// The gateway.
 #[derive(Debug)]
 pub struct Gateway {
@@ -48,7 +45,7 @@ impl Gateway {
 
     /// The same with a plan that is text already.
     pub fn start_text(&mut self, plan: &str) -> Result<()> {
-        self.start_large(plan, START)
+        self.start_large(plan, SOON)
     }
 
     /// The same with one that may take this long.
@@ -78,7 +75,7 @@ impl Gateway {
 
     /// Waits until the daemon answers at its socket; fails with what it said if it ends instead.
     pub fn await_answer(&mut self) -> Result<()> {
-        self.await_answer_for(START)
+        self.await_answer_for(SOON)
     }
 
     fn await_answer_for(&mut self, patience: Duration) -> Result<()> {
@@ -96,7 +93,7 @@ impl Gateway {
     /// Waits for the daemon to end by itself; gives its exit code.
     pub fn await_end(&mut self) -> Result<Option<i32>> {
         let Some(daemon) = self.daemon.as_mut() else { anyhow::bail!("no daemon was started") };
-        let status = until(START, "the daemon to end", || daemon.child().try_wait().ok().flatten())?;
+        let status = until(SOON, "the daemon to end", || daemon.child().try_wait().ok().flatten())?;
         self.daemon = None;
         Ok(status.code())
     }

@@ -70,6 +70,13 @@ impl Lab {
         Ok(())
     }
 
+    /// Fails unless one echo request, which is not repeated, is answered.
+    pub fn answers_once(&self, from: &Node, ping: Ping) -> Result<()> {
+        let answer = ping.send(from, SOON)?;
+        ensure!(answer.is_reply(), "{} to {}: {answer:?}\n{}", from.name(), ping.to, self.circumstances());
+        Ok(())
+    }
+
     /// Fails unless at that address, as seen from a machine, there is this other machine.
     pub fn finds(&self, from: &Node, to: &str, who: &Node) -> Result<()> {
         let heard = who_is_at(from, None, address(to), SOON)?;
@@ -112,6 +119,21 @@ impl Lab {
     pub fn circumstances(&self) -> String {
         let asked = [&["show", "drops"][..], &["show", "nexthops"], &["show", "connections"]];
         let shown = asked.map(|what| self.gateway.ctl(what).unwrap_or_else(|error| format!("{error:#}")));
-        format!("{}\nthe daemon said:\n{}", shown.join("\n"), self.gateway.log())
+        format!(
+            "{}\nlost by interfaces, not by the gateway's programs:\n{}\nthe daemon said:\n{}",
+            shown.join("\n"),
+            self.lost_by_interfaces(),
+            self.gateway.log()
+        )
+    }
+
+    /// What the machines' own queues had no room for, an interface a line.
+    fn lost_by_interfaces(&self) -> String {
+        let counted = "cd /sys/class/net; grep -H '[1-9]' */statistics/*_dropped */statistics/*_missed_errors || true";
+        let lines = self.world.machines().into_iter().map(|machine| {
+            let lost = machine.sh(counted).unwrap_or_else(|error| format!("{error:#}\n"));
+            lost.lines().map(|line| format!("  {} {line}\n", machine.name())).collect::<String>()
+        });
+        lines.collect()
     }
 }

@@ -11,7 +11,7 @@
 //! - [`bench`]: what `lab bench` does
 //! - [`store`]: what every engine of the controller's store has to do
 //! - [`vm`]: another Linux kernel, in a virtual machine
-//! - [`wait`]: waiting for a condition with a deadline
+//! - [`precedence`]: which threads run first; [`wait`]: waiting for a condition with a deadline
 
 pub mod bench;
 pub mod cloud;
@@ -28,6 +28,7 @@ pub mod meter;
 pub mod node;
 pub mod ping;
 pub mod plan;
+pub mod precedence;
 pub mod program;
 pub mod store;
 pub mod tap;

@@ -31,7 +31,7 @@ pub struct Options {
 }
 
 /// How long a table that is printed once may take to be complete.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the live table is renewed on a terminal, and elsewhere.
 const RENEWAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn once(lab: &Lab, table: &mut Table) -> bool {
     let start = Instant::now();
     while !is_interrupted() {
-        table.ask(lab);
+        table.ask(lab, Which::Missing);
         if table.is_complete() || start.elapsed() > PATIENCE {
             break;
         }
@@ -105,7 +105,7 @@ fn watch(lab: &Lab, table: &mut Table) -> Result<()> {
     let mut lines = 0;
     for next in (0..table.rows.len()).cycle() {
         let start = Instant::now();
-        table.ask(lab);
+        table.ask(lab, Which::All);
         if is_interrupted() {
             break;
         }
@@ -240,10 +240,10 @@ impl Table {
         Self { rows }
     }
 
-    /// Asks everybody once more.
-    fn ask(&mut self, lab: &Lab) {
+    /// Asks once more.
+    fn ask(&mut self, lab: &Lab, which: Which) {
         std::thread::scope(|scope| {
-            for row in &mut self.rows {
+            for row in self.rows.iter_mut().filter(|row| which == Which::All || !row.is_complete()) {
                 scope.spawn(move || row.ask(lab.world.tenants()[row.tenant]));
             }
         });
@@ -259,7 +259,7 @@ impl Table {
     }
 
     fn is_complete(&self) -> bool {
-        self.rows.iter().flat_map(|row| &row.reached).all(|reached| matches!(reached, Reached::Right(_)))
+        self.rows.iter().all(Row::is_complete)
     }
 
     fn text(&self) -> String {
@@ -291,7 +291,19 @@ impl Table {
     }
 }
 
+/// Whom to ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those who have not been reached.
+    Missing,
+}
+
 impl Row {
+    fn is_complete(&self) -> bool {
+        self.reached.iter().all(|reached| matches!(reached, Reached::Right(_)))
+    }
+
     fn ask(&mut self, members: &Members) {
         let Some(from) = self.from.node(members) else { return };
         for (reached, address) in self.reached.iter_mut().zip(self.to.addresses()) {

@@ -1,10 +1,11 @@
 //! Echo requests and what comes back, in the process of the test: one at a time, or a numbered stream under which nothing may be lost.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -118,56 +119,70 @@ impl Ping {
 
     /// Sends it from a machine and waits for what comes back.
     pub fn send(&self, node: &Node, patience: Duration) -> Result<Answer> {
-        let echo = Echo::open(node, self)?;
-        let start = Instant::now();
-        if let Err(error) = echo.send(1) {
-            if error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EMSGSIZE) {
-                return Ok(Answer::TooBig { from: None, mtu: echo.path_mtu()? });
-            }
-            return Err(error);
-        }
-        loop {
-            let left = patience.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return Ok(Answer::Silence);
-            }
-            readable([echo.socket.as_fd()], left);
-            while let Some((from, message)) = echo.receive() {
-                if let Some(answer) = echo.understand(from, &message, start.elapsed()) {
-                    return Ok(answer);
-                }
-            }
-        }
+        Echo::open(node, self)?.ask(1, patience, |_| true)
     }
 
     /// Sends it again every 100 ms until a reply comes or the time is up. Gives the last answer that was none.
     pub fn until_reply(&self, node: &Node, patience: Duration) -> Result<Answer> {
-        let start = Instant::now();
-        loop {
-            // Errors of sending (no route yet) pass with time, too.
-            let answer = self.send(node, Duration::from_millis(300));
-            if answer.as_ref().is_ok_and(Answer::is_reply) || start.elapsed() >= patience {
-                return answer;
-            }
-        }
+        self.insist(node, patience, Answer::is_reply)
     }
 
-    /// Sends it at a regular interval, numbered, until the stream is stopped.
+    /// Sends it again every 100 ms until there is the answer that is wanted, to whichever of the requests, or the time is up. Gives the last
+    /// answer that was another. Time in which the machine lets nobody run hardly counts: it is that of so many requests.
+    pub fn insist(&self, node: &Node, patience: Duration, wanted: impl Fn(&Answer) -> bool) -> Result<Answer> {
+        let requests = patience.as_millis().div_ceil(AGAIN.as_millis()).max(1);
+        let (mut echo, mut last) = (None, Ok(Answer::Silence));
+        for number in 0..requests {
+            // Errors of sending (no address or no route yet) pass with time.
+            let answer = match &echo {
+                None => Echo::open(node, self)
+                    .map(|opened| echo.insert(opened))
+                    .and_then(|echo| echo.ask(0, AGAIN, &wanted)),
+                Some(echo) => echo.ask(number as usize, AGAIN, &wanted),
+            };
+            match answer {
+                Ok(answer) if wanted(&answer) => return Ok(answer),
+                Ok(Answer::Silence) if last.is_ok() => {}
+                Err(error) => {
+                    std::thread::sleep(AGAIN);
+                    last = Err(error);
+                }
+                other => last = other,
+            }
+        }
+        last
+    }
+
+    /// Sends it at a regular interval, numbered, until the stream is stopped. Where answers are late, so are the next requests: of
+    /// [`UNDER_WAY`], none is lost in a queue, whoever waits for a CPU.
     pub fn stream(&self, node: &Node, interval: Duration) -> Result<Stream> {
         let echo = Echo::open(node, self)?;
-        let (ending, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (until, count) = (Arc::clone(&ending), Arc::clone(&answered));
+        let (phase, answered) = (Arc::new(AtomicU8::new(SENDING)), Arc::<AtomicUsize>::default());
+        let (until, count) = (Arc::clone(&phase), Arc::clone(&answered));
         let thread = std::thread::Builder::new()
             .name("stream".to_owned())
             .spawn(move || run(&echo, interval, &until, &count))?;
-        Ok(Stream { ending, answered, thread: Some(thread) })
+        Ok(Stream { phase, answered, thread: Some(thread) })
     }
 }
+
+/// How often a request is repeated.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Requests of a stream that wait for an answer at a time: far fewer than any queue on the way holds, the shortest of which is a veth's
+/// with 256 places.
+const UNDER_WAY: usize = 64;
+/// After this time without an answer, a request is no longer counted among those under way. If it is answered after all, it was not lost.
+const GIVEN_UP: Duration = Duration::from_secs(1);
+
+/// What a stream does: it sends, it waits for the last answers, or nobody wants to know any more.
+const SENDING: u8 = 0;
+const FINISHING: u8 = 1;
+const ABANDONED: u8 = 2;
 
 /// A stream of echo requests that runs.
 #[derive(Debug)]
 pub struct Stream {
-    ending: Arc<AtomicBool>,
+    phase: Arc<AtomicU8>,
     answered: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Tally>>,
 }
@@ -186,14 +201,14 @@ impl Stream {
 
     /// Ends the stream, waits for replies that are under way, and counts.
     pub fn stop(mut self) -> Tally {
-        self.ending.store(true, Ordering::Relaxed);
+        self.phase.store(FINISHING, Ordering::Relaxed);
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.ending.store(true, Ordering::Relaxed);
+        self.phase.store(ABANDONED, Ordering::Relaxed);
     }
 }
 
@@ -206,29 +221,32 @@ pub struct Tally {
     pub lost: Vec<usize>,
 }
 
-fn run(echo: &Echo, interval: Duration, ending: &AtomicBool, count: &AtomicUsize) -> Tally {
-    let mut answered = Vec::new();
-    let start = Instant::now();
-    let mut last = None;
+fn run(echo: &Echo, interval: Duration, phase: &AtomicU8, count: &AtomicUsize) -> Tally {
+    let mut answered: Vec<bool> = Vec::new();
+    let mut under_way: VecDeque<(usize, Instant)> = VecDeque::new();
+    let (mut due, mut finishing) = (Instant::now(), None);
     loop {
         let now = Instant::now();
-        let over = ending.load(Ordering::Relaxed);
-        if over {
-            let since = *last.get_or_insert(now);
-            if answered.iter().all(|answered| *answered) || since.elapsed() > Duration::from_secs(2) {
-                break;
+        let pause = match phase.load(Ordering::Relaxed) {
+            SENDING => {
+                under_way.retain(|(number, sent)| !answered[*number] && now - *sent < GIVEN_UP);
+                if now >= due && under_way.len() < UNDER_WAY {
+                    // A refused request counts as lost: it was due, and the path did not take it.
+                    let _ = echo.send(answered.len());
+                    under_way.push_back((answered.len(), now));
+                    answered.push(false);
+                    due = now.max(due + interval);
+                }
+                due.saturating_duration_since(now).max(Duration::from_micros(100))
             }
-        }
-        let due = interval.saturating_mul(u32::try_from(answered.len()).unwrap_or(u32::MAX));
-        if !over && start.elapsed() >= due {
-            // A refused request counts as lost: it was due, and the path did not take it.
-            let _ = echo.send(answered.len());
-            answered.push(false);
-        }
-        let pause = if over {
-            Duration::from_millis(10)
-        } else {
-            (due + interval).saturating_sub(start.elapsed()).min(interval)
+            FINISHING => {
+                let since = *finishing.get_or_insert(now);
+                if answered.iter().all(|answered| *answered) || now - since > SOON {
+                    break;
+                }
+                Duration::from_millis(10)
+            }
+            _ => break,
         };
         readable([echo.socket.as_fd()], pause);
         while let Some((_, message)) = echo.receive() {
@@ -264,6 +282,42 @@ impl Echo {
         let payload = ping.length.saturating_sub(header + 8).max(8);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed) ^ (std::process::id() as u16).rotate_left(7);
         Ok(Self { socket, to: ping.to, id, payload })
+    }
+
+    /// Sends a request and waits for an answer that is wanted, to this one or an earlier one; gives the last answer if none is.
+    fn ask(&self, number: usize, patience: Duration, wanted: impl Fn(&Answer) -> bool) -> Result<Answer> {
+        let start = Instant::now();
+        let mut last = Answer::Silence;
+        let sent = match self.send(number) {
+            // It may be a router's answer to an earlier request that the kernel tells now, and no refusal of this one. It tells that once.
+            Err(error) if is_too_long(&error) => self.send(number),
+            sent => sent,
+        };
+        match sent {
+            Ok(()) => {}
+            Err(error) if is_too_long(&error) => {
+                last = Answer::TooBig { from: None, mtu: self.path_mtu()? };
+                if wanted(&last) {
+                    return Ok(last);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        loop {
+            let left = patience.saturating_sub(start.elapsed());
+            readable([self.socket.as_fd()], left);
+            while let Some((from, message)) = self.receive() {
+                if let Some(answer) = self.understand(from, &message, start.elapsed()) {
+                    if wanted(&answer) {
+                        return Ok(answer);
+                    }
+                    last = answer;
+                }
+            }
+            if left.is_zero() {
+                return Ok(last);
+            }
+        }
     }
 
     fn send(&self, number: usize) -> Result<()> {
@@ -355,6 +409,10 @@ impl Echo {
         })?;
         Ok(u32::try_from(mtu)?)
     }
+}
+
+fn is_too_long(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EMSGSIZE)
 }
 
 fn zeroed() -> libc::sockaddr_in6 {

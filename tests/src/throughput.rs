@@ -5,69 +5,93 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::node::Node;
+use crate::precedence::run_first;
 use crate::wait::SOON;
 
 /// Sends by one TCP connection for a time; gives the payload's rate in bits a second, as the receiver saw it from its first byte to its last.
 pub fn tcp(from: &Node, to: &Node, at: IpAddr, duration: Duration) -> Result<f64> {
     let listener = to.within_network(|| TcpListener::bind(SocketAddr::new(at, 0))).context("cannot listen")?;
-    into(from, listener, duration)
-}
-
-/// The same to a listener that is there already.
-pub fn into(from: &Node, listener: TcpListener, duration: Duration) -> Result<f64> {
-    let address = listener.local_addr()?;
-    let mut stream = from
-        .within_network(|| TcpStream::connect_timeout(&address, SOON))
-        .with_context(|| format!("{} cannot connect to {address}", from.name()))?;
-    // Connected, so there is one to accept.
+    let [mut sender, mut receiver] = connect(from, &listener)?;
+    receiver.set_read_timeout(Some(SOON))?;
+    sender.set_write_timeout(Some(SOON))?;
     let receiver = std::thread::spawn(move || -> std::io::Result<f64> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(SOON))?;
         let mut buffer = vec![0u8; 256 << 10];
         // What is there before the clock starts does not count.
-        stream.read_exact(&mut buffer[..1])?;
+        receiver.read_exact(&mut buffer[..1])?;
         let (start, mut received) = (Instant::now(), 0);
         // The sender's last moments are its buffer's, so the clock stops with the time, too.
         while start.elapsed() < duration {
-            match stream.read(&mut buffer)? {
+            match receiver.read(&mut buffer)? {
                 0 => break,
                 length => received += length,
             }
         }
         let taken = start.elapsed();
         // Until the sender ends, too.
-        while stream.read(&mut buffer)? > 0 {}
+        while receiver.read(&mut buffer)? > 0 {}
         Ok(received as f64 * 8.0 / taken.as_secs_f64().max(1e-9))
     });
-    stream.set_write_timeout(Some(SOON))?;
     let buffer = vec![0u8; 128 << 10];
     let start = Instant::now();
     while start.elapsed() < duration {
-        stream.write_all(&buffer)?;
+        sender.write_all(&buffer)?;
     }
-    drop(stream);
+    drop(sender);
     Ok(receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))??)
+}
+
+/// Sends so many bytes by one TCP connection, and fails unless all arrive, in whatever time.
+pub fn carry(from: &Node, to: &Node, at: IpAddr, bytes: usize) -> Result<()> {
+    let listener = to.within_network(|| TcpListener::bind(SocketAddr::new(at, 0))).context("cannot listen")?;
+    carry_to(from, listener, bytes)
+}
+
+/// The same to a listener that is there already.
+pub fn carry_to(from: &Node, listener: TcpListener, bytes: usize) -> Result<()> {
+    let [mut sender, mut receiver] = connect(from, &listener)?;
+    for stream in [&sender, &receiver] {
+        stream.set_read_timeout(Some(SOON))?;
+        stream.set_write_timeout(Some(SOON))?;
+    }
+    let arrived = std::thread::scope(|scope| {
+        scope.spawn(move || sender.write_all(&vec![0u8; bytes]));
+        let (mut arrived, mut buffer) = (0, vec![0u8; 256 << 10]);
+        while let Ok(length @ 1..) = receiver.read(&mut buffer) {
+            arrived += length;
+        }
+        arrived
+    });
+    ensure!(arrived == bytes, "{arrived} of {bytes} bytes have arrived");
+    Ok(())
+}
+
+/// Both ends of a connection.
+fn connect(from: &Node, listener: &TcpListener) -> Result<[TcpStream; 2]> {
+    let address = listener.local_addr()?;
+    let sender = from
+        .within_network(|| TcpStream::connect_timeout(&address, SOON))
+        .with_context(|| format!("{} cannot connect to {address}", from.name()))?;
+    // Connected, so there is one to accept.
+    Ok([sender, listener.accept()?.0])
 }
 
 /// Runs something while one TCP connection sends as fast as it is let.
 pub fn under_tcp<T>(from: &Node, to: &Node, at: IpAddr, action: impl FnOnce() -> Result<T>) -> Result<T> {
     let listener = to.within_network(|| TcpListener::bind(SocketAddr::new(at, 0))).context("cannot listen")?;
-    let address = listener.local_addr()?;
-    let mut sender = from
-        .within_network(|| TcpStream::connect_timeout(&address, SOON))
-        .with_context(|| format!("{} cannot connect to {address}", from.name()))?;
-    let (mut receiver, _) = listener.accept()?;
+    let [mut sender, mut receiver] = connect(from, &listener)?;
     let ends = [sender.try_clone()?, receiver.try_clone()?];
     std::thread::scope(|scope| {
         // Both go on until the connection is shut down below.
         scope.spawn(move || {
+            run_first();
             let buffer = vec![0u8; 128 << 10];
             while sender.write_all(&buffer).is_ok() {}
         });
         scope.spawn(move || {
+            run_first();
             let mut buffer = vec![0u8; 256 << 10];
             while receiver.read(&mut buffer).is_ok_and(|length| length > 0) {}
         });

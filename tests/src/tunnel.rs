@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::frame_socket::make_patient;
 use crate::node::Node;
 use crate::ping::Fragmentation;
+use crate::precedence::run_first;
 use crate::tap::{Carries, Tap};
 use crate::wait::readable;
 
@@ -106,7 +107,10 @@ impl Tunnel {
         let (seen, ending) = (Arc::<Seen>::default(), Arc::<AtomicBool>::default());
         let pump = Pump { tap, socket, kind, family: local, seen: Arc::clone(&seen), next: 0 };
         let until = Arc::clone(&ending);
-        let thread = std::thread::Builder::new().name(device.to_owned()).spawn(move || pump.run(&until))?;
+        let thread = std::thread::Builder::new().name(device.to_owned()).spawn(move || {
+            run_first();
+            pump.run(&until);
+        })?;
         Ok(Self { seen, ending, thread: Some(thread) })
     }
 

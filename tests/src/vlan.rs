@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::frame_socket::FrameSocket;
 use crate::node::Node;
+use crate::precedence::run_first;
 use crate::tap::{Carries, Tap};
 use crate::wait::readable;
 
@@ -28,6 +29,7 @@ impl Vlan {
         let ending = Arc::<AtomicBool>::default();
         let until = Arc::clone(&ending);
         let thread = std::thread::Builder::new().name(device.to_owned()).spawn(move || {
+            run_first();
             while !until.load(Ordering::Relaxed) {
                 readable([tap.as_fd(), wire.as_fd()], Duration::from_millis(50));
                 pump(&tap, &wire, id);

@@ -1,6 +1,6 @@
 //! A plan with an error changes nothing, and says what is wrong.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::Lab;
 use lab::gateway::{Gateway, PLAN};
 use lab::plan::Plan;
@@ -17,11 +17,11 @@ fn refused(spoil: impl FnOnce(&mut Plan), remarks: &[&str]) -> Result<()> {
     world.gateway.write(PLAN, &plan.to_string())?;
     gateway.launch()?;
     let code = gateway.await_end()?;
-    let said =
-        lab::wait::until(lab::wait::SOON, "the daemon's words", || Some(gateway.log()).filter(|log| !log.is_empty()))?;
-    ensure!(code.is_some_and(|code| code != 0), "the daemon ended with {code:?}: {said}");
+    ensure!(code.is_some_and(|code| code != 0), "the daemon ended with {code:?}: {}", gateway.log());
     for remark in remarks {
-        ensure!(said.contains(remark), "the daemon did not say {remark:?}: {said}");
+        // What it said is read by a thread, which may not be through yet.
+        lab::wait::until(lab::wait::SOON, remark, || gateway.log().contains(remark).then_some(()))
+            .with_context(|| format!("the daemon said: {}", gateway.log()))?;
     }
     ensure!(look()? == before, "something has changed:\n{before}\n{}", look()?);
     Ok(())

@@ -89,7 +89,7 @@ fn counters_count_both_ways() -> Result<()> {
     let before = lab.gateway.connection("contoso", "hq")?.traffic;
     let other = lab.gateway.connection("woodgrove", "hq")?.traffic;
     for _ in 0..10 {
-        lab.answers(&members.vms[0], Ping::to(address(HQ[0])).length(500))?;
+        lab.answers_once(&members.vms[0], Ping::to(address(HQ[0])).length(500))?;
     }
     let after = lab.gateway.connection("contoso", "hq")?.traffic;
     ensure!(after.in_packets - before.in_packets == 10, "{before:?} {after:?}");

@@ -25,7 +25,7 @@ fn traced(lab: &Lab, arguments: &[&str]) -> Result<String> {
     let reading = std::thread::spawn(move || std::io::read_to_string(&mut printed));
     let stream = Ping::to(address(HQ[0])).stream(vm, std::time::Duration::from_millis(5))?;
     let ended = until(SOON, "the trace to end", || running.child().try_wait().ok().flatten());
-    stream.stop();
+    drop(stream);
     let status = ended.with_context(|| lab.circumstances())?;
     ensure!(status.success(), "gatewayctl trace ended with {status}");
     Ok(reading.join().map_err(|_| anyhow::anyhow!("the reader has panicked"))??)
@@ -80,7 +80,7 @@ fn a_dropped_packet_is_traced_with_its_reason_and_counted() -> Result<()> {
     let mut running = lab.gateway.node().spawn(&mut command)?;
     let stream = Ping::to(address(nowhere)).stream(vm, std::time::Duration::from_millis(5))?;
     until(SOON, "the trace to end", || running.child().try_wait().ok().flatten())?;
-    stream.stop();
+    drop(stream);
     let printed = std::io::read_to_string(running.child().stdout.take().context("no standard output")?)?;
     let events = events(&printed)?;
     ensure!(events.len() == 1 && events[0].reason.as_deref() == Some("no_route"), "{printed}");
@@ -131,7 +131,7 @@ fn counters_count_both_ways_and_per_port() -> Result<()> {
     let before = (lab.gateway.connection("contoso", "hq")?, lab.gateway.tenant("contoso")?, lab.gateway.port("tor0")?);
     let length = 500;
     for _ in 0..10 {
-        lab.answers(vm, Ping::to(address(HQ[0])).length(length))?;
+        lab.answers_once(vm, Ping::to(address(HQ[0])).length(length))?;
     }
     let after = (lab.gateway.connection("contoso", "hq")?, lab.gateway.tenant("contoso")?, lab.gateway.port("tor0")?);
     let (old, new) = (&before.0.traffic, &after.0.traffic);

@@ -27,9 +27,7 @@ fn every_size_across_the_mtu_passes_or_is_told_what_fits() -> Result<()> {
                 continue;
             }
             // Errors are rate-limited, so not every request has one.
-            let told = lab::wait::until(SOON, "an ICMP error", || {
-                ping.send(vm, Duration::from_millis(100)).ok().filter(|answer| *answer != Answer::Silence)
-            })?;
+            let told = ping.insist(vm, SOON, |_| true)?;
             let expected = Answer::TooBig { from: Some(address(TENANT_GATEWAY[version])), mtu: TUNNEL_MTU as u32 };
             ensure!(told == expected, "{length} bytes to {to}: {told:?}");
         }
@@ -44,11 +42,7 @@ fn a_vm_learns_the_path_mtu_and_keeps_to_it() -> Result<()> {
     for to in HQ {
         lab.reaches(vm, to)?;
         let ping = Ping::to(address(to)).length(1500).fragmentation(Fragmentation::Forbidden);
-        let learned = lab::wait::until(SOON, "the kernel to learn the path MTU", || {
-            ping.send(vm, Duration::from_millis(100))
-                .ok()
-                .filter(|answer| matches!(answer, Answer::TooBig { from: None, .. }))
-        })?;
+        let learned = ping.insist(vm, SOON, |answer| matches!(answer, Answer::TooBig { from: None, .. }))?;
         ensure!(learned == Answer::TooBig { from: None, mtu: TUNNEL_MTU as u32 }, "{to}: {learned:?}");
     }
     Ok(())
@@ -150,12 +144,9 @@ fn a_tunnels_smaller_path_mtu_is_learned_from_routers_outside() -> Result<()> {
     lab.world.tor.ip("link set contoso-hq mtu 1400\n")?;
     for (version, to) in HQ.into_iter().enumerate() {
         let ping = Ping::to(address(to)).length(TUNNEL_MTU).fragmentation(Fragmentation::Probing);
-        let told = lab::wait::until(SOON, "the smaller path MTU to be told", || {
-            ping.send(vm, Duration::from_millis(100)).ok().filter(|answer| matches!(answer, Answer::TooBig { .. }))
-        })
-        .map_err(|error| error.context(lab.circumstances()))?;
+        let told = ping.insist(vm, SOON, |answer| matches!(answer, Answer::TooBig { .. }))?;
         let expected = Answer::TooBig { from: Some(address(TENANT_GATEWAY[version])), mtu: 1372 };
-        ensure!(told == expected, "to {to}: {told:?}");
+        ensure!(told == expected, "to {to}: {told:?}\n{}", lab.circumstances());
         lab.answers(vm, ping.length(1372))?;
     }
     // Another site's tunnel is not meant.

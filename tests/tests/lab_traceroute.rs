@@ -1,7 +1,5 @@
 //! The gateway shows itself as a router of the tenant's.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use lab::Lab;
 use lab::node::Node;
@@ -27,12 +25,9 @@ fn first_hop(lab: &Lab, from: &Node, to: &str, version: usize) -> Result<()> {
     lab.reaches(from, to)?;
     let ping = Ping::to(address(to)).ttl(1);
     // Errors are rate-limited, so not every request has one.
-    let told = lab::wait::until(SOON, "an ICMP error", || {
-        ping.send(from, Duration::from_millis(100)).ok().filter(|answer| *answer != Answer::Silence)
-    })
-    .map_err(|error| error.context(format!("{} to {to}\n{}", from.name(), lab.circumstances())))?;
+    let told = ping.insist(from, SOON, |_| true)?;
     let expected = Answer::TimeExceeded { from: address(TENANT_GATEWAY[version]) };
-    ensure!(told == expected, "{} to {to}: {told:?}", from.name());
+    ensure!(told == expected, "{} to {to}: {told:?}\n{}", from.name(), lab.circumstances());
     // One more hop, and it is there.
     lab.answers(from, Ping::to(address(to)).ttl(2))
 }

@@ -38,8 +38,8 @@ struct Peers {
     lab: Lab,
 }
 
-/// Asks until there is an answer: the first requests may be lost while neighbours are resolved.
-const ANSWERED: &str = "answered() { for try in $(seq 30); do ping -c 1 -W 1 $1 && return; done; return 1; }; answered";
+/// Asks every second until there is an answer: the first requests may be lost while neighbours are resolved.
+const ANSWERED: &str = "ping -c 1 -w 120";
 
 /// Takes the place of a machine at a switch or router.
 fn replace(at: &Arc<Node>, name: &str, mtu: u32, machine: Machine) -> Result<Machine> {
@@ -119,10 +119,11 @@ impl Peers {
         self.vm.within("dc", "iperf3 --server --daemon")?;
         for to in HQ.into_iter().chain(DC) {
             for direction in ["", "--reverse"] {
-                let minute = Duration::from_secs(60);
-                let command = format!("timeout 50 iperf3 --client {to} --bytes 2M --connect-timeout 10000 {direction}");
+                const PATIENCE: Duration = Duration::from_secs(240);
+                let command =
+                    format!("timeout 200 iperf3 --client {to} --bytes 2M --connect-timeout 10000 {direction}");
                 // The servers listen once they are told so by the kernel; nobody tells us.
-                let printed = lab::wait::until(minute, "a TCP connection", || self.vm.within("vm", &command).ok())?;
+                let printed = lab::wait::until(PATIENCE, "a TCP connection", || self.vm.within("vm", &command).ok())?;
                 ensure!(printed.contains("receiver"), "{to} {direction}: {printed}");
             }
         }
@@ -139,7 +140,7 @@ impl Peers {
             self.vm.within(
                 "vm",
                 &format!(
-                    "for size in 1 64 1000 {} {} {edge}; do ping -c 1 -W 10 -M do -s $size {to}; done",
+                    "for size in 1 64 1000 {} {} {edge}; do ping -c 1 -W 30 -M do -s $size {to}; done",
                     edge - 2,
                     edge - 1
                 ),

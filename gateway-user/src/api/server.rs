@@ -303,7 +303,9 @@ impl Session {
         let mut tick = tokio::time::interval(story::JOIN_WINDOW);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while left > 0 {
+            // In this order: what has come is looked at before anything is given up, however late this task is.
             let runs = tokio::select! {
+                biased;
                 line = self.lines.next() => {
                     line?;
                     break;

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long a packet's second record is waited for.
-pub const JOIN_WINDOW: Duration = Duration::from_millis(200);
+pub const JOIN_WINDOW: Duration = Duration::from_secs(1);
 /// First records that wait at once.
 const PENDING: usize = 1024;
 

@@ -26,7 +26,7 @@ pub use kernel::Kernel;
 /// How long a boot may take: some ten seconds emulated on an idle machine.
 const BOOT: Duration = Duration::from_secs(240);
 /// How long an ordinary command may take.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(240);
 
 /// Programs of this host that every machine has.
 const PROGRAMS: [&str; 4] = ["ip", "ping", "iperf3", "ethtool"];
