@@ -1,0 +1,85 @@
+//! Gateway pools, gateways, virtual gateways.
+
+use super::{Code, Faults, Node, Writing, within};
+use crate::controller::resources::schema::Kind;
+use crate::controller::resources::tree::node::{get, list, target, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+pub(super) fn pool(_: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    let addresses = get(node.value, "ipConfiguration");
+    let subnets = addresses.and_then(|addresses| addresses.get("greVipSubnets")?.as_array()).map_or(0, Vec::len);
+    let kind = text(node.value, "type").unwrap_or_default();
+    if matches!(kind, "s2sGre" | "All") && subnets == 0 {
+        let message = format!("a pool of type {kind} needs subnets to draw GRE VIPs from");
+        faults.add(Code::RequiredPropertyMissing, node.at("ipConfiguration.greVipSubnets"), message);
+    }
+    for (name, list) in [("greVipSubnets", addresses), ("publicIPAddresses", addresses)] {
+        let references = list.and_then(|list| list.get(name)?.as_array()).map_or(&[] as &[Value], Vec::as_slice);
+        twice(references, &node.at(&format!("ipConfiguration.{name}")), faults);
+    }
+}
+
+/// Each reference stands in a list once.
+fn twice(references: &[Value], at: &str, faults: &mut Faults) {
+    let mut seen = BTreeSet::new();
+    for (position, path) in references.iter().enumerate().filter_map(|(i, reference)| Some((i, target(reference)?))) {
+        if !seen.insert(path.key()) {
+            faults.value(format!("{at}[{position}]"), format!("{path} stands here twice"));
+        }
+    }
+}
+
+pub(super) fn gateway(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    let Some(interfaces) = get(node.value, "networkInterfaces") else { return };
+    let addresses = |name: &str| {
+        let path = target(interfaces.get(name)?)?;
+        let kinds = writing.lookup.with(&path, |interface| {
+            let configurations = list(interface, "ipConfigurations").iter();
+            configurations
+                .map(|one| get(one, "subnet").and_then(target).map(|subnet| subnet.kind()))
+                .collect::<Vec<_>>()
+        })?;
+        Some((path, kinds))
+    };
+    if let Some((path, kinds)) = addresses("externalNetworkInterface")
+        && !matches!(kinds.as_slice(), [Some(Kind::LogicalSubnet)])
+    {
+        let message = format!("{path} needs exactly one address, out of a logical network");
+        faults.add(Code::InvalidResourceReference, node.at("networkInterfaces.externalNetworkInterface"), message);
+    }
+    if let Some((path, kinds)) = addresses("internalNetworkInterface")
+        && !kinds.is_empty()
+    {
+        let message = format!("{path} may not have an address");
+        faults.add(Code::InvalidResourceReference, node.at("networkInterfaces.internalNetworkInterface"), message);
+    }
+}
+
+pub(super) fn virtual_gateway(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    let subnets = list(node.value, "gatewaySubnets");
+    twice(subnets, &node.at("gatewaySubnets"), faults);
+    if subnets.is_empty() {
+        faults.add(
+            Code::RequiredPropertyMissing,
+            node.at("gatewaySubnets"),
+            "a virtual gateway needs a subnet of a virtual network",
+        );
+    }
+    let networks: BTreeSet<String> = subnets.iter().filter_map(target).map(|path| path.tree().key()).collect();
+    if networks.len() > 1 {
+        faults.value(node.at("gatewaySubnets"), "the subnets have to be of one virtual network");
+    }
+    let pools = list(node.value, "gatewayPools");
+    twice(pools, &node.at("gatewayPools"), faults);
+    if pools.len() < 2 {
+        return;
+    }
+    for (position, pool) in pools.iter().enumerate().filter_map(|(i, pool)| Some((i, target(pool)?))) {
+        let is_all = writing.lookup.with(&pool, |pool| text(pool, "type") == Some("All")).unwrap_or(false);
+        if is_all {
+            let message = format!("{pool} is of type All: a virtual gateway that uses it uses no other pool");
+            faults.add(Code::VirtualGatewayPoolsConflict, within(node, "gatewayPools", position), message);
+        }
+    }
+}

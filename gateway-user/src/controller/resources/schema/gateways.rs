@@ -1,0 +1,80 @@
+//! Gateway pools and gateways.
+
+use super::fabric::FAILURE_DOMAIN;
+use super::{CONFIGURATION_STATE, Kind, NAME, Property, Shape, back_references, property, read_only};
+
+const KBPS_TOTAL: Shape = Shape::Integer(1, 1_000_000_000_000);
+const NO_P2S: &str = "clients of single users (point-to-site) are not served by this version";
+const NO_TOR_BGP: &str = "gateways announce their VIPs by ARP and ND; BGP with the top-of-rack router comes later";
+
+const POOL_ADDRESSES: &[Property] = &[
+    property("greVipSubnets", Shape::List(&Shape::Reference(&[Kind::LogicalSubnet])))
+        .doc("Out of whose pools GRE VIPs are drawn. Needed for s2sGre and All."),
+    property("publicIPAddresses", Shape::List(&Shape::Reference(&[Kind::PublicIpAddress])))
+        .doc("Public addresses; pools may share them."),
+];
+
+pub(super) const GATEWAY_POOL: &[Property] = &[
+    property("type", Shape::Choice(&["s2sIPsec", "s2sGre", "forwarding", "All"]))
+        .required()
+        .doc("What its gateways carry. Stays as it is while something refers to the pool."),
+    property("redundantGatewayCount", Shape::Integer(0, 1000))
+        .required()
+        .doc("N: how many gateways stand by. At most the number of active ones."),
+    property("gatewayCapacityKiloBitsPerSecond", KBPS_TOTAL).required().doc("What each of its gateways can carry."),
+    property("capacityRule", Shape::Choice(&["2016", "2019"])).ours().doc(
+        "How a connection's share of a gateway is counted: by the ratios of 2016, or the maxima of 2019 (default).",
+    ),
+    property("ipConfiguration", Shape::Object(POOL_ADDRESSES)),
+    property("RadiusServer", NAME).secret().no_effect(NO_P2S),
+    property("RadiusSecret", NAME).secret().no_effect(NO_P2S),
+    back_references("gateways", Kind::Gateway, "pool"),
+    back_references("virtualGateways", Kind::VirtualGateway, "gatewayPools"),
+    CONFIGURATION_STATE,
+];
+
+const GATEWAY_INTERFACES: &[Property] = &[
+    property("externalNetworkInterface", Shape::Reference(&[Kind::NetworkInterface]))
+        .required()
+        .no_effect("a gateway's agent reports its ports")
+        .doc("With exactly one address, out of a logical network."),
+    property("internalNetworkInterface", Shape::Reference(&[Kind::NetworkInterface]))
+        .required()
+        .no_effect("a gateway's agent reports its ports")
+        .doc("Without an address."),
+];
+
+const TOR_PEER: &[Property] = &[
+    property("peerIP", Shape::Address).alias(&["peerIpAddress"]).no_effect(NO_TOR_BGP),
+    property("peerExtAsNumber", Shape::AsnDot).alias(&["peerAsNumber"]).no_effect(NO_TOR_BGP),
+];
+
+const TOR_BGP: &[Property] = &[
+    property("extASNumber", Shape::AsnDot).no_effect(NO_TOR_BGP),
+    property("bgpPeer", Shape::List(&Shape::Object(TOR_PEER))).no_effect(NO_TOR_BGP),
+];
+
+pub(super) const GATEWAY: &[Property] = &[
+    property("pool", Shape::Reference(&[Kind::GatewayPool])).required(),
+    property("types", Shape::List(&Shape::Choice(&["s2sipsec", "s2sgre", "forwarding", "vpn"])))
+        .no_effect("the pool's type decides what its gateways carry"),
+    property("virtualServer", Shape::Reference(&[Kind::VirtualServer])).doc("The machine that it runs on."),
+    property("networkInterfaces", Shape::Object(GATEWAY_INTERFACES)).immutable(),
+    property("bgpConfig", Shape::Object(TOR_BGP)),
+    property("failureDomain", Shape::Object(FAILURE_DOMAIN))
+        .ours()
+        .doc("Where it stands; if absent, where its machine's server does."),
+    property("scheduling", Shape::Choice(&["Enabled", "Cordoned"]))
+        .ours()
+        .doc("Cordoned: it keeps what it has and is given no more."),
+    property("certificate", Shape::Text(16384)).no_effect("an agent's certificate is issued when it joins"),
+    read_only("type").doc("The pool's."),
+    read_only("state").doc("Active or Redundant."),
+    read_only("healthState").doc("What its agent last said."),
+    read_only("totalCapacity").doc("In kbit/s."),
+    read_only("availableCapacity").doc("In kbit/s: the total less what is placed, by the pool's capacityRule."),
+    read_only("virtualGateways").doc("Whose connections it carries."),
+    read_only("connections"),
+    read_only("externalIPAddress").doc("The addresses of its external port."),
+    CONFIGURATION_STATE,
+];
