@@ -166,7 +166,8 @@ impl Credentials {
     }
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+/// A certificate as PEM.
+pub fn pem(certificate: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();

@@ -8,9 +8,11 @@
 //! | one connection to a controller | [`http`], [`address`], [`events`] |
 //! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`], [`backoff`] |
 //! | how a plan is made of its documents, and kept | [`keeper`], [`journal`] |
+//! | the command line | [`args`] |
 //! | files with secrets | [`files`] |
 
 pub mod address;
+pub mod args;
 pub mod backoff;
 pub mod credentials;
 pub mod enrol;

@@ -1,9 +1,12 @@
 //! The gateway's daemon: see [`gateway_user::gateway`].
 
 use clap::{Args, Parser, Subcommand};
+use gateway_user::agent::args::LinkArgs;
+use gateway_user::controller::model::records;
 use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
 use gateway_user::dataplane::{self, Migration};
+use gateway_user::gateway::PlanOrigin;
 use gateway_user::{api, gateway, net};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -28,20 +31,24 @@ enum Role {
     #[command(after_help = "\
 Examples:
   gatewayd gateway --plan /etc/gateway/plan.toml
+  gatewayd gateway --controller https://controller:8443 --name GW1 --token-file gw1.token \\
+      --pa 10.10.0.1 --port fab0=fabric --port tor0=site
   kill -HUP $(cat /run/gateway/gatewayd.pid)       read the plan again
 
 When the daemon ends, however it ends, packets are forwarded all the same; one that is started again takes over.
 `gatewayd detach` takes the gateway off the host.")]
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
     /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
     Detach(Places),
 }
 
 #[derive(Debug, Args)]
 struct Gateway {
-    /// The plan (TOML)
-    #[arg(long, value_name = "FILE")]
-    plan: PathBuf,
+    /// The plan (TOML), instead of a controller
+    #[arg(long, value_name = "FILE", required_unless_present = "controllers", conflicts_with = "controllers")]
+    plan: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkArgs,
     /// Where gatewayctl reaches the daemon
     #[arg(long, value_name = "PATH", default_value = api::DEFAULT_SOCKET)]
     socket: PathBuf,
@@ -81,7 +88,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let result = match cli.role {
-        Role::Gateway(options) => gateway::run(options.into()),
+        Role::Gateway(options) => options.options(records::Role::Gateway).and_then(gateway::run),
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {
@@ -93,23 +100,28 @@ fn main() -> ExitCode {
     }
 }
 
-impl From<Gateway> for gateway::Options {
-    fn from(options: Gateway) -> Self {
+impl Gateway {
+    fn options(self, role: records::Role) -> anyhow::Result<gateway::Options> {
         let mut sizes = Sizes::default();
-        for size in &options.sizes {
+        for size in &self.sizes {
             sizes.set(&size.map, size.entries);
         }
-        Self {
-            plan: options.plan,
-            socket: options.socket,
-            netns: options.netns,
+        let plan = match (self.plan, self.link.options(role)?) {
+            (_, Some(link)) => PlanOrigin::Controller(Box::new(link)),
+            (Some(path), None) => PlanOrigin::File(path),
+            (None, None) => anyhow::bail!("--plan or --controller is missing"),
+        };
+        Ok(gateway::Options {
+            plan,
+            socket: self.socket,
+            netns: self.netns,
             dataplane: dataplane::Options {
-                pins: options.places.pins,
-                state: options.places.state,
-                source: options.programs.map_or(Source::Embedded, Source::File),
+                pins: self.places.pins,
+                state: self.places.state,
+                source: self.programs.map_or(Source::Embedded, Source::File),
                 sizes,
-                migration: if options.migrate { Migration::Migrate } else { Migration::Refuse },
+                migration: if self.migrate { Migration::Migrate } else { Migration::Refuse },
             },
-        }
+        })
     }
 }

@@ -9,6 +9,7 @@
 //! Everything is level-triggered: what is done after a change is what would be done at a start, and writes differences only.
 
 use super::compartment::{self, Compartments};
+use super::controlled::Controlled;
 use super::path_mtu::PathMtus;
 use super::record::{Lock, Record};
 use super::watch::Pending;
@@ -30,9 +31,10 @@ use anyhow::bail;
 use gateway_common::TenantId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 /// Changes from compartments that may wait.
@@ -52,6 +54,22 @@ pub(super) struct Sources {
     pub(super) monitor: Monitor,
     pub(super) events: AsyncEvents,
     pub(super) inside: mpsc::Receiver<(String, Change)>,
+    pub(super) controlled: Option<Controlled>,
+}
+
+/// The plan to start with.
+pub(super) struct First {
+    pub(super) name: String,
+    pub(super) plan: Plan,
+    /// Where to say whether it is in force.
+    pub(super) reply: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl First {
+    /// From a file.
+    pub(super) fn read(path: &Path) -> Result<Self, plan::PlanErrors> {
+        Ok(Self { name: path.display().to_string(), plan: plan::load(path)?, reply: None })
+    }
 }
 
 /// The running gateway.
@@ -90,8 +108,12 @@ impl Agent {
     ///
     /// # Errors
     /// What keeps it from starting. What was found on the host is as it was.
-    pub(super) fn start(options: Options) -> anyhow::Result<(Self, Sources)> {
-        let plan = plan::load(&options.plan)?;
+    pub(super) fn start(
+        options: Options,
+        first: First,
+        controlled: Option<Controlled>,
+    ) -> anyhow::Result<(Self, Sources)> {
+        let First { name, plan, reply } = first;
         dataplane::check_privileges()?;
         refuse_unfit(&plan, &Pins::new(&options.dataplane.pins))?;
         let state = options.dataplane.state.clone();
@@ -115,7 +137,7 @@ impl Agent {
         // Listens before anything is read, so that no change falls in between.
         let monitor = Monitor::new(Monitor::open(Scope::Everything)?)?;
         let mut agent = Self {
-            plan_name: options.plan.display().to_string(),
+            plan_name: name,
             world: World::default(),
             reader: dataplane.reader()?,
             next_hops: NextHops::default(),
@@ -142,7 +164,13 @@ impl Agent {
             _lock: lock,
         };
         match agent.come_up() {
-            Ok(events) => Ok((agent, Sources { server, handle, calls, monitor, events, inside: inside_changes })),
+            Ok(events) => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(()));
+                }
+                let inside = inside_changes;
+                Ok((agent, Sources { server, handle, calls, monitor, events, inside, controlled }))
+            }
             Err(error) => {
                 // Its socket may be in the state directory, which goes, too.
                 drop(server);

@@ -9,11 +9,13 @@
 //! | what clients are answered | `requests`, `show` |
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
+//! | plans that come from a controller, and what it is told | [`controlled`] |
 //! | what is undone by `detach` | [`record`] |
 
 mod agent;
 pub mod changes;
 pub mod compartment;
+pub mod controlled;
 pub mod fragmentation;
 mod inside;
 pub mod path_mtu;
@@ -38,14 +40,23 @@ use std::path::{Path, PathBuf};
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The plan's file.
-    pub plan: PathBuf,
+    /// Where plans come from.
+    pub plan: PlanOrigin,
     /// Where the control socket is.
     pub socket: PathBuf,
     /// Where the compartments are named.
     pub netns: PathBuf,
     /// The data plane: pins, state, sizes.
     pub dataplane: dataplane::Options,
+}
+
+/// Where plans come from.
+#[derive(Clone, Debug)]
+pub enum PlanOrigin {
+    /// A file, read at the start and upon SIGHUP; clients may apply another.
+    File(PathBuf),
+    /// A controller.
+    Controller(Box<crate::agent::Options>),
 }
 
 /// Runs the agent until it is told to stop. Packets flow on afterwards.
@@ -56,7 +67,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let (agent, sources) = agent::Agent::start(options)?;
+        let (first, link) = match &options.plan {
+            PlanOrigin::File(path) => (agent::First::read(path)?, None),
+            PlanOrigin::Controller(link) => match controlled::first((**link).clone()).await? {
+                Some((first, link)) => (first, Some(link)),
+                None => return Ok(()),
+            },
+        };
+        let (agent, sources) = agent::Agent::start(options, first, link)?;
         agent.serve(sources).await
     })
 }

@@ -1,20 +1,24 @@
 //! What clients and signals ask of the agent: to show, to apply a plan, to trace.
 
 use super::agent::{Agent, refuse_unfit};
-use super::{changes, notify, show};
+use super::{PlanOrigin, changes, notify, show};
 use crate::api::agent::TraceTarget;
 use crate::api::protocol::{Applied, Failure, FailureCode};
 use crate::api::{Call, PlanSource};
 use crate::dataplane::Tracing;
 use crate::net::next_hops::Effect;
-use crate::plan;
+use crate::plan::{self, Plan};
 use std::time::Instant;
 
 impl Agent {
     /// Reads the plan's file again.
     pub(super) fn reload(&mut self) {
+        let PlanOrigin::File(path) = &self.options.plan else {
+            tracing::info!("plans come from the controller: there is no file to read again");
+            return;
+        };
         notify("RELOADING=1");
-        match self.apply(&PlanSource::Path(self.options.plan.clone())) {
+        match self.apply(&PlanSource::Path(path.clone())) {
             Ok(applied) => tracing::info!(
                 added = applied.added.len(),
                 changed = applied.changed.len(),
@@ -29,9 +33,8 @@ impl Agent {
         notify("READY=1");
     }
 
-    /// Applies a plan as a difference, or leaves everything as it is.
+    /// Applies a client's plan as a difference, or leaves everything as it is.
     fn apply(&mut self, source: &PlanSource) -> Result<Applied, Failure> {
-        let started = Instant::now();
         let (name, plan) = match source {
             PlanSource::Path(path) => (path.display().to_string(), plan::load(path)),
             PlanSource::Text { name, text } => (name.clone(), plan::parse(text, name)),
@@ -42,6 +45,12 @@ impl Agent {
                 .details(details)
                 .remedy("correct it, then apply it again; nothing was changed")
         })?;
+        self.put_in_force(name, plan)
+    }
+
+    /// Applies a plan as a difference, or leaves everything as it is.
+    pub(super) fn put_in_force(&mut self, name: String, plan: Plan) -> Result<Applied, Failure> {
+        let started = Instant::now();
         refuse_unfit(&plan, self.dataplane.pins())
             .map_err(|error| Failure::new(FailureCode::PlanInvalid, format!("{error:#}")))?;
         let changes = changes::changes(&self.plan, &plan);
@@ -79,7 +88,14 @@ impl Agent {
     pub(super) fn answer(&mut self, call: Call) {
         match call {
             Call::Show(query, reply) => reply.send(show::show(self, &query)),
-            Call::Apply(source, reply) => reply.send(self.apply(&source)),
+            Call::Apply(source, reply) => reply.send(match &self.options.plan {
+                PlanOrigin::File(_) => self.apply(&source),
+                PlanOrigin::Controller(_) => {
+                    let message = "this gateway takes its plans from the controller";
+                    Err(Failure::new(FailureCode::BadRequest, message)
+                        .remedy("change the resources there: `gatewayctl apply -f` with the controller's address"))
+                }
+            }),
             Call::TraceTarget { tenant, connection, reply } => {
                 reply.send(self.trace_target(&tenant, connection.as_deref()))
             }

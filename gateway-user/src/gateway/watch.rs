@@ -1,7 +1,7 @@
 //! The agent's loop: waits for signals, clients, the kernel and the programs, and meets what has changed.
 
 use super::agent::{Agent, Sources};
-use super::notify;
+use super::{controlled, notify};
 use crate::dataplane::events::Event;
 use crate::net::links::Link;
 use crate::net::neighbours::Heard;
@@ -61,7 +61,7 @@ impl Pending {
 impl Agent {
     /// Serves until a signal says to stop.
     pub async fn serve(mut self, sources: Sources) -> anyhow::Result<()> {
-        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside } = sources;
+        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside, mut controlled } = sources;
         let (mut hangup, mut terminate, mut interrupt) =
             (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // Whoever is told that the gateway is ready may rely on it without its daemon from then on.
@@ -89,6 +89,7 @@ impl Agent {
                 changes = monitor.next() => self.heard(changes?),
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
                 told = events.next() => self.told(told?),
+                news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
                 () = wait_until(unannounced.as_ref().map(|_| deadline)) => {}
                 _ = housekeeping.tick() => {
@@ -97,6 +98,9 @@ impl Agent {
                     }
                     self.save_path_mtus();
                     self.warn_of_unresolved();
+                    if let Some(controlled) = &mut controlled {
+                        self.report(controlled);
+                    }
                     if refreshed.elapsed() >= REFRESH {
                         refreshed = Instant::now();
                         self.compartments.refresh();

@@ -54,6 +54,21 @@ impl TryFrom<Draft> for Plan {
     }
 }
 
+impl Plan {
+    /// Puts a plan together from parts that are good, each by itself.
+    ///
+    /// # Errors
+    /// All in which they disagree.
+    pub fn assemble(
+        gateway: Gateway,
+        ports: Box<[Port]>,
+        tenants: Box<[Tenant]>,
+        steer: Box<[Steer]>,
+    ) -> Result<Self, PlanErrors> {
+        Draft { gateway: Some(gateway), ports, tenants, steer }.try_into()
+    }
+}
+
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
