@@ -141,8 +141,9 @@ impl Ping {
                 Some(echo) => echo.ask(number as usize, AGAIN, &wanted),
             };
             match answer {
-                Ok(answer) if wanted(&answer) => return Ok(answer),
+                // What came before says more.
                 Ok(Answer::Silence) if last.is_ok() => {}
+                Ok(answer) if answer != Answer::Silence && wanted(&answer) => return Ok(answer),
                 Err(error) => {
                     std::thread::sleep(AGAIN);
                     last = Err(error);
@@ -168,9 +169,9 @@ impl Ping {
 
 /// How often a request is repeated.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Requests of a stream that wait for an answer at a time: far fewer than any queue on the way holds, the shortest of which is a veth's
-/// with 256 places.
-const UNDER_WAY: usize = 64;
+/// Requests of a stream that wait for an answer at a time: even of several streams far fewer than any queue on the way holds, the shortest
+/// of which is a veth's with 256 places.
+const UNDER_WAY: usize = 16;
 /// After this time without an answer, a request is no longer counted among those under way. If it is answered after all, it was not lost.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 

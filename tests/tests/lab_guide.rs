@@ -23,7 +23,7 @@ fn trying_the_gateway_apart_works_as_the_guide_says_and_leaves_nothing() -> Resu
     let look = || machine.sh("ip -o link; ls -A /run /run/netns; find /sys/fs/bpf -mindepth 1 ! -name '*.debug'");
     let before = look()?;
     let mut shell = Command::new("timeout");
-    shell.args(["100", "sh", "-ec", &commands("Try it apart")?]);
+    shell.args(["170", "sh", "-ec", &commands("Try it apart")?]);
     shell.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples"));
     let own = program("gatewayd")?;
     let path = std::env::var("PATH").unwrap_or_default();

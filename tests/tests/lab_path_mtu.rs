@@ -118,11 +118,9 @@ fn a_hosts_smaller_path_mtu_is_learned_and_the_next_daemon_knows_it() -> Result<
     let (fits, gateway) = (1300, address(TENANT_GATEWAY[0]));
     let ping = Ping::to(address(SUBNETS[0].addresses[0])).length(fits + 1).fragmentation(Fragmentation::Probing);
     let is_told = |lab: &Lab| {
-        let told = lab::wait::until(SOON, "the smaller path MTU to be told", || {
-            ping.send(&hq, Duration::from_millis(100)).ok().filter(|answer| matches!(answer, Answer::TooBig { .. }))
-        })
-        .map_err(|error| error.context(lab.circumstances()))?;
-        ensure!(told == Answer::TooBig { from: Some(gateway), mtu: fits as u32 }, "{told:?}");
+        let told = ping.insist(&hq, SOON, |answer| matches!(answer, Answer::TooBig { .. }))?;
+        let expected = Answer::TooBig { from: Some(gateway), mtu: fits as u32 };
+        ensure!(told == expected, "{told:?}\n{}", lab.circumstances());
         lab.answers(&hq, ping.length(fits))
     };
     is_told(&lab)?;
