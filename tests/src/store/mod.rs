@@ -2,10 +2,12 @@
 //!
 //! - [`behaviours`]: one behaviour a function, on a store of its own; [`leading`]: those of leaders and their writes
 //! - [`random`]: random transactions beside a naive model
+//! - [`etcd`]: real etcd members, and cables to them that can be cut
 
 #![expect(clippy::unwrap_used, reason = "these functions are tests, which fail by panicking")]
 
 pub mod behaviours;
+pub mod etcd;
 pub mod leading;
 pub mod random;
 

@@ -20,8 +20,9 @@ const fn program(group: Group, name: &'static str, package: &'static str, why: &
     Program { group, name, package, why }
 }
 
-const PROGRAMS: [Program; 15] = [
+const PROGRAMS: [Program; 17] = [
     program(Group::Build, "cc", "gcc", "links programs"),
+    program(Group::Build, "protoc", "protobuf-compiler", "compiles the messages of etcd's client"),
     program(Group::Test, "ip", "iproute2", "makes the lab's namespaces and veths"),
     program(Group::Test, "tc", "iproute2", "pushes VLAN tags at a site's end"),
     program(Group::Test, "ethtool", "ethtool", "switches a test sender's offloads"),
@@ -30,6 +31,7 @@ const PROGRAMS: [Program; 15] = [
     program(Group::Test, "traceroute", "traceroute", "shows the gateway as a hop"),
     program(Group::Test, "iperf3", "iperf3", "carries TCP through the gateway"),
     program(Group::Test, "tcpdump", "tcpdump", "reads the captures that `gatewayctl trace -w` writes"),
+    program(Group::Test, "etcd", "etcd-server", "is a store of several controllers (never started as a service)"),
     program(
         Group::Bench,
         "ovs-vswitchd",
@@ -43,6 +45,10 @@ const PROGRAMS: [Program; 15] = [
     program(Group::Vm, "dpkg-deb", "dpkg", "unpacks the virtual machine's kernels"),
 ];
 
+/// Where protoc finds the well-known types by itself.
+const WELL_KNOWN_TYPES: [&str; 2] =
+    ["/usr/include/google/protobuf/descriptor.proto", "/usr/local/include/google/protobuf/descriptor.proto"];
+
 /// What is missing of one group's programs.
 pub fn survey(group: Group) -> Vec<Missing> {
     let mut missing: Vec<Missing> = Vec::new();
@@ -55,6 +61,14 @@ pub fn survey(group: Group) -> Vec<Missing> {
                 remedy: Remedy::Packages(vec![program.package.into()]),
             });
         }
+    }
+    if group == Group::Build && !WELL_KNOWN_TYPES.iter().any(|path| Path::new(path).exists()) {
+        missing.push(Missing {
+            group,
+            what: "google/protobuf/descriptor.proto".into(),
+            why: "is part of the messages of etcd's client".into(),
+            remedy: Remedy::Packages(vec!["libprotobuf-dev".into()]),
+        });
     }
     if group == Group::Vm && !process::find("busybox").is_some_and(|path| is_static(&path)) {
         missing.push(Missing {

@@ -5,12 +5,16 @@
 
 use super::{Compare, Entry, Epoch, Error, Expected, Op, Outcome, Revision, Store, Txn};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Below this prefix a key stands for each name that somebody leads.
 pub const LEADERS: &str = "leaders/";
 /// Below this prefix the last epoch of each name stands.
 pub const EPOCHS: &str = "epochs/";
+
+/// How often an unreachable store is asked who leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) fn leader_key(name: &str) -> String {
     format!("{LEADERS}{name}")
@@ -66,7 +70,13 @@ impl Candidacy {
         Ok(Self { name: name.into(), leader, last_epoch })
     }
 
-    pub fn published(&self) -> Vec<u8> {
+    /// The key that stands while somebody leads.
+    #[cfg(feature = "etcd")]
+    pub fn leader_key(&self) -> String {
+        leader_key(&self.name)
+    }
+
+    fn published(&self) -> Vec<u8> {
         serde_json::json!({ "address": self.leader.address, "epoch": self.leader.epoch }).to_string().into_bytes()
     }
 
@@ -165,17 +175,25 @@ pub(super) async fn campaign_locally(store: &Store, name: &str, address: &str) -
 
 async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
     let Keeper { lost, mut resign, ended } = keeper;
-    let key = term.guard.key.clone();
-    let held =
-        |entry: Option<&Entry>| entry.is_some_and(|entry| term.guard.expected == Expected::Created(entry.created));
     tokio::select! {
         _ = &mut resign => {
-            let _ = store.commit(Txn::of([Op::delete(&key)]).when(term.guard.clone())).await;
+            let end = Txn::of([Op::delete(&term.guard.key)]).when(term.guard.clone());
+            let _ = store.commit(end).await;
         }
-        _ = until_changed(&store, &key, |entry| !held(entry)) => {}
+        () = until_lost(&store, &term) => {}
     }
     lost.send_replace(true);
     drop(ended);
+}
+
+/// Returns when the leader's key is gone, or is another leader's.
+pub(super) async fn until_lost(store: &Store, term: &Term) {
+    let key = &term.guard.key;
+    let held =
+        |entry: Option<&Entry>| entry.is_some_and(|entry| term.guard.expected == Expected::Created(entry.created));
+    while until_changed(store, key, |entry| !held(entry)).await.is_err() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Returns when the key's entry is as wanted.

@@ -12,8 +12,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long one member may take for an answer.
 const ONE_ANSWER: Duration = Duration::from_secs(2);
-/// How long all of them together may take, elections among them included.
-pub const PATIENCE: Duration = Duration::from_secs(8);
 /// Before all members are asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Members that hang are noticed by pings; etcd bears one every 5 s.
@@ -99,7 +97,7 @@ impl Cluster {
     where
         A: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.ask_until(Instant::now() + PATIENCE, question).await
+        self.ask_until(Instant::now() + self.options.patience, question).await
     }
 
     pub async fn ask_until<T, A>(&self, deadline: Instant, question: impl Fn(Member) -> A) -> Result<T, Failure>

@@ -21,6 +21,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// After how long without a sign of life a leader is replaced.
     pub lease: Duration,
+    /// How long the members together may take for an answer, elections among them included.
+    pub patience: Duration,
     /// How long a change is kept in etcd's history; the leader compacts it. Never, if another does.
     pub history: Option<Duration>,
 }
@@ -38,7 +40,9 @@ impl Options {
     /// Reads `etcd://host:port,host:port,…` with an optional `/NAMESPACE`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            Error::Invalid(format!("{text:?}: {why}; it is written as etcd://HOST:PORT,HOST:PORT,… or etcd://…/NAMESPACE"))
+            Error::Invalid(format!(
+                "{text:?}: {why}; it is written as etcd://HOST:PORT,HOST:PORT,… or etcd://…/NAMESPACE"
+            ))
         };
         let rest = text.strip_prefix("etcd://").ok_or_else(|| wrong("this is no address of an etcd cluster"))?;
         let (members, namespace) = rest.split_once('/').unwrap_or((rest, NAMESPACE));
@@ -46,12 +50,15 @@ impl Options {
         if namespace.is_empty() || namespace.contains(char::is_whitespace) {
             return Err(wrong("the namespace is empty or has spaces"));
         }
-        let endpoints = members.split(',').map(|member| endpoint(member).ok_or_else(|| wrong("a member has no host or a wrong port")));
+        let endpoints = members
+            .split(',')
+            .map(|member| endpoint(member).ok_or_else(|| wrong("a member has no host or a wrong port")));
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             namespace: namespace.into(),
             tls: None,
             lease: Duration::from_secs(3),
+            patience: Duration::from_secs(8),
             history: Some(Duration::from_secs(300)),
         })
     }
@@ -95,7 +102,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_the_right_form() {
-        for text in ["", "http://a", "etcd://", "etcd://a,,b", "etcd://a:x", "etcd://a:0", "etcd://a/", "etcd://[x]", "etcd://a b"] {
+        for text in [
+            "",
+            "http://a",
+            "etcd://",
+            "etcd://a,,b",
+            "etcd://a:x",
+            "etcd://a:0",
+            "etcd://a/",
+            "etcd://[x]",
+            "etcd://a b",
+        ] {
             let told = Options::parse(text).unwrap_err().to_string();
             assert!(told.contains("etcd://HOST:PORT"), "{told}");
         }
