@@ -140,6 +140,7 @@ impl Directory {
         use redb::Error as E;
         match error {
             E::Io(error) if error.kind() == ErrorKind::InvalidData => self.damaged(&error.to_string()),
+            E::Io(error) if error.kind() == ErrorKind::UnexpectedEof => self.damaged("it ends too early"),
             E::Io(error) => Error::io(&self.file, &error),
             E::Corrupted(why) => self.damaged(&why),
             E::RepairAborted => self.damaged("it could not be repaired"),
