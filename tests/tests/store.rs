@@ -5,7 +5,7 @@
 use gateway_user::controller::store::backup::{Backup, BackupError};
 use gateway_user::controller::store::file::Retention;
 use gateway_user::controller::store::{
-    Compare, Entry, Epoch, Error, FileStore, MemoryStore, Op, Outcome, Revision, Store, Txn, WatchError,
+    Compare, Entry, Epoch, FileStore, MemoryStore, Op, Outcome, Revision, Store, Txn, WatchError,
 };
 use lab::store::{all, commit, next, put, random, texts};
 use proptest::test_runner::{Config, TestRunner};
