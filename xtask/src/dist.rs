@@ -159,6 +159,22 @@ mod tests {
         assert!(text.ends_with(".\n"));
     }
 
+    /// By systemd's own eyes, but for the daemon, which is not installed here.
+    #[test]
+    fn systemd_accepts_the_unit() {
+        let Some(analyze) = process::find("systemd-analyze") else { return };
+        let unit = include_str!("../dist/gatewayd.service").replace("/usr/bin/gatewayd", "/bin/true");
+        let directory = std::env::temp_dir().join(format!("gatewayd-unit-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("gatewayd.service");
+        fs::write(&path, unit).unwrap();
+        let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).output();
+        fs::remove_dir_all(&directory).unwrap();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("gatewayd.service"), "{said}");
+    }
+
     #[test]
     fn the_guide_names_only_drop_reasons_that_exist() {
         let guide = fs::read_to_string(workspace::root().join("docs/operators-guide.md")).unwrap();
