@@ -6,7 +6,6 @@
 
 use super::error::{Code, Error};
 use super::path::{Collection, Location, Path};
-use super::schema::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -58,17 +57,17 @@ impl Principal {
         matches!(self.role, Role::Admin)
     }
 
+    /// Whether every resource exists for it.
+    pub const fn sees_all(&self) -> bool {
+        matches!(self.role, Role::Admin | Role::ReadOnly)
+    }
+
     /// Whether resources of `tenant` exist for it.
     pub fn sees(&self, tenant: Option<&str>) -> bool {
         match &self.role {
             Role::Admin | Role::ReadOnly => true,
             Role::Tenant(own) => tenant.is_some_and(|tenant| tenant.eq_ignore_ascii_case(own)),
         }
-    }
-
-    /// Whether its resources may refer to one of `tenant`.
-    pub fn may_refer_to(&self, tenant: Option<&str>, _kind: Kind) -> bool {
-        self.sees(tenant)
     }
 
     /// Whether it may ask for this at all. What a single resource holds is looked at later, by [`Forest`](super::Forest).

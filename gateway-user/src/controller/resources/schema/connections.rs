@@ -115,7 +115,9 @@ pub(super) const NETWORK_CONNECTION: &[Property] = &[
     property("connectionType", Shape::Choice(&["IPSec", "GRE", "L3"])).required().immutable(),
     property("outboundKiloBitsPerSecond", KBPS).required().doc("The limit to the site."),
     property("inboundKiloBitsPerSecond", KBPS).required().doc("The limit from the site."),
-    property("ipSecConfiguration", Shape::Object(IPSEC)).doc("For IPSec only."),
+    property("ipSecConfiguration", Shape::Object(IPSEC)).doc("For IPSec only.").no_effect(
+        "kept and checked; no gateway does IPsec in this version, and the connection's configurationState says so",
+    ),
     property("greConfiguration", Shape::Object(GRE)).doc("For GRE only."),
     property("l3Configuration", Shape::Object(L3)).doc("For L3 only."),
     property("ipAddresses", Shape::List(&Shape::Object(ADDRESS))).doc("The gateway's addresses on the VLAN; for L3."),

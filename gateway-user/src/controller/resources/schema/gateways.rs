@@ -11,7 +11,8 @@ const POOL_ADDRESSES: &[Property] = &[
     property("greVipSubnets", Shape::List(&Shape::Reference(&[Kind::LogicalSubnet])))
         .doc("Out of whose pools GRE VIPs are drawn. Needed for s2sGre and All."),
     property("publicIPAddresses", Shape::List(&Shape::Reference(&[Kind::PublicIpAddress])))
-        .doc("Public addresses; pools may share them."),
+        .doc("Public addresses; pools may share them.")
+        .no_effect("sites reach a shared public address by IPsec, which no gateway does in this version"),
 ];
 
 pub(super) const GATEWAY_POOL: &[Property] = &[

@@ -1,6 +1,7 @@
 //! The conformance table, row by row: each test is named by what it holds the interface to.
 
 mod bad_input;
+mod between_resources;
 mod bodies;
 mod conventions;
 mod document;

@@ -3,7 +3,7 @@
 use super::{Forest, conditions, node};
 use crate::controller::resources::path::Path;
 use crate::controller::resources::roles::Principal;
-use crate::controller::resources::schema::{Access, Property, Shape};
+use crate::controller::resources::schema::{Access, Kind, Property, Shape};
 use serde_json::{Map, Value, json};
 
 /// What is known of resources beside what was written: states, statistics, placements.
@@ -53,10 +53,17 @@ impl Forest {
         for property in table {
             match property.shape {
                 Shape::BackReferences(kind, by) => {
-                    let users = self.index.referrers(&path.key()).filter(|(_, via)| *via == by);
-                    let users = users.filter_map(|(from, _)| Path::parse(from).ok()).filter(|from| from.kind() == kind);
-                    let seen = users.filter(|from| view.principal.sees(self.tenant(from)));
-                    let references: Vec<Value> = seen.map(|from| json!({ "resourceRef": from.to_string() })).collect();
+                    // A pool has as many users as there are tenants: paths are taken apart for those alone who may not see all.
+                    let users = self
+                        .index
+                        .referrers(&path.key())
+                        .filter(|(from, via)| *via == by && kind_of(from) == Some(kind));
+                    let sees = |from: &str| {
+                        view.principal.sees_all()
+                            || Path::parse(from).is_ok_and(|from| view.principal.sees(self.tenant(&from)))
+                    };
+                    let seen = users.filter(|(from, _)| sees(from));
+                    let references: Vec<Value> = seen.map(|(from, _)| json!({ "resourceRef": from })).collect();
                     properties.insert(property.name.to_owned(), Value::Array(references));
                 }
                 Shape::Children(_) => {
@@ -111,4 +118,11 @@ impl Forest {
         }
         shown
     }
+}
+
+/// The kind of what a canonical path leads to.
+fn kind_of(path: &str) -> Option<Kind> {
+    let mut collections = path.split('/').skip(1).step_by(2);
+    let root = Kind::in_collection(None, collections.next()?)?;
+    collections.try_fold(root, |parent, name| Kind::in_collection(Some(parent), name))
 }

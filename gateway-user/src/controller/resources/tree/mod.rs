@@ -96,30 +96,28 @@ impl Forest {
     pub fn load<'a>(trees: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Corrupt> {
         let mut forest = Self::default();
         let corrupt = |key: &str, what: String| Corrupt { key: key.to_owned(), what };
+        let mut read = Vec::new();
         for (key, text) in trees {
-            let path = Path::from_store_key(key).map_err(|error| corrupt(key, error.to_string()))?;
+            read.push((Path::from_store_key(key).map_err(|error| corrupt(key, error.to_string()))?, key, text));
+        }
+        // What a connection claims depends on its logical subnet's VLAN, so these come first.
+        read.sort_by_key(|(path, ..)| path.kind() != Kind::LogicalNetwork);
+        for (path, key, text) in read {
             let value: Value = serde_json::from_str(text).map_err(|error| corrupt(key, error.to_string()))?;
             let id = node::id(&value).filter(|id| id.eq_ignore_ascii_case(path.id().as_str()));
-            let id = id.ok_or_else(|| corrupt(key, "its resourceId differs from its key".to_owned()))?;
-            let tree = Tree { id: id.into(), text: text.into(), tenant: node::tenant(&value).map(Arc::from) };
-            forest.index.add_edges(index::edges(&Path::root(path.kind(), tree.id.clone()), &value));
+            let id = Id::from(id.ok_or_else(|| corrupt(key, "its resourceId differs from its key".to_owned()))?);
+            let root = Path::root(path.kind(), id.clone());
+            let edges = index::edges(&root, &value);
+            let claims = if index::has_claims(root.kind()) {
+                index::claims(&Lookup::new(&forest, &root, &value), &root, &value)
+            } else {
+                Vec::new()
+            };
+            forest.index.add_edges(edges);
+            forest.index.add_claims(claims.into_iter().map(|claimed| (claimed.claim, claimed.owner)));
+            let tree = Tree { id, text: text.into(), tenant: node::tenant(&value).map(Arc::from) };
             forest.trees.insert(path.key().into(), tree);
         }
-        // What only one may have depends on other trees too (the VLAN of a subnet), so it comes when all are there.
-        let mut claims = Vec::new();
-        for (key, tree) in &forest.trees {
-            let path = Path::parse(key).map_err(|error| corrupt(key, error.to_string()))?;
-            if !index::has_claims(path.kind()) {
-                continue;
-            }
-            let value: Value = serde_json::from_str(&tree.text).map_err(|error| corrupt(key, error.to_string()))?;
-            let path = Path::root(path.kind(), tree.id.clone());
-            let lookup = Lookup::new(&forest, &path, &value);
-            claims.extend(
-                index::claims(&lookup, &path, &value).into_iter().map(|claimed| (claimed.claim, claimed.owner)),
-            );
-        }
-        forest.index.add_claims(claims);
         Ok(forest)
     }
 

@@ -336,7 +336,7 @@ impl Forest {
                 if !own && before.contains(&edge) {
                     return;
                 }
-                let seen = lookup.is_own(&target) || principal.may_refer_to(self.tenant(&target), target.kind());
+                let seen = lookup.is_own(&target) || principal.sees(self.tenant(&target));
                 if !seen || !lookup.contains(&target) {
                     let message = format!("there is no {target}");
                     faults.push(Error::at(Code::ReferencedResourceNotFound, at, message));
@@ -359,8 +359,8 @@ impl Forest {
                     others.retain(|owner| !is_own(owner));
                     others
                 }
-                // Subnets of the fabric may share a VLAN.
-                Claim::FabricVlan(..) => continue,
+                // Subnets of the fabric may share a VLAN with one another, not with a connection.
+                Claim::FabricVlan(vlan, _) => self.index.vlan(*vlan).map(|(_, owner)| owner).collect(),
                 claim => self.index.owner(claim).filter(|owner| !is_own(owner)).into_iter().collect(),
             };
             let Some(owner) = inside.or_else(|| others.first().copied()) else { continue };
