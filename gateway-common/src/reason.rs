@@ -127,6 +127,16 @@ reasons! {
     SlowPathMalformed = 49, "slow_path_malformed";
     /// No steering rule matches a packet for the shared VIP.
     SteerUnmatched = 50, "steer_unmatched";
+    /// No virtual machine is known behind the interface that the frame came in by.
+    VmUnknown = 51, "vm_unknown";
+    /// A virtual machine sent from another MAC address than its own.
+    SpoofedMac = 52, "spoofed_mac";
+    /// No machine of the virtual subnet has this address.
+    StationUnknown = 53, "station_unknown";
+    /// A broadcast or multicast has more receivers than are served.
+    FloodLimited = 54, "flood_limited";
+    /// A virtual machine sent a kind of frame that the virtual network does not carry.
+    VmFrame = 55, "vm_frame";
 }
 
 impl DropReason {

@@ -25,6 +25,9 @@
 //! | `TOTALS` | array of one | 0 | [`Totals`] |
 //! | `STAGES` | program array | see [`stage`] | program |
 //! | `STEER` | hash | [`SteerKey`] | [`SteerTarget`] |
+//! | `VMS` | hash | interface index | [`VmPort`] |
+//! | `STATIONS` | hash | [`StationKey`] | [`Station`] |
+//! | `FLOODS` | hash | [`FloodKey`] | [`Flood`] |
 //! | `EVENTS` | ring buffer | | see [`crate::trace`] |
 
 use crate::gate::Gate;
@@ -63,6 +66,8 @@ pub mod stage {
     pub const STEER: u32 = 7;
     /// `stage_least`: forwards an IPv6 packet of no more than the least that every path takes by one that takes less.
     pub const LEAST: u32 = 8;
+    /// `stage_vm`: answers a virtual machine in place of its subnet's router and its other machines.
+    pub const VM: u32 = 9;
     /// Every slot and the program that stands in it.
     pub const PROGRAMS: &[(u32, &str)] = &[
         (ORIGINATE, "stage_originate"),
@@ -74,6 +79,7 @@ pub mod stage {
         (FRAME, "stage_frame"),
         (STEER, "stage_steer"),
         (LEAST, "stage_least"),
+        (VM, "stage_vm"),
     ];
 }
 
@@ -95,8 +101,8 @@ pub const FLOW_PAGE: u32 = 128;
 pub struct Settings {
     /// The device-map slot of the slow path's veth; [`Tenant::NO_COMPARTMENT`] without one.
     pub slow_port: PortId,
-    /// Zero.
-    pub reserved: u32,
+    /// On a compute host: the interface that leads to the program `reentry`, for what tc leaves to XDP. 0: none.
+    pub aside: u32,
     /// ICMP errors, a tenant. Metered as if every packet had [`Settings::PACKET`] bytes, like the others here.
     pub icmp: Policer,
     /// Packets to a tenant's compartment, BGP and BFD aside.
@@ -141,6 +147,8 @@ impl Port {
     pub const FABRIC: u32 = 1;
     /// Tunnels of sites and tenant VLANs are taken here.
     pub const SITE: u32 = 2;
+    /// A compute host's fabric port: frames in the fabric's encapsulation are for virtual machines.
+    pub const HOST: u32 = 4;
 }
 
 /// A site's GRE tunnel.
@@ -394,8 +402,8 @@ pub struct Nexthop {
     pub header: [u64; TEMPLATE_WORDS],
     /// The seat that the next hop's connection belongs to.
     pub seat: SeatId,
-    /// Zero.
-    pub reserved: u32,
+    /// On a compute host: the virtual subnet that a machine or router is in. 0 where there is none.
+    pub vni: Vni,
 }
 
 impl Nexthop {
@@ -506,6 +514,108 @@ pub struct SteerTarget {
     pub reserved: u32,
 }
 
+/// The host's side of a virtual machine's interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct VmPort {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The machine's own slot: of its counters, and of what it may send from.
+    pub connection: ConnectionId,
+    /// The virtual subnet that it is in.
+    pub vni: Vni,
+    /// The subnet router's IPv4 address, as on the wire; 0: none.
+    pub router4: u32,
+    /// The machine's MAC address, and two bytes of zero.
+    pub mac: [u8; 8],
+    /// The subnet router's IPv6 address. Unspecified: none.
+    pub router6: Address,
+}
+
+/// A MAC address in a virtual subnet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct StationKey {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The virtual subnet.
+    pub vni: Vni,
+    /// The MAC address as loaded, in the lower 48 bits.
+    pub mac: u64,
+}
+
+impl StationKey {
+    /// The key of a MAC address.
+    pub const fn new(tenant: TenantId, vni: Vni, mac: [u8; 6]) -> Self {
+        let [a, b, c, d, e, f] = mac;
+        Self { tenant, vni, mac: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]) }
+    }
+}
+
+/// Where a MAC address of a virtual subnet is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Station {
+    /// The way to it.
+    pub nexthop: NexthopId,
+    /// The interface of a machine on this host; 0 for one elsewhere.
+    pub ifindex: u32,
+    /// The slot of a machine on this host; [`ConnectionId::NONE`] for one elsewhere.
+    pub connection: ConnectionId,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// One of those that a virtual subnet's broadcasts and multicasts go to: numbered from 0 without a gap, this host's own machines first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FloodKey {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The virtual subnet.
+    pub vni: Vni,
+    /// The number.
+    pub index: u32,
+}
+
+impl FloodKey {
+    /// Receivers that are served at most: as many copies are made of one frame.
+    pub const MAX: u32 = 128;
+}
+
+/// A receiver of broadcasts and multicasts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Flood {
+    /// For another host: the way to it, in the subnet's encapsulation.
+    pub nexthop: NexthopId,
+    /// For a machine on this host: its interface; else 0.
+    pub ifindex: u32,
+}
+
+/// What XDP tells tc about a frame that it lets pass, in the bytes before the frame: four words.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Delivery {
+    /// [`Delivery::UNICAST`] and its fellows.
+    pub operation: u32,
+    /// The interface of the machine that it is for, or from.
+    pub ifindex: u32,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The virtual subnet.
+    pub vni: Vni,
+}
+
+impl Delivery {
+    /// For the machine behind the interface.
+    pub const UNICAST: u32 = 0x6777_0001;
+    /// For all machines of the virtual subnet on this host.
+    pub const FLOOD: u32 = 0x6777_0002;
+    /// To be taken as if the machine behind the interface had sent it.
+    pub const RESUME: u32 = 0x6777_0003;
+}
+
 /// A cached decision for a flow whose outer and inner addresses are IPv4.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -570,6 +680,12 @@ table_types!(
     Flow4,
     Flow6,
     Decision,
+    VmPort,
+    StationKey,
+    Station,
+    FloodKey,
+    Flood,
+    Delivery,
     Address,
     ConnectionId,
     OriginId,

@@ -153,6 +153,14 @@ impl Reentry {
     pub const FRAME: u32 = 1;
     /// An inner IP packet follows, admitted already, to be routed.
     pub const PACKET: u32 = 2;
+    /// A virtual machine's frame follows, to be answered in place of its router and its neighbours. The context is the machine's interface.
+    pub const ANSWER: u32 = 3;
+    /// A virtual machine's frame follows, whose packet's time to live has run out.
+    pub const EXPIRED: u32 = 4;
+    /// A virtual machine's frame follows, whose packet is too big for its way.
+    pub const TOO_BIG: u32 = 5;
+    /// A virtual machine's frame follows, which the kernel has brought into a plain form: to be taken as if it had just come.
+    pub const RESUME: u32 = 6;
 }
 
 #[cfg(test)]

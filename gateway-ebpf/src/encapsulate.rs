@@ -1,6 +1,7 @@
 //! Encapsulate: the next hop's header template goes in front of the inner packet, and what depends on the packet is filled in.
 
 use crate::atomic;
+use crate::context::Context;
 use crate::inner::{Family, Inner};
 use crate::packet::Packet;
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
@@ -41,8 +42,20 @@ pub fn push(
         packet.adjust_tail((surplus as i32).wrapping_neg())?;
     }
     packet.adjust_head(inner.offset as i32 - (nexthop.header_len & 0xff) as i32)?;
-    let fill = Fill { packet, nexthop, inner, class: ecn::encapsulate(class), hash, sequence };
-    fill.header().ok_or(DropReason::NoHeadroom)
+    write(packet, nexthop, inner, class, hash, sequence).ok_or(DropReason::NoHeadroom)
+}
+
+/// Writes the next hop's header over the packet's first bytes.
+#[inline(always)]
+pub fn write<C: Context>(
+    packet: &Packet<C>,
+    nexthop: &Nexthop,
+    inner: &Inner,
+    class: u8,
+    hash: u32,
+    sequence: u32,
+) -> Option<()> {
+    Fill { packet, nexthop, inner, class: ecn::encapsulate(class), hash, sequence }.header()
 }
 
 /// Takes the outer IPv4 header's "don't fragment" away, and gives the packet an identification that its pieces are known by (RFC 6864).
@@ -57,8 +70,8 @@ pub fn let_it_be_cut(packet: &Packet) -> Result<(), DropReason> {
 }
 
 /// What a header's variable fields are made of.
-struct Fill<'a> {
-    packet: &'a Packet,
+struct Fill<'a, C: Context> {
+    packet: &'a Packet<C>,
     nexthop: &'a Nexthop,
     inner: &'a Inner,
     class: u8,
@@ -71,7 +84,7 @@ const fn len(encapsulation: Encapsulation) -> usize {
     encapsulation.header_len()
 }
 
-impl Fill<'_> {
+impl<C: Context> Fill<'_, C> {
     #[inline(always)]
     fn header(&self) -> Option<()> {
         const ETHERNET_ONLY: u32 = Encapsulation::Ethernet as u32;

@@ -1,5 +1,6 @@
 //! Forward: what is done to an inner packet between its decision and its port.
 
+use crate::context::Context;
 use crate::inner::{Family, Inner};
 use crate::maps::{
     CONNECTION_COUNTERS, CONNECTION_STATE, CONNECTIONS, DEVICES, NEXTHOPS, PORT_COUNTERS, TENANT_COUNTERS, TENANTS,
@@ -199,7 +200,7 @@ fn path_mtu(state: *const ConnectionState, nexthop: &Nexthop, now: u64) -> u32 {
 }
 
 #[inline(always)]
-fn flow_hash(packet: &Packet, inner: &Inner) -> u32 {
+pub fn flow_hash<C: Context>(packet: &Packet<C>, inner: &Inner) -> u32 {
     let addresses = match inner.family {
         Family::V4 => match packet.load::<u64>(inner.offset + 12) {
             Some(pair) => flow::mix(0, pair, 0),
@@ -249,7 +250,7 @@ fn clamp_segment(packet: &Packet, run: &Run, inner: &Inner, leaving: ConnectionI
 
 /// Writes the traffic class.
 #[inline(always)]
-fn set_class(packet: &Packet, inner: &Inner, class: u8) -> Result<(), DropReason> {
+pub fn set_class<C: Context>(packet: &Packet<C>, inner: &Inner, class: u8) -> Result<(), DropReason> {
     match inner.family {
         Family::V4 => {
             let first: u16 = packet.load(inner.offset).ok_or(DropReason::InnerTruncated)?;
@@ -270,7 +271,7 @@ fn set_class(packet: &Packet, inner: &Inner, class: u8) -> Result<(), DropReason
 
 /// Takes one off the time to live or hop limit, which is above one.
 #[inline(always)]
-fn decrement_ttl(packet: &Packet, inner: &Inner) -> Result<(), DropReason> {
+pub fn decrement_ttl<C: Context>(packet: &Packet<C>, inner: &Inner) -> Result<(), DropReason> {
     match inner.family {
         Family::V4 => {
             let [word, check]: [u16; 2] = packet.load(inner.offset + 8).ok_or(DropReason::InnerTruncated)?;
@@ -284,7 +285,7 @@ fn decrement_ttl(packet: &Packet, inner: &Inner) -> Result<(), DropReason> {
 }
 
 #[inline(always)]
-fn count_in(counters: *mut Counters, bytes: u32) {
+pub fn count_in(counters: *mut Counters, bytes: u32) {
     // SAFETY: this CPU's slot of a per-CPU map.
     unsafe {
         (*counters).in_packets += 1;

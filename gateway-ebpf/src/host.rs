@@ -4,22 +4,19 @@
 use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
 use crate::packet::Packet;
 use crate::run::Run;
+use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
 use crate::{PASS, Verdict, gate, steer};
 use gateway_common::tables::{GreKey, Local, Port};
 use gateway_common::trace::PathMtu;
 use gateway_common::wire::{
-    DEFAULT_TTL, GreFlags, IPV4_MIN_PATH_MTU, IPV6_MIN_MTU, KEEPALIVE_PROTOCOL, VXLAN_PORT, ethertype, protocol,
+    GreFlags, IPV4_MIN_PATH_MTU, IPV6_MIN_MTU, KEEPALIVE_PROTOCOL, VXLAN_PORT, ethertype, protocol,
 };
-use gateway_common::{Address, ConnectionId, DropReason, OriginId, checksum};
-use network_types::arp::ArpHdr;
+use gateway_common::{Address, ConnectionId, DropReason, OriginId};
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// How long a learned path MTU holds: ten minutes (RFC 1191 section 6.3).
 const PATH_MTU_LIFETIME: u64 = 600_000_000_000;
-const OVER_IPV4: usize = EthHdr::LEN + Ipv4Hdr::LEN;
-const OVER_IPV6: usize = EthHdr::LEN + Ipv6Hdr::LEN;
-const ICMP_HEADER: usize = 8;
 
 /// Answers what asks for one of our addresses; steers what a rule matches; passes the rest.
 #[inline(always)]
@@ -53,60 +50,16 @@ fn back(port: &Port) -> Verdict {
     DEVICES.redirect(port.id.0, 0).map_err(|_| DropReason::NoPort)
 }
 
-#[inline(always)]
-fn mac_low(port: &Port) -> u32 {
-    u32::from_ne_bytes([port.mac[0], port.mac[1], port.mac[2], port.mac[3]])
-}
-
-#[inline(always)]
-fn mac_high(port: &Port) -> u16 {
-    u16::from_ne_bytes([port.mac[4], port.mac[5]])
-}
-
-/// Writes the Ethernet addresses of an answer: to who asked, from the port.
-#[inline(always)]
-fn turn_frame(packet: &Packet, port: &Port) -> Option<()> {
-    let asker_low: u32 = packet.load(6)?;
-    let asker_high: u16 = packet.load(10)?;
-    packet.store(0, asker_low)?;
-    packet.store(4, asker_high)?;
-    packet.store(6, mac_low(port))?;
-    packet.store(10, mac_high(port))
-}
-
-/// Answers an ARP request (RFC 826).
+/// Answers an ARP request for one of our addresses (RFC 826).
 #[inline(always)]
 fn arp(packet: &Packet, run: &Run) -> Verdict {
-    const REQUEST: u32 = 0x0604_0001;
-    const ETHERNET_IPV4: u32 = 0x0001_0800;
-    const REPLY: u16 = 2;
-    if packet.at::<ArpHdr>(EthHdr::LEN).is_none() {
-        return PASS;
-    }
-    let [kinds, operation]: [u32; 2] = packet.load(EthHdr::LEN).ok_or(DropReason::EthernetTruncated)?;
-    let target: u32 = packet.load(EthHdr::LEN + 24).ok_or(DropReason::EthernetTruncated)?;
-    if u32::from_be(kinds) != ETHERNET_IPV4 || u32::from_be(operation) != REQUEST {
-        return PASS;
-    }
+    let Some(target) = answers::requested(packet) else { return PASS };
     let (Some(local), Some(port)) = (local(Address::v4(target)), port(run)) else { return PASS };
     if local.flags & Local::ANSWERED == 0 {
         return PASS;
     }
     gate::check(local.seat, run.now)?;
-    let answered = || {
-        let asker_low: u32 = packet.load(EthHdr::LEN + 8)?;
-        let asker_high: u16 = packet.load(EthHdr::LEN + 12)?;
-        let asker: u32 = packet.load(EthHdr::LEN + 14)?;
-        packet.store(EthHdr::LEN + 6, REPLY.to_be())?;
-        packet.store(EthHdr::LEN + 8, mac_low(&port))?;
-        packet.store(EthHdr::LEN + 12, mac_high(&port))?;
-        packet.store(EthHdr::LEN + 14, target)?;
-        packet.store(EthHdr::LEN + 18, asker_low)?;
-        packet.store(EthHdr::LEN + 22, asker_high)?;
-        packet.store(EthHdr::LEN + 24, asker)?;
-        turn_frame(packet, &port)
-    };
-    answered().ok_or(DropReason::EthernetTruncated)?;
+    answers::reply(packet, Mac::padded(&port.mac), target).ok_or(DropReason::EthernetTruncated)?;
     back(&port)
 }
 
@@ -114,7 +67,7 @@ fn arp(packet: &Packet, run: &Run) -> Verdict {
 fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
     let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
     let protocol = (u32::from_be(header[2]) >> 16) as u8;
-    let (source, destination) = (Address::v4(header[3]), Address::v4(header[4]));
+    let destination = Address::v4(header[4]);
     let Some(local) = local(destination) else { return steer::back(packet, run) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMP {
         gate::check(local.seat, run.now)?;
@@ -132,7 +85,7 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
         8 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
-            echo4(packet, &port, header, source, destination).ok_or(DropReason::OuterTruncated)?;
+            answers::echo4(packet, Mac::padded(&port.mac), header).ok_or(DropReason::OuterTruncated)?;
             back(&port)
         }
         _ => unserved(&local),
@@ -164,7 +117,7 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         128 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
-            echo6(packet, &port, header).ok_or(DropReason::OuterTruncated)?;
+            answers::echo6(packet, Mac::padded(&port.mac), header).ok_or(DropReason::OuterTruncated)?;
             back(&port)
         }
         _ => unserved(&local),
@@ -177,92 +130,16 @@ fn unserved(local: &Local) -> Verdict {
     if local.flags & Local::ANSWERED != 0 { Err(DropReason::NotServed) } else { PASS }
 }
 
-/// Turns an echo request over IPv4 into its reply (RFC 792).
-#[inline(always)]
-fn echo4(packet: &Packet, port: &Port, header: [u32; 5], source: Address, destination: Address) -> Option<()> {
-    let [kind, check]: [u16; 2] = packet.load(OVER_IPV4)?;
-    let reply = u16::from_be(u16::from_be(kind) & 0x00ff);
-    let lifetime = header[2];
-    let renewed = lifetime & 0xffff_ff00 | u32::from(DEFAULT_TTL);
-    let ip_check = (lifetime >> 16) as u16;
-    let ip_check = checksum::replace16(ip_check, lifetime as u16, renewed as u16);
-    packet.store(OVER_IPV4, [reply, checksum::replace16(check, kind, reply)])?;
-    packet.store(EthHdr::LEN + 8, renewed & 0xffff | u32::from(ip_check) << 16)?;
-    packet.store(EthHdr::LEN + 12, [destination.0[3], source.0[3]])?;
-    turn_frame(packet, port)
-}
-
-/// Turns an echo request over IPv6 into its reply (RFC 4443 section 4.2); swapping the addresses leaves the pseudo-header's sum.
-#[inline(always)]
-fn echo6(packet: &Packet, port: &Port, header: [u32; 10]) -> Option<()> {
-    let [kind, check]: [u16; 2] = packet.load(OVER_IPV6)?;
-    let reply = u16::from_be(129 << 8 | u16::from_be(kind) & 0x00ff);
-    packet.store(OVER_IPV6, [reply, checksum::replace16(check, kind, reply)])?;
-    packet.store(EthHdr::LEN + 7, DEFAULT_TTL)?;
-    packet.store(EthHdr::LEN + 8, [header[6], header[7], header[8], header[9]])?;
-    packet.store(EthHdr::LEN + 24, [header[2], header[3], header[4], header[5]])?;
-    turn_frame(packet, port)
-}
-
 /// Answers a neighbour solicitation for one of our addresses (RFC 4861 section 7.2.4).
 #[inline(always)]
 fn solicitation(packet: &Packet, run: &Run) -> Verdict {
-    const ADVERTISEMENT: usize = ICMP_HEADER + 16 + 8;
-    const SOLICITED_OVERRIDE: u32 = 0x6000_0000;
-    const OVERRIDE: u32 = 0x2000_0000;
-    let Some(target) = packet.load::<[u32; 4]>(OVER_IPV6 + ICMP_HEADER) else { return PASS };
+    let Some(target) = answers::solicited(packet) else { return PASS };
     let (Some(local), Some(port)) = (local(Address(target)), port(run)) else { return PASS };
     if local.flags & Local::ANSWERED == 0 {
         return PASS;
     }
     gate::check(local.seat, run.now)?;
-    let asker: [u32; 4] = packet.load(EthHdr::LEN + 8).ok_or(DropReason::OuterTruncated)?;
-    let surplus = packet.len() as i32 - (OVER_IPV6 + ADVERTISEMENT) as i32;
-    if surplus != 0 {
-        packet.adjust_tail(-surplus)?;
-    }
-    // Who has no address yet (duplicate address detection) is answered at all nodes' address.
-    let probing = asker == [0; 4];
-    let to = if probing { [u32::from_be(0xff02_0000), 0, 0, u32::from_be(1)] } else { asker };
-    let flags = if probing { OVERRIDE } else { SOLICITED_OVERRIDE };
-    let low = mac_low(&port).to_be();
-    let high = u32::from(mac_high(&port).to_be());
-    let mut body = [
-        u32::from_be(136 << 24),
-        u32::from_be(flags),
-        target[0],
-        target[1],
-        target[2],
-        target[3],
-        u32::from_be(2 << 24 | 1 << 16 | low >> 16),
-        u32::from_be(low << 16 | high),
-    ];
-    let mut sum = u64::from((ADVERTISEMENT as u32).to_be()) + u64::from(u32::from(protocol::ICMPV6).to_be());
-    for word in body {
-        sum += u64::from(word);
-    }
-    for word in 0..4 {
-        sum += u64::from(target[word]) + u64::from(to[word]);
-    }
-    body[0] |= u32::from(checksum::finish(sum)) << 16;
-    let answered = || {
-        packet.store(EthHdr::LEN, u32::from_be(6 << 28))?;
-        packet.store(
-            EthHdr::LEN + 4,
-            u32::from_be((ADVERTISEMENT as u32) << 16 | u32::from(protocol::ICMPV6) << 8 | 255),
-        )?;
-        packet.store(EthHdr::LEN + 8, target)?;
-        packet.store(EthHdr::LEN + 24, to)?;
-        packet.store(OVER_IPV6, body)?;
-        turn_frame(packet, &port)?;
-        if probing {
-            // All nodes' MAC address (RFC 2464 section 7).
-            packet.store(0, u32::from_be(0x3333_0000))?;
-            packet.store(4, u16::from_be(1))?;
-        }
-        Some(())
-    };
-    answered().ok_or(DropReason::OuterTruncated)?;
+    answers::advertise(packet, Mac::padded(&port.mac), target)?;
     back(&port)
 }
 
@@ -389,11 +266,12 @@ pub fn keepalive(packet: &Packet, run: &mut Run) -> Verdict {
         return Err(DropReason::Spoofed);
     }
     packet.adjust_head(at as i32 - EthHdr::LEN as i32)?;
+    let mac = Mac::padded(&port.mac);
     let returned = || {
         packet.store(0, sender_low)?;
         packet.store(4, sender_high)?;
-        packet.store(6, mac_low(&port))?;
-        packet.store(10, mac_high(&port))?;
+        packet.store(6, mac.low)?;
+        packet.store(10, mac.high)?;
         packet.store(12, ethertype::IPV4.to_be())
     };
     returned().ok_or(DropReason::NoHeadroom)?;

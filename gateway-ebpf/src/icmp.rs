@@ -8,9 +8,9 @@ use crate::police;
 use crate::run::{Run, Scratch};
 use crate::trace;
 use aya_ebpf::helpers::generated::bpf_csum_diff;
-use gateway_common::tables::{Settings, Tenant, stage};
+use gateway_common::tables::{Settings, stage};
 use gateway_common::wire::{DEFAULT_TTL, protocol};
-use gateway_common::{DropReason, OriginId, checksum};
+use gateway_common::{Address, DropReason, OriginId, checksum};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 /// In [`Run::what`]: the time to live ran out.
@@ -40,10 +40,24 @@ pub fn due(packet: &Packet, run: &mut Run, what: u32, mtu: u32) -> Verdict {
 /// Turns the inner packet into an ICMP error to its sender, and sends that on its way.
 #[inline(always)]
 pub fn error(packet: &Packet, run: &mut Run) -> Verdict {
+    let tenant = TENANTS.get(run.tenant.0).ok_or(DropReason::NoRoute)?;
+    turn(packet, run, tenant.gateway4, &tenant.gateway6)?;
+    run.origin = OriginId::COMPARTMENT;
+    run.inner = 0;
+    run.outer_class = 0;
+    run.hand_over(packet, stage::ORIGINATE)
+}
+
+/// Turns the inner packet into an ICMP error to its sender from one of these addresses: the frame is that packet, with nothing in front.
+#[inline(always)]
+pub fn turn(packet: &Packet, run: &Run, from4: u32, from6: &Address) -> Result<Family, DropReason> {
     let reason = if run.what == TOO_BIG { DropReason::TooBig } else { DropReason::TtlExpired };
     let inner = Inner::read(packet, run.inner as usize & 0x1ff, packet.len())?;
-    let tenant = TENANTS.get(run.tenant.0).ok_or(reason)?;
-    if is_silent(packet, &inner) || !has_address(tenant, inner.family) {
+    let has_address = match inner.family {
+        Family::V4 => from4 != 0,
+        Family::V6 => from6.0 != [0; 4],
+    };
+    if is_silent(packet, &inner) || !has_address {
         return Err(reason);
     }
     let (Some(settings), Some(state)) = (SETTINGS.get(0), TENANT_STATE.get_ptr_mut(run.tenant.0)) else {
@@ -60,22 +74,11 @@ pub fn error(packet: &Packet, run: &mut Run) -> Verdict {
     }
     let sum = quote(packet, &inner)?;
     match inner.family {
-        Family::V4 => header4(packet, run, tenant.gateway4, inner.source.0[3], sum)?,
-        Family::V6 => header6(packet, run, tenant.gateway6.0, inner.source.0, sum)?,
+        Family::V4 => header4(packet, run, from4, inner.source.0[3], sum)?,
+        Family::V6 => header6(packet, run, from6.0, inner.source.0, sum)?,
     }
     run.count_drop(reason);
-    run.origin = OriginId::COMPARTMENT;
-    run.inner = 0;
-    run.outer_class = 0;
-    run.hand_over(packet, stage::ORIGINATE)
-}
-
-#[inline(always)]
-fn has_address(tenant: &Tenant, family: Family) -> bool {
-    match family {
-        Family::V4 => tenant.gateway4 != 0,
-        Family::V6 => tenant.gateway6.0 != [0; 4],
-    }
+    Ok(inner.family)
 }
 
 /// What no error answers: ICMP errors, and fragments that are not the first (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).

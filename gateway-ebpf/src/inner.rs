@@ -1,8 +1,8 @@
 //! The inner IP packet: what a tenant sent. Everything ends in this form, and everything leaves from it.
 
+use crate::context::Context;
 use crate::packet::Packet;
 use crate::segment;
-use aya_ebpf::bindings::xdp_md;
 use gateway_common::wire::{IPV4_OPTIONS_MAX, IPV4_OPTIONS_ROOM, has_source_route, protocol};
 use gateway_common::{Address, DropReason};
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
@@ -46,9 +46,27 @@ pub struct Inner {
 }
 
 impl Inner {
+    /// A packet of which nothing is known but its place.
+    #[inline(always)]
+    pub fn unread(offset: usize, len: u32) -> Self {
+        Self {
+            offset,
+            family: Family::V4,
+            len,
+            class: 0,
+            ttl: 0,
+            protocol: 0,
+            transport: 0,
+            fragment: false,
+            may_fragment: false,
+            source: Address([0; 4]),
+            destination: Address([0; 4]),
+        }
+    }
+
     /// Reads the IPv4 header at `offset`; the packet must end by `limit` bytes of the frame.
     #[inline(always)]
-    pub fn v4(packet: &Packet, offset: usize, limit: u32) -> Result<Self, DropReason> {
+    pub fn v4<C: Context>(packet: &Packet<C>, offset: usize, limit: u32) -> Result<Self, DropReason> {
         let words: [u32; 5] = packet.header(offset).ok_or(DropReason::InnerTruncated)?;
         let first = u32::from_be(words[0]);
         let second = u32::from_be(words[1]);
@@ -62,7 +80,7 @@ impl Inner {
                 return Err(DropReason::InnerMalformed);
             }
             if header > Ipv4Hdr::LEN as u32 {
-                match check_options(packet.raw(), offset as u32, header) {
+                match C::check_options(packet.raw(), offset as u32, header) {
                     0 => {}
                     REFUSED => return Err(DropReason::InnerSourceRoute),
                     _ => return Err(DropReason::InnerTruncated),
@@ -92,7 +110,7 @@ impl Inner {
 
     /// Reads the IPv6 header at `offset`; the packet must end by `limit` bytes of the frame.
     #[inline(always)]
-    pub fn v6(packet: &Packet, offset: usize, limit: u32) -> Result<Self, DropReason> {
+    pub fn v6<C: Context>(packet: &Packet<C>, offset: usize, limit: u32) -> Result<Self, DropReason> {
         let words: [u32; 10] = packet.header(offset).ok_or(DropReason::InnerTruncated)?;
         let first = u32::from_be(words[0]);
         let second = u32::from_be(words[1]);
@@ -141,17 +159,15 @@ impl Inner {
 
     /// Reads a packet of either version.
     #[inline(always)]
-    pub fn read(packet: &Packet, offset: usize, limit: u32) -> Result<Self, DropReason> {
+    pub fn read<C: Context>(packet: &Packet<C>, offset: usize, limit: u32) -> Result<Self, DropReason> {
         let version = packet.byte(offset).ok_or(DropReason::InnerTruncated)?;
         if version >> 4 == 6 { Self::v6(packet, offset, limit) } else { Self::v4(packet, offset, limit) }
     }
 }
 
 /// Looks for source routing among the options of the IPv4 header of `header` bytes at `offset`: 0, or the number of a drop reason.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn check_options(ctx: *mut xdp_md, offset: u32, header: u32) -> u32 {
-    let packet = Packet::of(ctx);
+#[inline(always)]
+pub fn check_options<C: Context>(packet: &Packet<C>, offset: u32, header: u32) -> u32 {
     let mut options = [0u8; IPV4_OPTIONS_ROOM];
     let len = header.wrapping_sub(Ipv4Hdr::LEN as u32);
     if offset > 0x1ff {

@@ -1,10 +1,15 @@
-//! The gateway's XDP programs: a packet's way, stage by stage.
+//! The gateway's XDP programs, and the tc programs of compute hosts: a packet's way, stage by stage.
 //!
 //! ```text
 //! a port's program        parse → resolve (classify, admit, route; or the flow cache) → forward (police, adapt, encapsulate, emit)
 //! `compartment`           what a tenant's own namespace sends → originate, or out by its VLAN
 //! `reentry`               what the slow path hands back → frame or originate
 //! `mux`                   steer, on a load balancer that is no gateway
+//!
+//! on a compute host:
+//! `vm` (tc)               what a virtual machine sends → to a neighbour, by the distributed router, or aside (`reentry` → stage_vm)
+//! `host`                  what comes from the fabric: headers off, and passed with a note
+//! `deliver` (tc)          what was passed with a note → to the machine
 //!
 //! stage_originate         resolve's route, then forward: packets that start here
 //! stage_icmp              an error for the packet's sender → originate
@@ -15,6 +20,7 @@
 //! stage_frame             a reassembled frame, as a port's program takes it
 //! stage_steer             steer, on a gateway
 //! stage_least             forward, for IPv6 packets that are never too big
+//! stage_vm                ARP, neighbour discovery, echo and ICMP errors for a virtual machine
 //! ```
 //!
 //! Every stage returns a [`Verdict`]: an action, or the reason why the packet is dropped; [`run::Run::finish`] counts and traces it.
@@ -30,14 +36,21 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features, reason = "compare-and-exchange exists on this target as an intrinsic only")]
 
+mod answers;
 mod atomic;
 mod cache;
 mod compartment;
+mod context;
 mod encapsulate;
 mod forward;
 mod gate;
 mod gre_checksum;
 mod host;
+mod host_answer;
+mod host_deliver;
+mod host_fabric;
+mod host_flood;
+mod host_vm;
 mod icmp;
 mod inner;
 mod maps;
@@ -53,9 +66,9 @@ mod segment;
 mod steer;
 mod trace;
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use gateway_common::DropReason;
 use gateway_common::tables::Port;
 use packet::Packet;
@@ -143,6 +156,49 @@ pub fn mux(ctx: XdpContext) -> u32 {
     )
 }
 
+/// A compute host's port to the fabric.
+#[xdp]
+pub fn host(ctx: XdpContext) -> u32 {
+    begin(
+        &ctx,
+        #[inline(always)]
+        |packet, run| host_fabric::frame(packet, run),
+    )
+}
+
+/// The host's side of a virtual machine's interface.
+#[classifier]
+pub fn vm(ctx: TcContext) -> i32 {
+    let packet = Packet::of(ctx.skb.skb);
+    let Some(run) = Run::begin(packet.ifindex()) else { return TC_ACT_SHOT as i32 };
+    let outcome = host_vm::frame(&packet, run);
+    finish(&packet, run, outcome)
+}
+
+/// Where frames for virtual machines come by that XDP let pass.
+#[classifier]
+pub fn deliver(ctx: TcContext) -> i32 {
+    host_deliver::frame(ctx.skb.skb)
+}
+
+/// The run's end in tc: the outcome as an action, a drop counted, both traced if asked for.
+#[inline(always)]
+fn finish(packet: &host_vm::Buffer, run: &Run, outcome: host_vm::Outcome) -> i32 {
+    match outcome {
+        Ok(action) => {
+            if run.flags & Run::TRACED != 0 {
+                trace::ended(packet, xdp_action::XDP_REDIRECT);
+            }
+            action
+        }
+        Err(reason) => {
+            run.count_drop(reason);
+            trace::dropped(packet, reason as u32);
+            TC_ACT_SHOT as i32
+        }
+    }
+}
+
 /// Passes everything: an XDP program at a veth's far end makes the kernel poll it, which redirecting into it needs.
 #[xdp]
 pub fn pass(_ctx: XdpContext) -> u32 {
@@ -181,6 +237,8 @@ stage! {
     stage_steer => steer::frame;
     /// See [`gateway_common::tables::stage::LEAST`].
     stage_least => forward::least;
+    /// See [`gateway_common::tables::stage::VM`].
+    stage_vm => host_answer::frame;
 }
 
 #[panic_handler]

@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use gateway_common::tables::{
     Attachment, Connection, ConnectionState, Counters, DropKey, FLOW_PAGE, FLOW4_SLOTS, FLOW6_SLOTS, FabricKey,
-    FabricPeerKey, FeasibleKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings, SteerKey,
-    SteerTarget, Tenant, TenantState, Totals, VlanKey, Vnet,
+    FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings,
+    Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort, Vnet,
 };
 use gateway_common::trace::Traced;
 use gateway_common::{Address, ConnectionId, OriginId};
@@ -88,6 +88,13 @@ pub static DROPS: PerCpuHashMap<DropKey, u64, { 256 * 1024 }, NO_PREALLOC> = Per
 
 #[btf_map]
 pub static STEER: HashMap<SteerKey, SteerTarget, CONNECTIONS_MAX, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub static VMS: HashMap<u32, VmPort, { 16 * 1024 }, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub static STATIONS: HashMap<StationKey, Station, NEXTHOPS_MAX, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub static FLOODS: HashMap<FloodKey, Flood, NEXTHOPS_MAX, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
 pub static EVENTS: RingBuf<Traced, { 1024 * 1024 }> = RingBuf::new();

@@ -1,15 +1,16 @@
 //! The one way to a packet's bytes: every access is checked against the packet's end, as the verifier demands.
 
+use crate::context::Context;
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use gateway_common::DropReason;
 
-/// A packet under the program's hands.
+/// A packet under the program's hands: a frame of XDP's, unless another context is named.
 ///
 /// Offsets count from its first byte as it stands: after [`Packet::adjust_head`] they mean other bytes.
-pub struct Packet {
-    ctx: *mut xdp_md,
+pub struct Packet<C: Context = xdp_md> {
+    ctx: *mut C,
 }
 
 impl Packet {
@@ -19,47 +20,72 @@ impl Packet {
         Self { ctx: ctx.ctx }
     }
 
-    /// The packet behind a raw context, in a function that the verifier proves on its own.
-    #[inline(always)]
-    pub fn of(ctx: *mut xdp_md) -> Self {
-        Self { ctx }
-    }
-
-    /// The raw context, for such a function.
-    #[inline(always)]
-    pub fn raw(&self) -> *mut xdp_md {
-        self.ctx
-    }
-
     /// The context, for a tail call.
     #[inline(always)]
     pub fn context(&self) -> XdpContext {
         XdpContext::new(self.ctx)
     }
 
+    /// Takes `delta` bytes off the front, or adds them if negative. All that was read of the packet before is stale.
+    #[inline(always)]
+    pub fn adjust_head(&self, delta: i32) -> Result<(), DropReason> {
+        // SAFETY: the context is valid.
+        match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
+            0 => Ok(()),
+            _ => Err(DropReason::NoHeadroom),
+        }
+    }
+
+    /// Adds `delta` bytes at the end, or takes them off if negative.
+    #[inline(always)]
+    pub fn adjust_tail(&self, delta: i32) -> Result<(), DropReason> {
+        // SAFETY: the context is valid.
+        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
+            0 => Ok(()),
+            _ => Err(DropReason::NoHeadroom),
+        }
+    }
+}
+
+impl<C: Context> Packet<C> {
+    /// The packet behind a raw context, in a function that the verifier proves on its own.
+    #[inline(always)]
+    pub fn of(ctx: *mut C) -> Self {
+        Self { ctx }
+    }
+
+    /// The raw context, for such a function.
+    #[inline(always)]
+    pub fn raw(&self) -> *mut C {
+        self.ctx
+    }
+
     #[inline(always)]
     fn start(&self) -> usize {
-        // SAFETY: the kernel hands every XDP program a valid context.
-        unsafe { (*self.ctx).data as usize }
+        C::start(self.ctx)
     }
 
     #[inline(always)]
     fn end(&self) -> usize {
-        // SAFETY: as above.
-        unsafe { (*self.ctx).data_end as usize }
+        C::end(self.ctx)
     }
 
     /// The interface index by which the packet came in.
     #[inline(always)]
     pub fn ifindex(&self) -> u32 {
-        // SAFETY: as above.
-        unsafe { (*self.ctx).ingress_ifindex }
+        C::ifindex(self.ctx)
     }
 
-    /// Bytes of the frame: below 2^16, which the verifier is told by the mask.
+    /// Bytes of the frame.
     #[inline(always)]
     pub fn len(&self) -> u32 {
-        ((self.end() - self.start()) & 0xffff) as u32
+        C::len(self.ctx)
+    }
+
+    /// Whether so many bytes from the start can be read and written directly.
+    #[inline(always)]
+    pub fn has(&self, len: u32) -> bool {
+        self.start() + len as usize <= self.end()
     }
 
     /// A pointer to a `T` at `offset`, if the packet is that long.
@@ -107,31 +133,10 @@ impl Packet {
         self.at::<T>(offset).map(|pointer| unsafe { *pointer = value })
     }
 
-    /// Takes `delta` bytes off the front, or adds them if negative. All that was read of the packet before is stale.
-    #[inline(always)]
-    pub fn adjust_head(&self, delta: i32) -> Result<(), DropReason> {
-        // SAFETY: the context is valid.
-        match unsafe { bpf_xdp_adjust_head(self.ctx, delta) } {
-            0 => Ok(()),
-            _ => Err(DropReason::NoHeadroom),
-        }
-    }
-
-    /// Adds `delta` bytes at the end, or takes them off if negative.
-    #[inline(always)]
-    pub fn adjust_tail(&self, delta: i32) -> Result<(), DropReason> {
-        // SAFETY: the context is valid.
-        match unsafe { bpf_xdp_adjust_tail(self.ctx, delta) } {
-            0 => Ok(()),
-            _ => Err(DropReason::NoHeadroom),
-        }
-    }
-
     /// Copies `len` bytes from `offset` to `buffer`, which has room for them; `false` if the packet is too short.
     #[inline(always)]
     pub fn copy_out(&self, offset: u32, buffer: *mut u8, len: u32) -> bool {
-        // SAFETY: the verifier checks that the buffer has `len` bytes; the kernel checks the packet's end.
-        unsafe { bpf_xdp_load_bytes(self.ctx, offset, buffer.cast(), len) == 0 }
+        C::copy_out(self.ctx, offset, buffer, len)
     }
 
     /// The same for a length that the verifier does not know; `false` also for none and for more than `most`.

@@ -102,8 +102,9 @@ fn decide<F: Flow>(key: F, run: &mut Run) -> Result<&'static Tenant, Refusal> {
     Ok(tenant)
 }
 
+/// Reads everything before the inner packet, and that.
 #[inline(always)]
-fn headers<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refusal> {
+pub fn headers<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refusal> {
     const IPV4: u16 = ethertype::IPV4.to_be();
     const IPV6: u16 = ethertype::IPV6.to_be();
     const VLAN: u16 = ethertype::VLAN.to_be();
@@ -264,7 +265,7 @@ fn nvgre<const KIND: u32>(
     query.carrier = Carrier::Nvgre;
     // The lower eight bits are the FlowID: entropy, not identity.
     query.key = u32::from_be(key) >> 8;
-    inner_frame(packet, query, at + 8, limit)
+    inner_frame::<KIND>(packet, query, at + 8, limit)
 }
 
 #[inline(always)]
@@ -281,12 +282,17 @@ fn vxlan<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: 
     }
     query.carrier = Carrier::Vxlan;
     query.key = u32::from_be(vni) >> 8;
-    inner_frame(packet, query, at + UdpHdr::LEN + 8, limit)
+    inner_frame::<KIND>(packet, query, at + UdpHdr::LEN + 8, limit)
 }
 
 /// The Ethernet frame inside the fabric's encapsulation.
 #[inline(always)]
-fn inner_frame(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn inner_frame<const KIND: u32>(
+    packet: &Packet,
+    query: &mut Query,
+    at: usize,
+    limit: u32,
+) -> Result<Inner, Refusal> {
     const MAC: u64 = u64::from_le_bytes([
         GATEWAY_MAC[0],
         GATEWAY_MAC[1],
@@ -301,6 +307,10 @@ fn inner_frame(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Res
     let kind: u16 = packet.load(at + 12).ok_or(DropReason::InnerEthernetTruncated)?;
     if (at + EthHdr::LEN) as u32 > limit {
         return Err(Refusal::Drop(DropReason::InnerEthernetTruncated));
+    }
+    if KIND & Port::HOST != 0 {
+        // What is in the frame is its receiver's affair.
+        return Ok(Inner::unread(at + EthHdr::LEN, limit - (at + EthHdr::LEN) as u32));
     }
     match u16::from_be(kind) {
         ethertype::IPV4 | ethertype::IPV6 if destination & 0xffff_ffff_ffff != MAC => {
@@ -401,7 +411,7 @@ impl Query {
 
 /// Whether a frame that cannot be read is ours: by its outer destination, or by its VLAN.
 #[inline(never)]
-fn is_ours(query: &Query) -> bool {
+pub fn is_ours(query: &Query) -> bool {
     match query.carrier {
         Carrier::Vlan if query.vlan == CUT_TAG => true,
         Carrier::Vlan => VLANS.get_ptr(VlanKey { ifindex: query.ifindex, vlan: u32::from(query.vlan) }).is_some(),
@@ -411,7 +421,7 @@ fn is_ours(query: &Query) -> bool {
 
 /// Whether an outer fragment goes to the slow path: it is for an address that the kernel does not serve itself, or is a tunnel's for certain.
 #[inline(never)]
-fn is_ours_to_reassemble(packet: &Packet, query: &Query) -> bool {
+pub fn is_ours_to_reassemble(packet: &Packet, query: &Query) -> bool {
     let Some(local) = LOCAL.get_ptr(query.outer_destination) else { return false };
     // SAFETY: entries are replaced whole, and a stale flag is a lost fragment at worst.
     let answered = unsafe { (*local).flags } & Local::ANSWERED != 0;

@@ -17,7 +17,7 @@ pub fn take_back(packet: &Packet, run: &mut Run) -> Verdict {
     if kind != ethertype::PRIVATE.to_be() {
         return Err(DropReason::SlowPathMalformed);
     }
-    let [operation, context, origin, _]: [u32; 4] = packet.load(EthHdr::LEN).ok_or(DropReason::SlowPathMalformed)?;
+    let [operation, context, origin, mtu]: [u32; 4] = packet.load(EthHdr::LEN).ok_or(DropReason::SlowPathMalformed)?;
     packet.adjust_head((EthHdr::LEN + size_of::<Reentry>()) as i32)?;
     match operation {
         Reentry::FRAME => {
@@ -33,6 +33,12 @@ pub fn take_back(packet: &Packet, run: &mut Run) -> Verdict {
                 run.flags |= Run::TRACED;
             }
             run.hand_over(packet, stage::ORIGINATE)
+        }
+        Reentry::ANSWER | Reentry::EXPIRED | Reentry::TOO_BIG | Reentry::RESUME => {
+            run.ifindex = context;
+            run.what = operation;
+            run.mtu = mtu;
+            run.hand_over(packet, stage::VM)
         }
         _ => Err(DropReason::SlowPathMalformed),
     }

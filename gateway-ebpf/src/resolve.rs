@@ -269,6 +269,20 @@ fn classify_fabric(query: &Query, port: &Port, encapsulation: u32) -> Result<Cla
     Ok(Class { tenant: vnet.tenant, seat: vnet.seat, origin: unsafe { *origin } })
 }
 
+/// Whose a frame of the fabric is, on a compute host: its tenant and its origin.
+#[inline(always)]
+pub fn on_host(query: &Query) -> Result<(TenantId, OriginId), Refusal> {
+    let port = PORTS.get_ptr(query.ifindex).ok_or(Refusal::Pass)?;
+    // SAFETY: a port's record is replaced whole, and never while its program is attached.
+    let port = unsafe { *port };
+    let encapsulation = if matches!(query.carrier, Carrier::Nvgre) { FabricKey::NVGRE } else { FabricKey::VXLAN };
+    let class = classify_fabric(query, &port, encapsulation)?;
+    if query.mac & 0xffff_ffff_ffff != u64::from_le_bytes(port.mac) {
+        return Err(Refusal::Drop(DropReason::OtherStation));
+    }
+    Ok((class.tenant, class.origin))
+}
+
 #[inline(always)]
 fn connection(id: ConnectionId) -> Result<Class, Refusal> {
     let connection = CONNECTIONS.get(id.0).ok_or(Refusal::Pass)?;

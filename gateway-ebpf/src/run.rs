@@ -43,6 +43,10 @@ pub struct Run {
     pub what: u32,
     /// For [`crate::icmp`] and the slow path: the largest packet that the next hop takes.
     pub mtu: u32,
+    /// Of a virtual machine's frame: its MAC addresses.
+    pub macs: [u32; 3],
+    /// Of a virtual machine's frame: its flow's hash.
+    pub hash: u32,
     /// What was read of the outer headers.
     pub query: Query,
     /// What was read of the inner one.

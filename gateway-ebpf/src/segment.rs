@@ -1,5 +1,6 @@
 //! The transport header: found behind IPv6 extension headers, and its TCP segment size clamped.
 
+use crate::context::Context;
 use crate::packet::Packet;
 use aya_ebpf::bindings::xdp_md;
 use gateway_common::wire::protocol;
@@ -22,8 +23,8 @@ pub struct Transport {
 
 /// Finds the transport header of the IPv6 packet at `offset`, whose first extension header is `next`.
 #[inline(always)]
-pub fn transport(packet: &Packet, offset: u32, next: u8) -> Result<Transport, DropReason> {
-    let found = walk_extensions(packet.raw(), offset, u32::from(next));
+pub fn transport<C: Context>(packet: &Packet<C>, offset: u32, next: u8) -> Result<Transport, DropReason> {
+    let found = C::walk_extensions(packet.raw(), offset, u32::from(next));
     if found & FOUND == 0 {
         return Err(match found as u32 {
             SOURCE_ROUTE => DropReason::InnerSourceRoute,
@@ -42,10 +43,8 @@ const EXTENSIONS: u32 = DropReason::InnerExtensions as u32;
 /// Follows the extension headers of the IPv6 packet at `offset`, the first of which is `next`. Refuses routing headers of type 0 (RFC 5095).
 ///
 /// [`FOUND`], perhaps [`FRAGMENT`], where the transport header starts (from bit 8) and its protocol; or else the number of a drop reason.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn walk_extensions(ctx: *mut xdp_md, offset: u32, next: u32) -> u64 {
-    let packet = Packet::of(ctx);
+#[inline(always)]
+pub fn walk_extensions<C: Context>(packet: &Packet<C>, offset: u32, next: u32) -> u64 {
     let mut next = next as u8;
     let mut at = Ipv6Hdr::LEN as u32;
     let mut fragment = 0;

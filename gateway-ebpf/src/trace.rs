@@ -1,45 +1,43 @@
 //! Trace: a record of each packet of a traced tenant, when it arrives and when its run ends.
 
+use crate::context::Context;
 use crate::maps::{EVENTS, RUN, TENANTS};
 use crate::packet::Packet;
 use crate::run::Run;
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::bindings::xdp_action;
 use gateway_common::tables::Tenant;
 use gateway_common::trace::{SNAP, Traced};
 
 /// Records a packet as it came in.
 #[inline(always)]
-pub fn arrived(packet: &Packet) {
-    record_trace(packet.raw(), 0, 0, Traced::ARRIVED);
+pub fn arrived<C: Context>(packet: &Packet<C>) {
+    C::record_trace(packet.raw(), 0, 0, Traced::ARRIVED);
 }
 
 /// Records the end of a packet that goes on.
 #[inline(always)]
-pub fn ended(packet: &Packet, action: u32) {
-    record_trace(packet.raw(), action, 0, 0);
+pub fn ended<C: Context>(packet: &Packet<C>, action: u32) {
+    C::record_trace(packet.raw(), action, 0, 0);
 }
 
 /// Records the end of a packet that is dropped. It may have met its end before anybody looked whether its tenant is traced.
 #[inline(always)]
-pub fn dropped(packet: &Packet, reason: u32) {
-    record_drop(packet.raw(), reason);
+pub fn dropped<C: Context>(packet: &Packet<C>, reason: u32) {
+    C::record_drop(packet.raw(), reason);
 }
 
 /// Records a drop if its tenant is traced.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn record_drop(ctx: *mut xdp_md, reason: u32) -> u32 {
+#[inline(always)]
+pub fn record_dropped<C: Context>(packet: &Packet<C>, reason: u32) -> u32 {
     let Some(run) = RUN.get(0) else { return 0 };
     let traced = run.flags & Run::TRACED != 0
         || TENANTS.get(run.tenant.0).is_some_and(|tenant| tenant.flags & Tenant::TRACED != 0);
-    if traced { record_trace(ctx, xdp_action::XDP_DROP, reason, 0) } else { 0 }
+    if traced { C::record_trace(packet.raw(), xdp_action::XDP_DROP, reason, 0) } else { 0 }
 }
 
 /// Records the run as it stands.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn record_trace(ctx: *mut xdp_md, action: u32, reason: u32, flags: u32) -> u32 {
-    let packet = Packet::of(ctx);
+#[inline(always)]
+pub fn record<C: Context>(packet: &Packet<C>, action: u32, reason: u32, flags: u32) -> u32 {
     let Some(run) = RUN.get(0) else { return 0 };
     let Some(mut entry) = EVENTS.reserve_untyped::<Traced>(0) else { return 0 };
     let traced: *mut Traced = entry.as_mut_ptr();

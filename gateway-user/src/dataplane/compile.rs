@@ -147,7 +147,7 @@ impl<'a> Compiler<'a> {
         let slow_port = self.world.slow_port.map(|ifindex| self.device("slow", ifindex));
         self.tables.settings = Settings {
             slow_port: slow_port.unwrap_or(NO_DEVICE),
-            reserved: 0,
+            aside: 0,
             icmp: Policer::new(1_000, BURST),
             punt: Policer::new(10_000, BURST),
             punt_routing: Policer::new(10_000, BURST),
@@ -542,7 +542,7 @@ fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u
         checksum_base: template.checksum_base,
         header: template.words(),
         seat: SEAT,
-        reserved: 0,
+        vni: Vni(0),
     }
 }
 

@@ -1,0 +1,32 @@
+//! The last step to a virtual machine (tc): by the note that XDP has left in front of the frame. A frame without one is the host's own.
+
+use crate::host_vm::{self, Buffer};
+use crate::{finish, host_flood};
+use crate::run::Run;
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::helpers::generated::bpf_redirect;
+use gateway_common::tables::Delivery;
+
+/// Takes a frame that XDP let pass.
+#[inline(always)]
+pub fn frame(ctx: *mut __sk_buff) -> i32 {
+    // SAFETY: fields of the kernel's context.
+    let (note, frame) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
+    if note + size_of::<Delivery>() > frame {
+        return TC_ACT_OK as i32;
+    }
+    // SAFETY: the bytes between are there.
+    let [operation, ifindex, tenant, vni] = unsafe { *(note as *const [u32; 4]) };
+    match operation {
+        // SAFETY: a helper that takes plain numbers.
+        Delivery::UNICAST => (unsafe { bpf_redirect(ifindex, 0) }) as i32,
+        Delivery::FLOOD => host_flood::to_machines(ctx, tenant, vni),
+        Delivery::RESUME => {
+            let packet = Buffer::of(ctx);
+            let Some(run) = Run::begin(ifindex) else { return TC_ACT_SHOT as i32 };
+            let outcome = host_vm::frame(&packet, run);
+            finish(&packet, run, outcome)
+        }
+        _ => TC_ACT_OK as i32,
+    }
+}
