@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `PORTS` | hash | interface index | [`Port`] |
 //! | `DEVICES` | device map | [`PortId`] | interface index |
+//! | `INTERFACES` | array | [`PortId`] | interface index, for tc, to which the device map is closed |
 //! | `GRE` | hash | [`GreKey`] | [`ConnectionId`] |
 //! | `VLANS` | hash | [`VlanKey`] | [`ConnectionId`] |
 //! | `FABRIC` | hash | [`FabricKey`] | [`Vnet`] |

@@ -27,10 +27,7 @@ impl Mac {
     /// One that stands in a table.
     #[inline(always)]
     pub const fn padded(mac: &[u8; 8]) -> Self {
-        Self {
-            low: u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]),
-            high: u16::from_ne_bytes([mac[4], mac[5]]),
-        }
+        Self { low: u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]), high: u16::from_ne_bytes([mac[4], mac[5]]) }
     }
 }
 
@@ -175,4 +172,3 @@ pub fn advertise(packet: &Packet, mac: Mac, target: [u32; 4]) -> Result<(), Drop
     };
     answered().ok_or(DropReason::OuterTruncated)
 }
-

@@ -121,29 +121,45 @@ impl Context for xdp_md {
     calls!(check_options, walk_extensions, record_trace, record_drop);
 }
 
+/// Reads a field of a socket buffer's context. The verifier wants the field's offset in the very instruction, while the compiler would keep
+/// addresses of fields in registers.
+macro_rules! field {
+    ($ctx:expr, $field:ident) => {{
+        let value: usize;
+        // SAFETY: the kernel hands every program a valid context; the field lies within.
+        unsafe {
+            core::arch::asm!(
+                "{value} = *(u32 *)({ctx} + {offset})",
+                value = out(reg) value,
+                ctx = in(reg) $ctx,
+                offset = const core::mem::offset_of!(aya_ebpf::bindings::__sk_buff, $field),
+                options(nostack),
+            )
+        };
+        value
+    }};
+}
+pub(crate) use field;
+
 impl Context for __sk_buff {
     #[inline(always)]
     fn start(ctx: *mut Self) -> usize {
-        // SAFETY: the kernel hands every program a valid context.
-        unsafe { (*ctx).data as usize }
+        field!(ctx, data)
     }
 
     #[inline(always)]
     fn end(ctx: *mut Self) -> usize {
-        // SAFETY: as above.
-        unsafe { (*ctx).data_end as usize }
+        field!(ctx, data_end)
     }
 
     #[inline(always)]
     fn len(ctx: *mut Self) -> u32 {
-        // SAFETY: as above.
-        unsafe { (*ctx).len }
+        field!(ctx, len) as u32
     }
 
     #[inline(always)]
     fn ifindex(ctx: *mut Self) -> u32 {
-        // SAFETY: as above.
-        unsafe { (*ctx).ifindex }
+        field!(ctx, ifindex) as u32
     }
 
     #[inline(always)]

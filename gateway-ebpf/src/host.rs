@@ -1,10 +1,10 @@
 //! What is addressed to the gateway's own outer addresses (VIPs, provider addresses) and is no tunnel's packet: ARP, neighbour discovery,
 //! echo, and ICMP errors about our tunnels. Everything under the gate of the seat that the address belongs to.
 
+use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
 use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
 use crate::packet::Packet;
 use crate::run::Run;
-use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
 use crate::{PASS, Verdict, gate, steer};
 use gateway_common::tables::{GreKey, Local, Port};
 use gateway_common::trace::PathMtu;

@@ -1,8 +1,9 @@
 //! The last step to a virtual machine (tc): by the note that XDP has left in front of the frame. A frame without one is the host's own.
 
+use crate::context::field;
 use crate::host_vm::{self, Buffer};
-use crate::{finish, host_flood};
 use crate::run::Run;
+use crate::{finish, host_flood};
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use gateway_common::tables::Delivery;
@@ -10,8 +11,7 @@ use gateway_common::tables::Delivery;
 /// Takes a frame that XDP let pass.
 #[inline(always)]
 pub fn frame(ctx: *mut __sk_buff) -> i32 {
-    // SAFETY: fields of the kernel's context.
-    let (note, frame) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
+    let (note, frame) = (field!(ctx, data_meta), field!(ctx, data));
     if note + size_of::<Delivery>() > frame {
         return TC_ACT_OK as i32;
     }

@@ -2,7 +2,7 @@
 
 use crate::forward::count_out;
 use crate::host_vm::{self, Buffer, Outcome};
-use crate::maps::{DEVICES, FLOODS, NEXTHOPS, TENANT_COUNTERS};
+use crate::maps::{FLOODS, INTERFACES, NEXTHOPS, TENANT_COUNTERS};
 use crate::packet::Packet;
 use crate::run::Run;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_STOLEN};
@@ -69,7 +69,7 @@ extern "C" fn copy_to(ctx: *mut __sk_buff, index: u32, form: u32) -> u32 {
     if let Some(counters) = TENANT_COUNTERS.get_ptr_mut(run.tenant.0) {
         count_out(counters, inner.len);
     }
-    if let Some(ifindex) = DEVICES.get_ifindex(nexthop.port.0) {
+    if let Some(&ifindex) = INTERFACES.get(nexthop.port.0) {
         // SAFETY: as above.
         unsafe { bpf_clone_redirect(ctx, ifindex, 0) };
     }

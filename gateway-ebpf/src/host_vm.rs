@@ -5,11 +5,12 @@
 //!
 //! Everything that is not plain forwarding goes aside, to XDP: see `host_answer.rs`.
 
+use crate::context::field;
 use crate::forward::{count_in, count_out, decrement_ttl, flow_hash};
 use crate::inner::Inner;
 use crate::maps::{
-    CONNECTION_COUNTERS, DEVICES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE, TENANTS,
-    VMS,
+    CONNECTION_COUNTERS, INTERFACES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE,
+    TENANTS, VMS,
 };
 use crate::packet::Packet;
 use crate::run::Run;
@@ -70,8 +71,7 @@ pub fn frame(packet: &Buffer, run: &mut Run) -> Outcome {
         trace::arrived(packet);
     }
     pull(packet);
-    // SAFETY: a field of the kernel's context.
-    if unsafe { (*packet.raw()).vlan_present } != 0 {
+    if field!(packet.raw(), vlan_present) != 0 {
         return Err(DropReason::VmFrame);
     }
     let to: u64 = packet.load::<u64>(0).ok_or(DropReason::EthernetTruncated)? & MAC_BITS;
@@ -90,7 +90,8 @@ pub fn frame(packet: &Buffer, run: &mut Run) -> Outcome {
     run.inner = EthHdr::LEN as u32;
     run.packet = Inner::read(packet, EthHdr::LEN, packet.len())?;
     // SAFETY: the run is there; read anew, so that what the verifier knew of it is forgotten.
-    let inner = unsafe { core::ptr::read_volatile(&run.packet) };
+    let mut inner = unsafe { core::ptr::read_volatile(&run.packet) };
+    inner.offset = EthHdr::LEN;
     let inner = &inner;
     run.reach(Stage::Admit);
     if inner.protocol == protocol::ICMPV6
@@ -217,8 +218,7 @@ fn leave(packet: &Buffer, run: &mut Run, port: &VmPort, nexthop: &Nexthop, inner
 /// The largest IP packet that the frame is or will be cut into.
 #[inline(always)]
 fn largest_segment(packet: &Buffer, inner: &Inner) -> u32 {
-    // SAFETY: a field of the kernel's context.
-    let size = unsafe { (*packet.raw()).gso_size };
+    let size = field!(packet.raw(), gso_size) as u32;
     if size == 0 {
         return inner.len;
     }
@@ -240,8 +240,7 @@ pub fn make_room(packet: &Buffer, nexthop: &Nexthop) -> Result<(), DropReason> {
     const NVGRE4: u32 = Encapsulation::Nvgre4 as u32;
     const NVGRE6: u32 = Encapsulation::Nvgre6 as u32;
     const MAC_MODE: u32 = 1;
-    const INSIDE: u64 =
-        (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L2_ETH) as u64 | (EthHdr::LEN as u64) << 56;
+    const INSIDE: u64 = (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L2_ETH) as u64 | (EthHdr::LEN as u64) << 56;
     let outside = match nexthop.encapsulation {
         VXLAN4 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
         VXLAN6 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
@@ -284,7 +283,7 @@ pub fn write(
 #[inline(always)]
 fn emit(run: &mut Run, nexthop: &Nexthop) -> Outcome {
     run.reach(Stage::Emit);
-    let ifindex = DEVICES.get_ifindex(nexthop.port.0).ok_or(DropReason::NoPort)?;
+    let ifindex = *INTERFACES.get(nexthop.port.0).ok_or(DropReason::NoPort)?;
     // SAFETY: a helper that takes plain numbers.
     Ok(unsafe { bpf_redirect(ifindex, 0) } as i32)
 }

@@ -36,6 +36,8 @@ pub static STAGES: ProgramArray<16> = ProgramArray::new();
 pub static PORTS: HashMap<u32, Port, 256> = HashMap::new();
 #[btf_map]
 pub static DEVICES: DevMap<{ 64 * 1024 }> = DevMap::new();
+#[btf_map]
+pub static INTERFACES: Array<u32, { 64 * 1024 }> = Array::new();
 
 #[btf_map]
 pub static GRE: HashMap<GreKey, ConnectionId, CONNECTIONS_MAX, NO_PREALLOC> = HashMap::new();

@@ -5,7 +5,7 @@
 use crate::cache::{self, Flow};
 use crate::inner::{Family, Inner};
 use crate::maps::{CONNECTIONS, LOCAL, VLANS};
-use crate::packet::Packet;
+use crate::packet::{Packet, opaque};
 use crate::resolve::{self, Query};
 use crate::run::Run;
 use crate::{PASS, Verdict, forward, gate, gre_checksum, punt};
@@ -287,12 +287,7 @@ fn vxlan<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: 
 
 /// The Ethernet frame inside the fabric's encapsulation.
 #[inline(always)]
-fn inner_frame<const KIND: u32>(
-    packet: &Packet,
-    query: &mut Query,
-    at: usize,
-    limit: u32,
-) -> Result<Inner, Refusal> {
+fn inner_frame<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     const MAC: u64 = u64::from_le_bytes([
         GATEWAY_MAC[0],
         GATEWAY_MAC[1],
@@ -426,8 +421,9 @@ pub fn is_ours_to_reassemble(packet: &Packet, query: &Query) -> bool {
     // SAFETY: entries are replaced whole, and a stale flag is a lost fragment at worst.
     let answered = unsafe { (*local).flags } & Local::ANSWERED != 0;
     let at = if query.outer_destination.is_v4() { EthHdr::LEN + 9 } else { EthHdr::LEN + Ipv6Hdr::LEN };
-    let protocol = packet.byte(at).unwrap_or(0);
-    answered || protocol == protocol::GRE
+    // Opaque, or the compiler joins the comparison with whether the byte is there, and compares what was never read.
+    let protocol = opaque(packet.byte(at).unwrap_or(0).into());
+    answered || protocol == usize::from(protocol::GRE)
 }
 
 /// ARP and neighbour discovery on a tenant's VLAN, for the compartment's attachment under the seat's gate: whose it is.

@@ -5,6 +5,7 @@
 //! | what a plan file may say, and what a person is told when it is wrong | [`plan`] |
 //! | the XDP programs, their maps, and what is written into them | [`dataplane`] |
 //! | what the agent does, a tenant's namespace, fragments | [`gateway`] |
+//! | a compute host: the edge of virtual machines | [`host`] |
 //! | the host's links, routes, neighbours; what a port is fit for | [`net`] |
 //! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
 //! | a command of `gatewayctl` | [`ctl`] |
@@ -18,5 +19,6 @@ pub mod controller;
 pub mod ctl;
 pub mod dataplane;
 pub mod gateway;
+pub mod host;
 pub mod net;
 pub mod plan;

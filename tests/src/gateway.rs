@@ -23,6 +23,7 @@ pub const PLAN: &str = "/run/plan.toml";
 #[derive(Debug)]
 pub struct Gateway {
     node: Arc<Node>,
+    role: &'static str,
     daemon: Option<Running>,
     log: Log,
 }
@@ -30,7 +31,12 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway whose daemon has not been started.
     pub fn new(node: &Arc<Node>) -> Self {
-        Self { node: Arc::clone(node), daemon: None, log: Log::default() }
+        Self { node: Arc::clone(node), role: "gateway", daemon: None, log: Log::default() }
+    }
+
+    /// A compute host whose daemon has not been started.
+    pub fn host(node: &Arc<Node>) -> Self {
+        Self { role: "host", ..Self::new(node) }
     }
 
     /// Its machine.
@@ -63,7 +69,7 @@ impl Gateway {
     /// Starts the daemon on the plan that is there.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = Command::new(program("gatewayd")?);
-        command.args(["gateway", "--plan", PLAN]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args([self.role, "--plan", PLAN]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // An interrupt from the terminal is for the lab, which stops the daemon in order.
         command.process_group(0).env("NO_COLOR", "1");
         let mut daemon = self.node.spawn(&mut command)?;

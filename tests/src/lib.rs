@@ -7,6 +7,7 @@
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`frame_socket`]: whole frames, sent and seen
 //! - [`limit`]: whether a limit lets through what it should; [`meter`]: a running gateway's, looked at
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
+//! - [`compute`]: the lab with compute hosts of ours
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
 //! - [`store`]: what every engine of the controller's store has to do
@@ -15,6 +16,7 @@
 
 pub mod bench;
 pub mod cloud;
+pub mod compute;
 pub mod enter;
 pub mod frame;
 pub mod frame_socket;

@@ -143,7 +143,7 @@ mod tests {
             underlay: crate::topology::Outer::V6,
             sites: crate::topology::Outer::V6,
             tunnels: [Kind::gre(None), Kind::gre(Some(0))],
-            queues: 1,
+            ..World::default()
         };
         for world in [World::default(), other] {
             let text = Plan::of(&world).to_string();

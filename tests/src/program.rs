@@ -15,7 +15,7 @@ use world::missing;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{ArrayOfMaps, DevMap, Map, MapData, ProgramArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{Program, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
 use gateway_common::tables::{Route, stage};
@@ -107,8 +107,12 @@ impl Programs {
         let mut ebpf = EbpfLoader::new().map_max_entries("DROPS", 1024).load(&object).context("loading the object")?;
         let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in &names {
-            let program: &mut Xdp = ebpf.program_mut(name).context("listed")?.try_into()?;
-            program.load().with_context(|| format!("loading program {name}"))?;
+            match ebpf.program_mut(name).context("listed")? {
+                Program::Xdp(program) => program.load(),
+                Program::SchedClassifier(program) => program.load(),
+                _ => bail!("program {name} is neither XDP's nor tc's"),
+            }
+            .with_context(|| format!("loading program {name}"))?;
         }
         anchor(&mut ebpf)?;
         let stages = fill_stages(&mut ebpf)?;

@@ -55,6 +55,15 @@ impl Outer {
     }
 }
 
+/// Who is at the compute hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The kernel's bridges and vxlan devices.
+    Kernel,
+    /// Nobody yet: for the daemon in its role of a host. The machines' interfaces are as the kernel makes them.
+    Gatewayd,
+}
+
 /// What may differ between labs.
 #[derive(Clone, Copy, Debug)]
 pub struct World {
@@ -68,12 +77,21 @@ pub struct World {
     pub tunnels: [Kind; 2],
     /// Receive queues of the gateway's ports.
     pub queues: u32,
+    /// Who is at the compute hosts.
+    pub edge: Edge,
 }
 
 impl Default for World {
     fn default() -> Self {
         let tunnels = TENANTS.map(|tenant| Kind::gre(Some(tenant.key)));
-        Self { encapsulation: Encapsulation::Vxlan, underlay: Outer::V4, sites: Outer::V4, tunnels, queues: 1 }
+        Self {
+            encapsulation: Encapsulation::Vxlan,
+            underlay: Outer::V4,
+            sites: Outer::V4,
+            tunnels,
+            queues: 1,
+            edge: Edge::Kernel,
+        }
     }
 }
 
@@ -242,6 +260,11 @@ fn vm(
     let (subnet, vsid) = (SUBNETS[index], tenant.vsids[index]);
     let name = format!("{}-{}", tenant.name, subnet.vm);
     let node = Node::new(&name, processes)?;
+    if world.edge == Edge::Gatewayd {
+        let number = TENANTS.iter().position(|one| *one == tenant).unwrap_or_default();
+        crate::compute::connect(&node, host, &crate::compute::Place::usual(number, index))?;
+        return Ok(node);
+    }
     let (local, remote) = (world.underlay.of(HOST_PA[subnet.host]), world.underlay.of(GATEWAY_PA));
     let overlay = format!("vs{vsid}");
     match world.encapsulation {

@@ -38,6 +38,15 @@ Examples:
 When the daemon ends, however it ends, packets are forwarded all the same; one that is started again takes over.
 `gatewayd detach` takes the gateway off the host.")]
     Gateway(Box<Gateway>),
+    /// Be the edge of virtual machines on a compute host, as a plan says
+    #[command(after_help = "\
+Examples:
+  gatewayd host --plan /etc/gateway/host.toml
+  kill -HUP $(cat /run/gateway/gatewayd.pid)       read the plan again
+
+When the daemon ends, however it ends, the machines' packets are forwarded all the same; one that is started again takes over.
+`gatewayd detach` takes it off the host.")]
+    Host(Box<Gateway>),
     /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
     Detach(Places),
 }
@@ -89,6 +98,7 @@ fn main() -> ExitCode {
         .init();
     let result = match cli.role {
         Role::Gateway(options) => options.options(records::Role::Gateway).and_then(gateway::run),
+        Role::Host(options) => options.options(records::Role::Host).and_then(gateway::run),
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {
@@ -111,7 +121,15 @@ impl Gateway {
             (Some(path), None) => PlanOrigin::File(path),
             (None, None) => anyhow::bail!("--plan or --controller is missing"),
         };
+        let role = match role {
+            records::Role::Gateway => gateway::Role::Gateway,
+            records::Role::Host if matches!(plan, PlanOrigin::Controller(_)) => {
+                anyhow::bail!("a compute host takes its plan from a file only: give it --plan")
+            }
+            records::Role::Host => gateway::Role::Host,
+        };
         Ok(gateway::Options {
+            role,
             plan,
             socket: self.socket,
             netns: self.netns,

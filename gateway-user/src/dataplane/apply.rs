@@ -215,6 +215,7 @@ impl<'a> Change<'a> {
         }
         let maps = &self.applier.maps;
         maps.devices.delete_all(&devices.gone)?;
+        clear(&maps.interfaces, &devices.gone)?;
         clear(&maps.nexthops, &nexthops.gone)?;
         clear(&maps.connections, &connections.gone)?;
         maps.feasible.delete_all(&feasible.gone)?;
@@ -256,6 +257,7 @@ impl<'a> Change<'a> {
     fn devices(&mut self, devices: &Difference<u32, u32>) -> Result<()> {
         let values: Vec<[u32; 2]> = devices.values.iter().map(|&ifindex| [ifindex, 0]).collect();
         let maps = &self.applier.maps;
+        maps.interfaces.set_all(&devices.keys, &devices.values)?;
         for (slot, value) in devices.keys.iter().zip(&values) {
             match maps.devices.set(slot, value) {
                 // The interface went away in this moment; the network side will say so, and this slot is dropped at then.
@@ -417,7 +419,14 @@ impl<'a> Change<'a> {
         let gre = difference(&old.gre, &new.gre);
         reconcile(&maps.gre, gre, applied, |_, value| tenant_of(value), touched, &old.gre)?;
         let steer = difference(&old.steer, &new.steer);
-        reconcile(&maps.steer, steer, applied, |_, _| None, touched, &old.steer)
+        reconcile(&maps.steer, steer, applied, |_, _| None, touched, &old.steer)?;
+        // No decision about a virtual machine's packets is cached.
+        let stations = difference(&old.stations, &new.stations);
+        reconcile(&maps.stations, stations, applied, |_, _| None, touched, &old.stations)?;
+        let floods = difference(&old.floods, &new.floods);
+        reconcile(&maps.floods, floods, applied, |_, _| None, touched, &old.floods)?;
+        let vms = difference(&old.vms, &new.vms);
+        reconcile(&maps.vms, vms, applied, |_, _| None, touched, &old.vms)
     }
 }
 

@@ -23,6 +23,12 @@ pub enum Entry {
     Reentry,
     /// A port of a mux.
     Mux,
+    /// A compute host's port to the fabric.
+    Host,
+    /// The host's side of a virtual machine's interface. For tc.
+    Vm,
+    /// Where frames for virtual machines come by that XDP let pass. For tc.
+    Deliver,
     /// Lets everything through: for the far end of a veth that is sent to.
     Pass,
 }
@@ -37,6 +43,9 @@ impl Entry {
             Self::Compartment => "compartment",
             Self::Reentry => "reentry",
             Self::Mux => "mux",
+            Self::Host => "host",
+            Self::Vm => "vm",
+            Self::Deliver => "deliver",
             Self::Pass => "pass",
         }
     }
@@ -99,7 +108,11 @@ fn attach(pins: &Pins, loaded: &Loaded, want: &Wanted, change: &mut Change) -> R
         pins::remove_pin(&path)?;
         change.detached += 1;
     }
-    let link = bpf::link_xdp(program, want.ifindex, want.mode.flags()).map_err(failed)?;
+    let link = match want.mode {
+        Mode::Tc => bpf::link_tc(program, want.ifindex),
+        Mode::Native | Mode::Generic => bpf::link_xdp(program, want.ifindex, want.mode.flags()),
+    };
+    let link = link.map_err(failed)?;
     bpf::pin(link.as_fd(), &path).map_err(Error::io(path))?;
     change.attached += 1;
     Ok(())

@@ -105,7 +105,7 @@ pub struct Link {
 /// What an XDP link connects.
 pub fn link_info(fd: BorrowedFd<'_>) -> io::Result<Link> {
     let info: bpf_link_info = info(fd)?;
-    // SAFETY: the union holds plain integers; for an XDP link, the only kind that we pin, it is `xdp`.
+    // SAFETY: the union holds plain integers; XDP's and tc's links, the only kinds that we pin, both begin with the interface.
     let ifindex = unsafe { info.__bindgen_anon_1.xdp.ifindex };
     Ok(Link { ifindex, program: info.prog_id })
 }
@@ -117,6 +117,17 @@ pub fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: u32) -> io::Result<
     attributes.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attributes.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attributes.link_create.flags = mode;
+    descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attributes)
+}
+
+/// Attaches a tc program by a link to what comes in by an interface, before others that are there.
+pub fn link_tc(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    const BPF_F_BEFORE: u32 = 1 << 3;
+    let mut attributes = attributes();
+    attributes.link_create.__bindgen_anon_1.prog_fd = raw(program);
+    attributes.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    attributes.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    attributes.link_create.flags = BPF_F_BEFORE;
     descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attributes)
 }
 

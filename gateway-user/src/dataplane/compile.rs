@@ -20,14 +20,14 @@ use std::sync::Arc;
 /// The one seat of a gateway that runs from a plan file.
 pub const SEAT: SeatId = SeatId(0);
 /// In place of a device-map slot: there is none.
-const NO_DEVICE: PortId = tables::Tenant::NO_COMPARTMENT;
+pub(super) const NO_DEVICE: PortId = tables::Tenant::NO_COMPARTMENT;
 /// How much of a connection's rate may pass at once: what comes together while TCP waits for its least retransmission timeout, which it runs
 /// into whenever the bandwidth-delay product is a few packets. With less, one flow does not reach the rate over a short path.
 const BURST_NANOSECONDS: u64 = 200_000_000;
 /// Packets of full size that a burst has room for at least.
 const BURST_PACKETS: u64 = 10;
 /// The largest inner packet where nothing says what it is: IPv6's minimum, safe everywhere.
-const MTU_UNKNOWN: u32 = 1280;
+pub(super) const MTU_UNKNOWN: u32 = 1280;
 
 // A packet may read a next hop's record while it is written, and so half of the old one and half of the new. Therefore all that says what the
 // packet becomes (form, ends, key, virtual subnet, VLAN, port of the VLAN) is part of what the record's number means, and never changes under
@@ -134,26 +134,13 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// One of the gateway's outer addresses: answered by the programs unless the host's kernel has it.
     fn own_address(&mut self, address: IpAddr, purpose: u32) {
-        let answered = if self.world.owned.contains(&address) { 0 } else { tables::Local::ANSWERED };
-        let local = self.tables.local.entry(address.into()).or_default();
-        *local = tables::Local { seat: SEAT, flags: local.flags | purpose | answered };
+        own_address(&mut self.tables, self.world, address, purpose);
     }
 
-    /// The limits are a gateway's own protection; ICMP's is what Linux has (icmp_msgs_per_sec, icmp_msgs_burst).
     fn settings(&mut self) {
-        const BURST: u64 = 50_000_000;
         let slow_port = self.world.slow_port.map(|ifindex| self.device("slow", ifindex));
-        self.tables.settings = Settings {
-            slow_port: slow_port.unwrap_or(NO_DEVICE),
-            aside: 0,
-            icmp: Policer::new(1_000, BURST),
-            punt: Policer::new(10_000, BURST),
-            punt_routing: Policer::new(10_000, BURST),
-            punt_total: Policer::new(100_000, BURST),
-            slow: Policer::new(50_000, BURST),
-        };
+        self.tables.settings = Settings { slow_port: slow_port.unwrap_or(NO_DEVICE), ..limits() };
     }
 
     fn device(&mut self, name: &str, ifindex: u32) -> PortId {
@@ -281,8 +268,7 @@ impl<'a> Compiler<'a> {
 
     /// The way to an outer address, if there is one by a port of ours.
     fn way(&self, remote: IpAddr) -> Option<(&'a Hop, PortId)> {
-        let hop = self.world.hops.get(&remote)?;
-        Some((hop, *self.by_ifindex.get(&hop.ifindex)?))
+        way(self.world, &self.by_ifindex, remote)
     }
 
     fn connection(
@@ -500,6 +486,33 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// One of the outer addresses of our own: answered by the programs unless the host's kernel has it.
+pub(super) fn own_address(tables: &mut Tables, world: &World, address: IpAddr, purpose: u32) {
+    let answered = if world.owned.contains(&address) { 0 } else { tables::Local::ANSWERED };
+    let local = tables.local.entry(address.into()).or_default();
+    *local = tables::Local { seat: SEAT, flags: local.flags | purpose | answered };
+}
+
+/// Settings without devices. The limits are our own protection; ICMP's is what Linux has (icmp_msgs_per_sec, icmp_msgs_burst).
+pub(super) fn limits() -> Settings {
+    const BURST: u64 = 50_000_000;
+    Settings {
+        slow_port: NO_DEVICE,
+        aside: 0,
+        icmp: Policer::new(1_000, BURST),
+        punt: Policer::new(10_000, BURST),
+        punt_routing: Policer::new(10_000, BURST),
+        punt_total: Policer::new(100_000, BURST),
+        slow: Policer::new(50_000, BURST),
+    }
+}
+
+/// The way to an outer address, if there is one by a port of ours.
+pub(super) fn way<'w>(world: &'w World, ports: &HashMap<u32, PortId>, remote: IpAddr) -> Option<(&'w Hop, PortId)> {
+    let hop = world.hops.get(&remote)?;
+    Some((hop, *ports.get(&hop.ifindex)?))
+}
+
 fn connection_name(tenant: &Tenant, connection: &Connection) -> ConnectionName {
     ConnectionName { tenant: tenant.name.as_str().into(), connection: connection.name.as_str().into() }
 }
@@ -515,22 +528,22 @@ struct VlanSide<'a> {
     known: Vec<(IpAddr, Mac)>,
 }
 
-fn padded(mac: Mac) -> [u8; 8] {
+pub(super) fn padded(mac: Mac) -> [u8; 8] {
     let mut padded = [0; 8];
     padded[..6].copy_from_slice(&mac);
     padded
 }
 
-fn link(hop: &Hop) -> Link {
+pub(super) fn link(hop: &Hop) -> Link {
     Link { destination: hop.destination, source: hop.source }
 }
 
 /// What is left for the inner packet.
-fn room(outer: u32, template: &Template) -> u32 {
+pub(super) fn room(outer: u32, template: &Template) -> u32 {
     outer.saturating_sub(template.encapsulation.overhead() as u32)
 }
 
-fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u32) -> Nexthop {
+pub(super) fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u32) -> Nexthop {
     Nexthop {
         kind: Nexthop::ADJACENCY,
         encapsulation: template.encapsulation as u32,
@@ -546,7 +559,7 @@ fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u
     }
 }
 
-fn unresolved(connection: ConnectionId, mtu: u32) -> Nexthop {
+pub(super) fn unresolved(connection: ConnectionId, mtu: u32) -> Nexthop {
     Nexthop { kind: Nexthop::UNRESOLVED, connection, port: NO_DEVICE, mtu, seat: SEAT, ..Nexthop::default() }
 }
 

@@ -4,6 +4,7 @@ use super::apply::{Applied, Applier, Tracing};
 use super::attach::{self, Wanted};
 use super::common::common;
 use super::compile::recompile;
+use super::compile_host::compile_host;
 use super::error::{Error, Result};
 use super::events::Events;
 use super::host;
@@ -17,7 +18,7 @@ use super::room::Room;
 use super::sizes::Sizes;
 use super::tables::Tables;
 use super::world::World;
-use crate::plan::Plan;
+use crate::plan::{Gateway, HostPlan, Plan};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -166,8 +167,9 @@ impl Dataplane {
     pub fn apply(&mut self, plan: &Arc<Plan>, world: &World) -> Result<Applied> {
         let before = self.memory.plan();
         let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
-        let (full, before) = match (self.applier.room(&tables, plan.gateway.routes_per_tenant), before) {
-            (Ok(Room::Beside), _) => return self.write(plan, tables),
+        let routes = plan.gateway.routes_per_tenant;
+        let (full, before) = match (self.applier.room(&tables, routes), before) {
+            (Ok(Room::Beside), _) => return self.write(tables, routes),
             (Ok(Room::AfterRemoving(full)), before) => (full, before),
             (Err(full), _) => (full, None),
         };
@@ -178,16 +180,31 @@ impl Dataplane {
         tracing::info!("there is no room for the plan beside the one before: what goes is removed first");
         let kept = Arc::new(common(&before, plan));
         let tables = recompile(&kept, world, &mut self.ids, &mut self.memory);
-        let removed = self.write(&kept, tables)?;
+        let removed = self.write(tables, kept.gateway.routes_per_tenant)?;
         let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
-        Ok(removed + self.write(plan, tables)?)
+        Ok(removed + self.write(tables, routes)?)
+    }
+
+    /// The same for a compute host's plan.
+    ///
+    /// # Errors
+    /// As for [`Dataplane::apply`].
+    pub fn apply_host(&mut self, plan: &HostPlan, world: &World) -> Result<Applied> {
+        let tables = compile_host(plan, world, &mut self.ids);
+        match self.applier.room(&tables, Gateway::DEFAULT_ROUTES_PER_TENANT) {
+            Ok(Room::Beside) => self.write(tables, Gateway::DEFAULT_ROUTES_PER_TENANT),
+            Ok(Room::AfterRemoving(full)) | Err(full) => {
+                self.ids.take_back();
+                Err(full)
+            }
+        }
     }
 
     /// Writes what was just compiled.
-    fn write(&mut self, plan: &Plan, tables: Tables) -> Result<Applied> {
+    fn write(&mut self, tables: Tables, routes_per_tenant: u32) -> Result<Applied> {
         // Before they are used: a daemon that dies here must not give them to others.
         self.ids.save(&ids_path(&self.state))?;
-        let applied = self.applier.apply(&self.loaded, tables, plan.gateway.routes_per_tenant)?;
+        let applied = self.applier.apply(&self.loaded, tables, routes_per_tenant)?;
         self.ids.settle();
         Ok(applied)
     }

@@ -7,8 +7,9 @@ use super::tables::{Prefix4, Prefix6, Tables, TenantRoutes};
 use super::{bpf, error::Error};
 use bytemuck::Pod;
 use gateway_common::tables::{
-    Attachment, Connection, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey, GreKey, Local,
-    Nexthop, Port, Route, Seat, Settings, SteerKey, SteerTarget, Tenant, TenantState, VlanKey, Vnet,
+    Attachment, Connection, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey, Flood, FloodKey,
+    GreKey, Local, Nexthop, Port, Route, Seat, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant,
+    TenantState, VlanKey, VmPort, Vnet,
 };
 use gateway_common::{Address, ConnectionId, HostId, OriginId, TenantId};
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ pub struct Maps {
     pub ports: Table<u32, Port>,
     /// The second word is a program for frames on their way out, which we have none of.
     pub devices: Table<u32, [u32; 2]>,
+    /// The same, for tc.
+    pub interfaces: Table<u32, u32>,
     pub gre: Table<GreKey, ConnectionId>,
     pub vlans: Table<VlanKey, ConnectionId>,
     pub fabric: Table<FabricKey, Vnet>,
@@ -38,6 +41,9 @@ pub struct Maps {
     pub nexthops: Table<u32, Nexthop>,
     pub settings: Table<u32, Settings>,
     pub steer: Table<SteerKey, SteerTarget>,
+    pub vms: Table<u32, VmPort>,
+    pub stations: Table<StationKey, Station>,
+    pub floods: Table<FloodKey, Flood>,
     pub connection_counters: PerCpu<u32, Counters>,
     pub tenant_counters: PerCpu<u32, Counters>,
     pub port_counters: PerCpu<u32, Counters>,
@@ -55,6 +61,7 @@ impl Maps {
         Ok(Self {
             ports: Table::open(directory, "PORTS")?,
             devices: Table::open(directory, "DEVICES")?,
+            interfaces: Table::open(directory, "INTERFACES")?,
             gre: Table::open(directory, "GRE")?,
             vlans: Table::open(directory, "VLANS")?,
             fabric: Table::open(directory, "FABRIC")?,
@@ -72,6 +79,9 @@ impl Maps {
             nexthops: Table::open(directory, "NEXTHOPS")?,
             settings: Table::open(directory, "SETTINGS")?,
             steer: Table::open(directory, "STEER")?,
+            vms: Table::open(directory, "VMS")?,
+            stations: Table::open(directory, "STATIONS")?,
+            floods: Table::open(directory, "FLOODS")?,
             connection_counters: PerCpu::open(directory, "CONNECTION_COUNTERS")?,
             tenant_counters: PerCpu::open(directory, "TENANT_COUNTERS")?,
             port_counters: PerCpu::open(directory, "PORT_COUNTERS")?,
@@ -119,6 +129,9 @@ impl Maps {
             nexthops: used(&self.nexthops)?,
             feasible: whole(&self.feasible)?,
             steer: whole(&self.steer)?,
+            vms: whole(&self.vms)?,
+            stations: whole(&self.stations)?,
+            floods: whole(&self.floods)?,
             routes,
             settings: self.settings.get(&0)?.unwrap_or_default(),
         };

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | what user space learns from the host | [`world`] |
 //! | what the maps hold for a plan | [`compile`](mod@compile), `routes`; `memory` for what is not done twice |
+//! | the same for a compute host's plan | [`compile_host`](mod@compile_host) |
 //! | the numbers that stand for names | [`ids`] |
 //! | the raw bpf(2) calls, the only unsafe code | `bpf` |
 //! | loading, and what is checked before it | [`object`], `host` |
@@ -22,6 +23,7 @@ pub mod attach;
 mod bpf;
 mod common;
 pub mod compile;
+pub mod compile_host;
 #[cfg(test)]
 mod compile_tests;
 pub mod error;

@@ -111,10 +111,12 @@ impl Object {
         let mut ebpf = loader.load(self.bytes.get()).map_err(|error| load_error(&error))?;
         let mut inner = None;
         for (name, program) in ebpf.programs_mut() {
-            let Program::Xdp(program) = program else {
-                return Err(Error::Object(format!("`{name}` is no XDP program")));
-            };
-            program.load().map_err(|error| program_error(name, &error))?;
+            match program {
+                Program::Xdp(program) => program.load(),
+                Program::SchedClassifier(program) => program.load(),
+                _ => return Err(Error::Object(format!("`{name}` is a program neither of XDP nor of tc"))),
+            }
+            .map_err(|error| program_error(name, &error))?;
             if inner.is_none() {
                 let info = program.info().map_err(|error| program_error(name, &error))?;
                 inner = Some(InnerMaps::of(&self.maps, info.btf_id())?);
@@ -180,20 +182,19 @@ impl Loaded {
     /// A program's descriptor.
     pub fn program(&self, name: &str) -> Result<BorrowedFd<'_>> {
         match self.ebpf.program(name) {
-            Some(Program::Xdp(program)) => {
-                program.fd().map(|fd| fd.as_fd()).map_err(|error| program_error(name, &error))
-            }
-            _ => Err(Error::NoProgram(name.to_owned())),
+            Some(Program::Xdp(program)) => program.fd(),
+            Some(Program::SchedClassifier(program)) => program.fd(),
+            _ => return Err(Error::NoProgram(name.to_owned())),
         }
+        .map(|fd| fd.as_fd())
+        .map_err(|error| program_error(name, &error))
     }
 
     /// A program's number in the kernel.
     pub fn program_id(&self, name: &str) -> Result<u32> {
         match self.ebpf.program(name) {
-            Some(Program::Xdp(program)) => {
-                program.info().map(|info| info.id()).map_err(|error| program_error(name, &error))
-            }
-            _ => Err(Error::NoProgram(name.to_owned())),
+            Some(program) => program.info().map(|info| info.id()).map_err(|error| program_error(name, &error)),
+            None => Err(Error::NoProgram(name.to_owned())),
         }
     }
 

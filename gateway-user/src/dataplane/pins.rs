@@ -33,14 +33,17 @@ pub enum Mode {
     Native,
     /// In the stack.
     Generic,
+    /// Not XDP but tc, on what comes in.
+    Tc,
 }
 
 impl Mode {
-    /// Its `XDP_FLAGS_*`.
+    /// Its `XDP_FLAGS_*`; tc has none.
     pub const fn flags(self) -> u32 {
         match self {
             Self::Native => 1 << 2,
             Self::Generic => 1 << 1,
+            Self::Tc => 0,
         }
     }
 
@@ -48,6 +51,7 @@ impl Mode {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 }
@@ -64,7 +68,7 @@ pub struct LinkPin {
 impl LinkPin {
     fn parse(name: &str) -> Option<Self> {
         let (ifindex, mode) = name.split_once('-')?;
-        let mode = [Mode::Native, Mode::Generic].into_iter().find(|candidate| candidate.name() == mode)?;
+        let mode = [Mode::Native, Mode::Generic, Mode::Tc].into_iter().find(|candidate| candidate.name() == mode)?;
         Some(Self { ifindex: ifindex.parse().ok()?, mode })
     }
 }
@@ -223,7 +227,7 @@ mod tests {
     #[test]
     fn a_link_is_found_again_by_its_name() {
         let pins = Pins::new("/x");
-        for mode in [Mode::Native, Mode::Generic] {
+        for mode in [Mode::Native, Mode::Generic, Mode::Tc] {
             let pin = LinkPin { ifindex: 42, mode };
             let path = pins.link(pin);
             let name = path.file_name().and_then(|name| name.to_str()).expect("a name");

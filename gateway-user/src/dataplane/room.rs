@@ -45,7 +45,7 @@ pub fn check(maps: &Maps, old: &Tables, new: &Tables, routes_room: u32) -> Resul
     Ok(crowded.map_or(Room::Beside, |need| Room::AfterRemoving(full(need, need.beside))))
 }
 
-fn needs(maps: &Maps, old: &Tables, new: &Tables) -> [Need; 13] {
+fn needs(maps: &Maps, old: &Tables, new: &Tables) -> [Need; 16] {
     let numbered = |what, map, slots: (usize, usize), room| Need { what, map, alone: slots.0, beside: slots.1, room };
     let keyed = |what, map, (alone, beside), room| Need { what, map, alone, beside, room };
     [
@@ -67,6 +67,14 @@ fn needs(maps: &Maps, old: &Tables, new: &Tables) -> [Need; 13] {
         keyed("VIPs and provider addresses", "LOCAL", both(&old.local, &new.local), maps.local.capacity()),
         keyed("members of feasible sets", "FEASIBLE", both(&old.feasible, &new.feasible), maps.feasible.capacity()),
         keyed("steering rules, counted twice", "STEER", both(&old.steer, &new.steer), maps.steer.capacity()),
+        keyed("virtual machines", "VMS", both(&old.vms, &new.vms), maps.vms.capacity()),
+        keyed(
+            "MAC addresses of virtual subnets",
+            "STATIONS",
+            both(&old.stations, &new.stations),
+            maps.stations.capacity(),
+        ),
+        keyed("receivers of broadcasts", "FLOODS", both(&old.floods, &new.floods), maps.floods.capacity()),
     ]
 }
 

@@ -11,6 +11,8 @@ pub struct Sizes(BTreeMap<String, u32>);
 const TENANT_MAPS: [&str; 5] = ["TENANTS", "TENANT_STATE", "TENANT_COUNTERS", "ROUTES4", "ROUTES6"];
 /// Maps that have one element a connection.
 const CONNECTION_MAPS: [&str; 3] = ["CONNECTIONS", "CONNECTION_STATE", "CONNECTION_COUNTERS"];
+/// Maps that have one element a device.
+const DEVICE_MAPS: [&str; 2] = ["DEVICES", "INTERFACES"];
 
 impl Default for Sizes {
     /// Room for 16,384 tenants and 65,536 connections.
@@ -29,6 +31,9 @@ impl Default for Sizes {
             ("LOCAL", 16_384),
             ("FEASIBLE", 131_072),
             ("STEER", 65_536),
+            ("VMS", 16_384),
+            ("STATIONS", 131_072),
+            ("FLOODS", 131_072),
         ] {
             sizes.set(name, entries);
         }
@@ -42,11 +47,12 @@ impl Sizes {
         self.0.get(map).copied()
     }
 
-    /// Sets a map's size. `TENANTS` and `CONNECTIONS` stand for all maps that have one element a tenant or connection.
+    /// Sets a map's size. `TENANTS`, `CONNECTIONS` and `DEVICES` stand for all maps that have one element a tenant, connection or device.
     pub fn set(&mut self, map: &str, entries: u32) {
         let all: &[&str] = match map {
             "TENANTS" => &TENANT_MAPS,
             "CONNECTIONS" => &CONNECTION_MAPS,
+            "DEVICES" => &DEVICE_MAPS,
             _ => &[map],
         };
         for name in all {

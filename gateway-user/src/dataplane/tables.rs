@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 use gateway_common::tables::{
-    Attachment, Connection, FabricKey, FabricPeerKey, FeasibleKey, GreKey, Local, Nexthop, Port, Route, Settings,
-    SteerKey, SteerTarget, Tenant, VlanKey, Vnet,
+    Attachment, Connection, FabricKey, FabricPeerKey, FeasibleKey, Flood, FloodKey, GreKey, Local, Nexthop, Port,
+    Route, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, VlanKey, VmPort, Vnet,
 };
 use gateway_common::{Address, ConnectionId, OriginId, TenantId};
 use ipnet::IpNet;
@@ -41,6 +41,12 @@ pub struct Tables {
     pub feasible: HashMap<FeasibleKey, u8>,
     /// A mux's rules.
     pub steer: HashMap<SteerKey, SteerTarget>,
+    /// Virtual machines on this host, by interface index.
+    pub vms: HashMap<u32, VmPort>,
+    /// MAC addresses of virtual subnets.
+    pub stations: HashMap<StationKey, Station>,
+    /// Who gets a virtual subnet's broadcasts.
+    pub floods: HashMap<FloodKey, Flood>,
     /// Each tenant's routes; shared with the tables of the next plan where nothing changed.
     pub routes: HashMap<TenantId, Arc<TenantRoutes>>,
     /// What holds for the whole gateway.

@@ -26,6 +26,19 @@ pub struct World {
     pub owned: BTreeSet<IpAddr>,
     /// The interface index of the slow path's veth (its root end).
     pub slow_port: Option<u32>,
+    /// The interface index of its other end, by which a compute host's tc programs reach the root end.
+    pub aside: Option<u32>,
+    /// The host's sides of virtual machines' interfaces that exist, by name.
+    pub devices: BTreeMap<String, DeviceState>,
+}
+
+/// The host's side of a virtual machine's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceState {
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Its MTU: the largest IP packet, in bytes.
+    pub mtu: u32,
 }
 
 /// A connection by its tenant's name and its own.

@@ -8,6 +8,7 @@
 //!
 //! Everything is level-triggered: what is done after a change is what would be done at a start, and writes differences only.
 
+use super::assignment::{Assignment, Role};
 use super::compartment::{self, Compartments};
 use super::controlled::Controlled;
 use super::path_mtu::PathMtus;
@@ -22,11 +23,12 @@ use crate::dataplane::pins::{Mode, Pins};
 use crate::dataplane::read::Reader;
 use crate::dataplane::world::{Hop, PortState, World};
 use crate::dataplane::{self, Dataplane, Found};
+use crate::host;
 use crate::net::fitness::{self, Verdict};
 use crate::net::links::Link;
 use crate::net::netlink::{Change, Monitor, Netlink, Scope};
 use crate::net::next_hops::{Exit, NextHops};
-use crate::plan::{self, ConnectionKind, Plan, PortMode, PortRole};
+use crate::plan::{Plan, PlanErrors, PortMode, PortRole};
 use anyhow::bail;
 use gateway_common::TenantId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -60,22 +62,22 @@ pub(super) struct Sources {
 /// The plan to start with.
 pub(super) struct First {
     pub(super) name: String,
-    pub(super) plan: Plan,
+    pub(super) assignment: Assignment,
     /// Where to say whether it is in force.
     pub(super) reply: Option<oneshot::Sender<Result<(), String>>>,
 }
 
 impl First {
     /// From a file.
-    pub(super) fn read(path: &Path) -> Result<Self, plan::PlanErrors> {
-        Ok(Self { name: path.display().to_string(), plan: plan::load(path)?, reply: None })
+    pub(super) fn read(role: Role, path: &Path) -> Result<Self, PlanErrors> {
+        Ok(Self { name: path.display().to_string(), assignment: Assignment::load(role, path)?, reply: None })
     }
 }
 
 /// The running gateway.
 pub(super) struct Agent {
     pub(super) options: Options,
-    pub(super) plan: Arc<Plan>,
+    pub(super) assignment: Assignment,
     pub(super) plan_name: String,
     pub(super) world: World,
     pub(super) dataplane: Dataplane,
@@ -113,9 +115,9 @@ impl Agent {
         first: First,
         controlled: Option<Controlled>,
     ) -> anyhow::Result<(Self, Sources)> {
-        let First { name, plan, reply } = first;
+        let First { name, assignment, reply } = first;
         dataplane::check_privileges()?;
-        refuse_unfit(&plan, &Pins::new(&options.dataplane.pins))?;
+        refuse_unfit(&assignment.plan, &Pins::new(&options.dataplane.pins))?;
         let state = options.dataplane.state.clone();
         let lock = Lock::take(&state)?;
         let open = || -> anyhow::Result<_> {
@@ -159,7 +161,7 @@ impl Agent {
             pending: Pending::new(),
             unresolved: HashMap::new(),
             options,
-            plan: Arc::new(plan),
+            assignment,
             dataplane,
             _lock: lock,
         };
@@ -186,7 +188,12 @@ impl Agent {
         slowpath::refuse_others_link(&mut self.netlink, self.record.slow_path)?;
         self.record.slow_path = slowpath::Ownership::Ours;
         self.record.save(&self.options.dataplane.state)?;
-        self.world.slow_port = Some(slowpath::prepare_link(&mut self.netlink)?);
+        let ends = slowpath::prepare_link(&mut self.netlink)?;
+        self.world.slow_port = Some(ends.root);
+        if self.assignment.host.is_some() {
+            host::prepare_aside(slowpath::SOCKET_END)?;
+            self.world.aside = Some(ends.socket);
+        }
         self.settle_host()?;
         self.settle_dataplane()?;
         // The programs of a migration have their own maps from here on.
@@ -216,21 +223,26 @@ impl Agent {
     /// Makes the host what the plan wants: ports, compartments, neighbours.
     pub(super) fn settle_host(&mut self) -> anyhow::Result<()> {
         let state = &self.options.dataplane.state;
-        self.links = fitness::links(&self.plan, &mut self.netlink)?;
+        let plan = Arc::clone(&self.assignment.plan);
+        self.links = fitness::links(&plan, &mut self.netlink)?;
+        if let Some(host) = &self.assignment.host {
+            self.world.devices = host::devices(host, &mut self.netlink)?;
+        }
         self.world.ports = self
             .links
             .iter()
             .map(|(name, link)| (name.clone(), PortState { ifindex: link.index, mac: link.mac, mtu: link.mtu }))
             .collect();
 
-        let wanted = compartment::wanted(&self.plan, &self.world.ports);
+        let wanted = compartment::wanted(&plan, &self.world.ports);
         self.record.netns.clone_from(&self.options.netns);
         let known = self.record.compartments.clone();
         self.compartments.refuse_others(&mut self.netlink, &wanted, &known)?;
         self.record.compartments.extend(wanted.keys().cloned());
         self.record.ports.extend(self.links.keys().cloned());
         self.record.save(state)?;
-        let prepared = fitness::prepare(&self.plan, &self.links, &mut self.record.switched, &mut self.netlink);
+        let prepared =
+            fitness::prepare(&plan, self.finishing(), &self.links, &mut self.record.switched, &mut self.netlink);
         self.record.save(state)?;
         prepared?;
 
@@ -251,7 +263,7 @@ impl Agent {
             .values()
             .map(|link| (link.index, Exit { name: link.name.clone(), mac: link.mac, mtu: link.mtu }))
             .collect();
-        self.next_hops.want(&mut self.netlink, exits, remotes(&self.plan))?;
+        self.next_hops.want(&mut self.netlink, exits, self.assignment.remotes())?;
         Ok(())
     }
 
@@ -295,7 +307,13 @@ impl Agent {
     /// What the host looks like now.
     pub(super) fn look_around(&mut self) -> World {
         let now = Instant::now();
-        let mut world = World { ports: self.world.ports.clone(), slow_port: self.world.slow_port, ..World::default() };
+        let mut world = World {
+            ports: self.world.ports.clone(),
+            slow_port: self.world.slow_port,
+            aside: self.world.aside,
+            devices: self.world.devices.clone(),
+            ..World::default()
+        };
         self.compartments.tell(&mut world);
         for (remote, way) in self.next_hops.ways() {
             let Some(port) = self.links.values().find(|link| link.index == way.link) else { continue };
@@ -304,7 +322,7 @@ impl Agent {
             world.hops.insert(remote, hop);
         }
         let own = self.next_hops.own_addresses();
-        world.owned = own_outer_addresses(&self.plan).filter(|address| own.contains(address)).collect();
+        world.owned = self.assignment.own_outer_addresses().filter(|address| own.contains(address)).collect();
         world
     }
 
@@ -312,7 +330,10 @@ impl Agent {
     pub(super) fn settle_dataplane(&mut self) -> anyhow::Result<u64> {
         self.world = self.look_around();
         let started = Instant::now();
-        let applied = self.dataplane.apply(&self.plan, &self.world)?;
+        let applied = match &self.assignment.host {
+            Some(host) => self.dataplane.apply_host(host, &self.world)?,
+            None => self.dataplane.apply(&self.assignment.plan, &self.world)?,
+        };
         let wanted = self.programs();
         if wanted != self.attached {
             let change = self.dataplane.attach(&wanted)?;
@@ -337,15 +358,22 @@ impl Agent {
         Ok((applied.written + applied.removed) as u64)
     }
 
+    /// Who finishes frames before they leave.
+    fn finishing(&self) -> fitness::Finishing {
+        if self.assignment.host.is_some() { fitness::Finishing::Port } else { fitness::Finishing::Programs }
+    }
+
     /// The programs that the interfaces are to run.
     pub(super) fn programs(&self) -> Vec<Wanted> {
         let mut wanted: Vec<Wanted> = self
+            .assignment
             .plan
             .ports
             .iter()
             .filter_map(|port| {
                 let link = self.links.get(port.name.as_str())?;
                 let entry = match port.role {
+                    _ if self.assignment.host.is_some() => Entry::Host,
                     PortRole::Fabric => Entry::Fabric,
                     PortRole::Site => Entry::Site,
                     PortRole::Both => Entry::Both,
@@ -362,6 +390,13 @@ impl Agent {
             self.compartments.root_links().map(|(name, ifindex)| veth(name.to_owned(), ifindex, Entry::Compartment)),
         );
         wanted.extend(self.world.slow_port.map(|ifindex| veth(slowpath::ROOT_END.to_owned(), ifindex, Entry::Reentry)));
+        if self.assignment.host.is_some() {
+            let tc = |name: &str, ifindex, entry| Wanted { name: name.to_owned(), ifindex, entry, mode: Mode::Tc };
+            let ports = self.links.values().map(|link| tc(&link.name, link.index, Entry::Deliver));
+            let aside = self.world.slow_port.map(|ifindex| tc(slowpath::ROOT_END, ifindex, Entry::Deliver));
+            let devices = self.world.devices.iter().map(|(name, device)| tc(name, device.ifindex, Entry::Vm));
+            wanted.extend(ports.chain(aside).chain(devices).collect::<Vec<_>>());
+        }
         wanted
     }
 
@@ -408,27 +443,4 @@ pub(super) fn refuse_unfit(plan: &Plan, pins: &Pins) -> anyhow::Result<()> {
         bail!("{}", refused.join("\n"));
     }
     Ok(())
-}
-
-/// The addresses outside that packets go to, each with the source they have.
-fn remotes(plan: &Plan) -> HashMap<IpAddr, Option<IpAddr>> {
-    let hosts =
-        plan.tenants.iter().flat_map(|tenant| &tenant.vms).map(|vm| (vm.pa, plan.gateway.pa.same_family(vm.pa)));
-    let sites =
-        plan.tenants.iter().flat_map(|tenant| &tenant.connections).filter_map(|connection| match &connection.kind {
-            ConnectionKind::Gre(gre) => Some((gre.remote, Some(gre.vip))),
-            ConnectionKind::L3(_) => None,
-        });
-    let steered = plan.steer.iter().flat_map(|rule| [(rule.gateway, None), (rule.source, Some(rule.vip))]);
-    hosts.chain(sites).chain(steered).collect()
-}
-
-/// The gateway's outer addresses.
-fn own_outer_addresses(plan: &Plan) -> impl Iterator<Item = IpAddr> + '_ {
-    let vips =
-        plan.tenants.iter().flat_map(|tenant| &tenant.connections).filter_map(|connection| match &connection.kind {
-            ConnectionKind::Gre(gre) => Some(gre.vip),
-            ConnectionKind::L3(_) => None,
-        });
-    plan.gateway.pa.iter().chain(vips).chain(plan.steer.iter().map(|rule| rule.vip))
 }

@@ -1,6 +1,7 @@
 //! A gateway under a controller: its plans come by the [link](crate::agent::link), and how its tenants fare goes back by it.
 
 use super::agent::{Agent, First};
+use super::assignment::Assignment;
 use super::{notify, show};
 use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Problem, TenantState};
 use crate::agent::{self, Kind, Link, News, Offer};
@@ -68,7 +69,7 @@ pub(super) async fn first(options: agent::Options) -> anyhow::Result<Option<(Fir
         tokio::select! {
             news = link.news.recv() => match news {
                 Some(News::Plan(Offer { plan, position, reply })) => {
-                    let first = First { name: format!("the controller's, {position}"), plan, reply: Some(reply) };
+                    let first = First { name: format!("the controller's, {position}"), assignment: Assignment::gateway(plan), reply: Some(reply) };
                     return Ok(Some((first, Controlled { link, reported: None, failed: None })));
                 }
                 Some(News::Failed(error)) => return Err(error),
@@ -99,7 +100,7 @@ impl Agent {
     pub(super) fn heard_from_controller(&mut self, news: News<Plan>, controlled: Option<&mut Controlled>) {
         match news {
             News::Plan(Offer { plan, position, reply }) => {
-                let result = self.put_in_force(format!("the controller's, {position}"), plan);
+                let result = self.put_in_force(format!("the controller's, {position}"), Assignment::gateway(plan));
                 if let Ok(applied) = &result {
                     tracing::info!(
                         plan = %position,
@@ -143,6 +144,7 @@ impl Agent {
         match show::show(self, &Query::Connections) {
             Ok(Shown::Whole(Answer::Connections(connections))) => {
                 let mut tenants: BTreeMap<String, TenantState> = self
+                    .assignment
                     .plan
                     .tenants
                     .iter()

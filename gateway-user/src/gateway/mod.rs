@@ -5,6 +5,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | what is done at the start, and for a plan | `agent` |
+//! | what differs for a compute host | `assignment`, and [`crate::host`] |
 //! | what is waited for, and what a change of the host's leads to | `watch` |
 //! | what clients are answered | `requests`, `show` |
 //! | a tenant's network namespace | [`compartment`], `inside` |
@@ -13,6 +14,7 @@
 //! | what is undone by `detach` | [`record`] |
 
 mod agent;
+mod assignment;
 pub mod changes;
 pub mod compartment;
 pub mod controlled;
@@ -37,9 +39,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+pub use assignment::{Assignment, Role};
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// As what.
+    pub role: Role,
     /// Where plans come from.
     pub plan: PlanOrigin,
     /// Where the control socket is.
@@ -68,7 +74,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (first, link) = match &options.plan {
-            PlanOrigin::File(path) => (agent::First::read(path)?, None),
+            PlanOrigin::File(path) => (agent::First::read(options.role, path)?, None),
             PlanOrigin::Controller(link) => match controlled::first((**link).clone()).await? {
                 Some((first, link)) => (first, Some(link)),
                 None => return Ok(()),

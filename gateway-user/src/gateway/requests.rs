@@ -1,13 +1,13 @@
 //! What clients and signals ask of the agent: to show, to apply a plan, to trace.
 
 use super::agent::{Agent, refuse_unfit};
+use super::assignment::Assignment;
 use super::{PlanOrigin, changes, notify, show};
 use crate::api::agent::TraceTarget;
 use crate::api::protocol::{Applied, Failure, FailureCode};
 use crate::api::{Call, PlanSource};
 use crate::dataplane::Tracing;
 use crate::net::next_hops::Effect;
-use crate::plan::{self, Plan};
 use std::time::Instant;
 
 impl Agent {
@@ -36,25 +36,25 @@ impl Agent {
     /// Applies a client's plan as a difference, or leaves everything as it is.
     fn apply(&mut self, source: &PlanSource) -> Result<Applied, Failure> {
         let (name, plan) = match source {
-            PlanSource::Path(path) => (path.display().to_string(), plan::load(path)),
-            PlanSource::Text { name, text } => (name.clone(), plan::parse(text, name)),
+            PlanSource::Path(path) => (path.display().to_string(), Assignment::load(self.options.role, path)),
+            PlanSource::Text { name, text } => (name.clone(), Assignment::parse(self.options.role, text, name)),
         };
-        let plan = plan.map_err(|errors| {
+        let assignment = plan.map_err(|errors| {
             let details = errors.to_string().lines().map(str::to_owned).collect();
             Failure::new(FailureCode::PlanInvalid, format!("the plan {name} is refused"))
                 .details(details)
                 .remedy("correct it, then apply it again; nothing was changed")
         })?;
-        self.put_in_force(name, plan)
+        self.put_in_force(name, assignment)
     }
 
     /// Applies a plan as a difference, or leaves everything as it is.
-    pub(super) fn put_in_force(&mut self, name: String, plan: Plan) -> Result<Applied, Failure> {
+    pub(super) fn put_in_force(&mut self, name: String, assignment: Assignment) -> Result<Applied, Failure> {
         let started = Instant::now();
-        refuse_unfit(&plan, self.dataplane.pins())
+        refuse_unfit(&assignment.plan, self.dataplane.pins())
             .map_err(|error| Failure::new(FailureCode::PlanInvalid, format!("{error:#}")))?;
-        let changes = changes::changes(&self.plan, &plan);
-        let old = std::mem::replace(&mut self.plan, std::sync::Arc::new(plan));
+        let changes = changes::changes(&self.assignment.plan, &assignment.plan);
+        let old = std::mem::replace(&mut self.assignment, assignment);
         let result = self.settle_host().and_then(|()| self.settle_dataplane());
         match result {
             Ok(writes) => {
@@ -71,7 +71,7 @@ impl Agent {
                 })
             }
             Err(error) => {
-                self.plan = old;
+                self.assignment = old;
                 if let Err(again) = self.settle_host().and_then(|()| self.settle_dataplane()) {
                     tracing::error!(
                         error = format!("{again:#}"),

@@ -83,8 +83,17 @@ pub fn refuse_others_link(netlink: &mut Netlink, ownership: Ownership) -> anyhow
     }
 }
 
-/// Makes the veth pair, or takes the one that is there; the interface index of its root end.
-pub fn prepare_link(netlink: &mut Netlink) -> anyhow::Result<u32> {
+/// The veth pair's interface indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Of [`ROOT_END`].
+    pub root: u32,
+    /// Of [`SOCKET_END`].
+    pub socket: u32,
+}
+
+/// Makes the veth pair, or takes the one that is there.
+pub fn prepare_link(netlink: &mut Netlink) -> anyhow::Result<Ends> {
     let end = |name: &str, alias: &str| VethEnd { name: name.to_owned(), mac: None, mtu: MTU, alias: alias.to_owned() };
     let here = end(ROOT_END, "gateway: slow path");
     let there = end(SOCKET_END, "");
@@ -112,7 +121,7 @@ pub fn prepare_link(netlink: &mut Netlink) -> anyhow::Result<u32> {
     Ethtool::new(SOCKET_END)?
         .switch(SOCKET_END, |feature| (feature == GRO).then_some(true))
         .with_context(|| format!("cannot switch NAPI of {SOCKET_END} on"))?;
-    Ok(root.index)
+    Ok(Ends { root: root.index, socket: socket.index })
 }
 
 /// Takes the veth pair away.

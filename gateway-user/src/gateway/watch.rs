@@ -131,8 +131,8 @@ impl Agent {
     fn announce(&self) {
         notify("READY=1");
         tracing::info!(
-            gateway = %self.plan.gateway.name,
-            tenants = self.plan.tenants.len(),
+            name = %self.assignment.plan.gateway.name,
+            tenants = self.assignment.plan.tenants.len(),
             socket = %self.options.socket.display(),
             adopted = self.adopted,
             "ready"
@@ -151,7 +151,13 @@ impl Agent {
 
     /// Only what matters of a link matters: its counters change all the time.
     fn heard_link(&self, link: &Link, change: &Change) -> Effect {
-        let is_port = self.plan.ports.iter().any(|port| port.name.as_str() == link.name);
+        if self.assignment.is_device(&link.name) {
+            let known = self.world.devices.get(&link.name);
+            let gone = matches!(change, Change::Link { gone: Presence::Gone, .. });
+            let same = known.is_some_and(|known| (known.ifindex, known.mtu) == (link.index, link.mtu)) && !gone;
+            return if same { Effect::None } else { Effect::Resync };
+        }
+        let is_port = self.assignment.plan.ports.iter().any(|port| port.name.as_str() == link.name);
         let known = self.links.values().find(|known| known.index == link.index);
         let same = |known: &Link| {
             (known.mac, known.mtu, known.up, known.running) == (link.mac, link.mtu, link.up, link.running)

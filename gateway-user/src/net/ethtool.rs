@@ -26,6 +26,9 @@ pub const GRO_HARDWARE: &str = "rx-gro-hw";
 /// Generic receive offload; for a veth also the switch for NAPI.
 pub const GRO: &str = "rx-gro";
 
+/// Checksums that the kernel leaves to the hardware.
+pub const CHECKSUMS: [&str; 3] = ["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"];
+
 /// On or off, and whether that can be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {

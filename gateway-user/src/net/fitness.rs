@@ -3,7 +3,9 @@
 //! [`inspect`] looks and changes nothing. [`prepare`] switches what the reports say and notes it in a [`Switched`]; [`restore`]
 //! undoes that.
 
-use super::ethtool::{self, Ethtool, Feature, GRO, GRO_HARDWARE, LRO, Membership, RX_VLAN_FILTER, RX_VLAN_STRIP};
+use super::ethtool::{
+    self, CHECKSUMS, Ethtool, Feature, GRO, GRO_HARDWARE, LRO, Membership, RX_VLAN_FILTER, RX_VLAN_STRIP,
+};
 use super::links::{Link, Mac};
 use super::netlink::{Netlink, NetlinkError};
 use super::{virtio, xdp_features};
@@ -382,9 +384,19 @@ fn link_local(mac: Mac) -> Ipv6Addr {
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
+/// Who computes checksums and cuts segments before frames leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finishing {
+    /// The XDP programs send whole frames.
+    Programs,
+    /// The port does, for a compute host's machines: in hardware, or, where there is none, the kernel.
+    Port,
+}
+
 /// Makes the ports fit: switches what [`inspect`] told, and notes it in `switched`, which may tell of an earlier run already.
 pub fn prepare(
     plan: &Plan,
+    finishing: Finishing,
     links: &BTreeMap<String, Link>,
     switched: &mut Switched,
     netlink: &mut Netlink,
@@ -396,8 +408,12 @@ pub fn prepare(
         let features: BTreeMap<String, Feature> =
             ethtool.features(name)?.into_iter().map(|(name, feature)| (name.to_owned(), feature)).collect();
         let has_vlans = vlans(plan, port);
+        let unfinished = CHECKSUMS
+            .into_iter()
+            .filter(|feature| finishing == Finishing::Port && crate::host::leaves_unfinished(link, feature));
         let on: Vec<&str> = unwanted(port.mode, has_vlans)
             .map(|(feature, ..)| feature)
+            .chain(unfinished)
             .filter(|feature| features.get(*feature).is_some_and(|state| state.active))
             .collect();
         let off: BTreeSet<&str> = on.iter().copied().filter(|feature| features[*feature].changeable).collect();

@@ -7,6 +7,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | a key of the plan | `model`, then `read` (TOML) |
+//! | a compute host's plan | [`host`] |
 //! | the form or range of one value | `values` |
 //! | how tables and lists are read out of TOML | `fields`, `document`, `locate` |
 //! | what parts of a plan must agree on | `check` |
@@ -15,6 +16,7 @@
 mod check;
 mod document;
 mod fields;
+pub mod host;
 mod locate;
 mod model;
 mod path;
@@ -24,6 +26,7 @@ mod values;
 
 use std::path::Path;
 
+pub use host::HostPlan;
 pub use model::{
     AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, Gre, L3, Plan, Port, PortMode, PortRole, Route,
     Steer, SteerMatch, Subnet, Tenant, Vm,
@@ -36,9 +39,14 @@ pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Pre
 /// # Errors
 /// All that is wrong with it, or that it cannot be read.
 pub fn load(path: &Path) -> Result<Plan, PlanErrors> {
+    read_file(path).and_then(|(text, name)| parse(&text, &name))
+}
+
+/// A plan file's text and its name, as problems are told with it.
+fn read_file(path: &Path) -> Result<(String, String), PlanErrors> {
     let file_name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &file_name),
+        Ok(text) => Ok((text, file_name)),
         Err(error) => {
             let remedy = match error.kind() {
                 std::io::ErrorKind::NotFound => "check the path",

@@ -12,7 +12,7 @@ use super::values::Complaint;
 use toml::Spanned;
 use toml::de::DeValue;
 
-type Node<'i> = Spanned<DeValue<'i>>;
+pub(super) type Node<'i> = Spanned<DeValue<'i>>;
 
 const PLAN: &[Key] = &[
     Key("gateway", "the header `[gateway]`"),
@@ -117,23 +117,32 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
 /// What could be read of a document, and what could not.
 pub(super) fn read(document: &Document<'_>, problems: &mut Problems) -> (Draft, Missing) {
     let mut reader = Reader::new(document, problems);
-    let mut tenants = Vec::with_capacity(document.tenants());
-    for index in 0..document.tenants() {
-        let part = document.tenant(index);
-        if reader.enter(&part) {
-            reader.list_item("tenant", index, &part.table, tenant, &mut tenants);
-        } else {
-            reader.leave_out_element("tenant", index);
-        }
-    }
+    let mut draft = Draft { tenants: tenants(&mut reader, document, tenant).into(), ..Draft::default() };
     let rest = document.rest();
-    let mut draft = Draft { tenants: tenants.into(), ..Draft::default() };
     if reader.enter(&rest) {
         plan(&mut reader, &rest.table, &mut draft);
     } else {
         PLAN.iter().for_each(|key| reader.leave_out(key.0));
     }
     (draft, reader.into_missing())
+}
+
+/// The tenants, each of which has a part of the document to itself.
+pub(super) fn tenants<'p, T>(
+    reader: &mut Reader<'p>,
+    document: &Document<'_>,
+    read: fn(&mut Reader<'p>, &Node<'_>) -> Option<T>,
+) -> Vec<T> {
+    let mut tenants = Vec::with_capacity(document.tenants());
+    for index in 0..document.tenants() {
+        let part = document.tenant(index);
+        if reader.enter(&part) {
+            reader.list_item("tenant", index, &part.table, read, &mut tenants);
+        } else {
+            reader.leave_out_element("tenant", index);
+        }
+    }
+    tenants
 }
 
 fn plan(reader: &mut Reader<'_>, table: &Spanned<toml::de::DeTable<'_>>, draft: &mut Draft) {
@@ -161,9 +170,10 @@ fn gateway(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Gateway> {
     Some(Gateway { name: name?, encapsulation: encapsulation?, pa: pa?, routes_per_tenant })
 }
 
-const ENCAPSULATIONS: &[(&str, Encapsulation)] = &[("vxlan", Encapsulation::Vxlan), ("nvgre", Encapsulation::Nvgre)];
+pub(super) const ENCAPSULATIONS: &[(&str, Encapsulation)] =
+    &[("vxlan", Encapsulation::Vxlan), ("nvgre", Encapsulation::Nvgre)];
 const ROLES: &[(&str, PortRole)] = &[("fabric", PortRole::Fabric), ("site", PortRole::Site), ("both", PortRole::Both)];
-const MODES: &[(&str, PortMode)] = &[("native", PortMode::Native), ("generic", PortMode::Generic)];
+pub(super) const MODES: &[(&str, PortMode)] = &[("native", PortMode::Native), ("generic", PortMode::Generic)];
 const KINDS: &[(&str, KindForm)] = &[("gre", KindForm::Gre), ("l3", KindForm::L3)];
 const ANTI_SPOOFING: &[(&str, AntiSpoofing)] =
     &[("feasible", AntiSpoofing::Feasible), ("strict", AntiSpoofing::Strict), ("off", AntiSpoofing::Off)];

@@ -118,7 +118,7 @@ fn ports(draft: &Draft, world: &World<'_>, problems: &mut Problems) {
 }
 
 /// Notes what an examination of a single value found.
-fn good(problems: &mut Problems, found: Result<(), Complaint>, path: impl FnOnce() -> Path) -> bool {
+pub(super) fn good(problems: &mut Problems, found: Result<(), Complaint>, path: impl FnOnce() -> Path) -> bool {
     match found {
         Ok(()) => true,
         Err(complaint) => {
@@ -129,7 +129,7 @@ fn good(problems: &mut Problems, found: Result<(), Complaint>, path: impl FnOnce
 }
 
 /// Pairs of prefixes of which the second lies within the first or equals it; each prefix is told once. Sorts the list.
-fn overlaps<T: Copy + Ord>(prefixes: &mut [(Prefix, T)]) -> Vec<((Prefix, T), (Prefix, T))> {
+pub(super) fn overlaps<T: Copy + Ord>(prefixes: &mut [(Prefix, T)]) -> Vec<((Prefix, T), (Prefix, T))> {
     prefixes.sort_unstable();
     let mut pairs = Vec::new();
     let mut outer: Option<(Prefix, T)> = None;
