@@ -15,7 +15,7 @@ use world::missing;
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{ArrayOfMaps, DevMap, Map, MapData, ProgramArray};
-use aya::programs::{Program, TestRun as _, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
 use gateway_common::tables::{Route, stage};
@@ -46,11 +46,16 @@ pub enum Entry {
     Reentry,
     /// A port of a mux.
     Mux,
+    /// A compute host's port to the fabric.
+    Host,
+    /// The host's side of a virtual machine's interface: tc's.
+    Vm,
 }
 
 impl Entry {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Fabric, Self::Site, Self::Both, Self::Compartment, Self::Reentry, Self::Mux];
+    pub const ALL: [Self; 8] =
+        [Self::Fabric, Self::Site, Self::Both, Self::Compartment, Self::Reentry, Self::Mux, Self::Host, Self::Vm];
 
     /// The program's name in the object.
     pub const fn name(self) -> &'static str {
@@ -61,6 +66,8 @@ impl Entry {
             Self::Compartment => "compartment",
             Self::Reentry => "reentry",
             Self::Mux => "mux",
+            Self::Host => "host",
+            Self::Vm => "vm",
         }
     }
 }
@@ -146,8 +153,11 @@ impl Programs {
     /// Runs `entry` once on `frame`, as if it came in by the interface `ifindex`: the XDP action and the frame afterwards.
     pub fn run(&mut self, entry: Entry, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
         stay_on_one_cpu()?;
-        let program: &mut Xdp =
-            self.ebpf.program_mut(entry.name()).with_context(|| format!("no program {}", entry.name()))?.try_into()?;
+        let program = self.ebpf.program_mut(entry.name()).with_context(|| format!("no program {}", entry.name()))?;
+        if let Program::SchedClassifier(program) = program {
+            return run_tc(program, ifindex, frame);
+        }
+        let program: &mut Xdp = program.try_into()?;
         let context = context(ifindex, frame)?;
         let mut out = vec![0; frame.len() + ROOM];
         let result = program
@@ -161,6 +171,37 @@ impl Programs {
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out))
     }
+}
+
+/// Runs a program of tc's once. Its action is told as XDP's that comes to the same.
+fn run_tc(program: &SchedClassifier, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+    // Of linux/pkt_cls.h and linux/bpf.h.
+    const TC_ACT_OK: i32 = 0;
+    const TC_ACT_SHOT: i32 = 2;
+    const TC_ACT_STOLEN: i32 = 4;
+    const TC_ACT_REDIRECT: i32 = 7;
+    const XDP_DROP: u32 = 1;
+    const XDP_PASS: u32 = 2;
+    const XDP_REDIRECT: u32 = 4;
+    // struct __sk_buff up to its field `ifindex`.
+    let context: Vec<u8> = [0u32; 10].into_iter().chain([ifindex]).flat_map(u32::to_ne_bytes).collect();
+    let mut out = vec![0; frame.len() + ROOM];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        })
+        .with_context(|| format!("test run of a tc program on {} bytes", frame.len()))?;
+    out.truncate(result.data_size_out as usize);
+    let action = match result.return_value.cast_signed() {
+        TC_ACT_OK => XDP_PASS,
+        TC_ACT_SHOT | TC_ACT_STOLEN => XDP_DROP,
+        TC_ACT_REDIRECT => XDP_REDIRECT,
+        other => bail!("the tc program returned {other}"),
+    };
+    Ok((action, out))
 }
 
 /// A frame's `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -208,7 +249,7 @@ fn make_interfaces(names: &[&str]) -> Result<BTreeMap<String, u32>> {
 
 /// Attaches every entry program to a veth that is down: to one that is nowhere attached each test run costs the kernel a grace period.
 fn anchor(ebpf: &mut Ebpf) -> Result<()> {
-    for entry in Entry::ALL {
+    for entry in Entry::ALL.into_iter().filter(|entry| *entry != Entry::Vm) {
         let name = format!("{}!", entry.name());
         make_interfaces(&[&name])?;
         let program: &mut Xdp = ebpf.program_mut(entry.name()).context("loaded")?.try_into()?;

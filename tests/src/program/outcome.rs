@@ -1,7 +1,7 @@
 //! What became of a packet, and what a test says of it.
 
 use crate::frame::{Hex, Stack, decode};
-use gateway_common::tables::Counters;
+use gateway_common::tables::{Counters, Delivery};
 use gateway_common::trace::{PathMtu, Traced};
 use gateway_common::{ConnectionId, DropReason, PortId, TenantId};
 use std::collections::BTreeMap;
@@ -121,6 +121,34 @@ impl Outcome {
         let expected = with_entropy_of(&self.frame, expected.build());
         let difference = decode::difference(&expected, &self.frame);
         assert!(difference.is_empty(), "the frame is another one:\n{difference}");
+    }
+
+    /// Panics unless the frame goes to the host's stack as `expected`, behind this note for tc.
+    #[track_caller]
+    pub fn noted(&self, note: Delivery, expected: &Stack) -> &Self {
+        assert_eq!(self.verdict, Verdict::Pass, "{}", self.story());
+        let Some((actual, frame)) = self.frame.split_at_checked(size_of::<Delivery>()) else {
+            panic!("there is no note: {}", self.story())
+        };
+        assert_eq!(bytemuck::pod_read_unaligned::<Delivery>(actual), note);
+        let difference = decode::difference(&expected.build(), frame);
+        assert!(difference.is_empty(), "the frame is another one:\n{difference}");
+        self
+    }
+
+    /// Panics if anything counts as dropped.
+    #[track_caller]
+    pub fn lost_nothing(&self) -> &Self {
+        assert!(self.drops.is_empty(), "{}", self.story());
+        self
+    }
+
+    /// Panics unless the packet is gone without counting as dropped.
+    #[track_caller]
+    pub fn taken(&self) -> &Self {
+        assert_eq!(self.verdict, Verdict::Drop, "{}", self.story());
+        assert!(self.drops.is_empty(), "{}", self.story());
+        self
     }
 
     /// Panics unless the frame goes to the host's stack as it came, and nothing counts as dropped.

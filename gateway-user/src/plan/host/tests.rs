@@ -78,11 +78,7 @@ fn what_contradicts_itself_is_refused_with_its_place_and_a_remedy() {
 #[test]
 fn hosts_of_one_subnet_are_reached_over_one_ip_version() {
     let report = refused(|text| {
-        text.replace(
-            "routes = [\n",
-            "routes = [\n",
-        )
-        .replacen(
+        text.replacen(
             "{ ca = [\"10.1.1.5\"]",
             "{ ca = [\"10.1.0.7\"], mac = \"02:00:00:00:01:07\", vsid = 5001, pa = \"fd00:10::12\" },\n    { ca = [\"10.1.1.5\"]",
             1,
