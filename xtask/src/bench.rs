@@ -16,10 +16,11 @@ machine. Medians are shown as a table and, with --json, written to a file.
 
 Examples:
   cargo xtask bench dataplane
-  cargo xtask bench dataplane --quick --json target/dataplane.json"
+  cargo xtask bench dataplane --quick --json target/dataplane.json
+  cargo xtask bench controller"
 )]
 pub struct Arguments {
-    /// Which bench: `dataplane`
+    /// Which bench: `dataplane` or `controller`
     name: String,
     /// Fewer and shorter runs
     #[arg(long)]

@@ -215,7 +215,8 @@ impl<'a> Compiler<'a> {
 
     /// The tenant's side of the fabric. Returns the largest packet that all its VMs take, as far as the way to them is known.
     fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) -> u32 {
-        let encapsulation = match self.plan.gateway.encapsulation {
+        let travels = tenant.encapsulation.unwrap_or(self.plan.gateway.encapsulation);
+        let encapsulation = match travels {
             Encapsulation::Vxlan => tables::FabricKey::VXLAN,
             Encapsulation::Nvgre => tables::FabricKey::NVGRE,
         };
@@ -230,7 +231,7 @@ impl<'a> Compiler<'a> {
         for vm in &tenant.vms {
             let host = OriginId::host(self.ids.host(vm.pa));
             self.tables.fabric_peers.insert(tables::FabricPeerKey { pa: vm.pa.into(), tenant: id }, host);
-            let nexthop = self.vm(id, vm);
+            let nexthop = self.vm(id, travels, vm);
             if let Some(way) = self.tables.nexthops.get(&nexthop.0).filter(|way| way.kind == Nexthop::ADJACENCY) {
                 mtu = mtu.min(way.mtu);
             }
@@ -239,7 +240,7 @@ impl<'a> Compiler<'a> {
         mtu
     }
 
-    fn vm(&mut self, tenant: TenantId, vm: &Vm) -> NexthopId {
+    fn vm(&mut self, tenant: TenantId, travels: Encapsulation, vm: &Vm) -> NexthopId {
         let mac = vm.mac.octets();
         let local = self.plan.gateway.pa.same_family(vm.pa);
         let form = match self.plan.gateway.encapsulation {
@@ -255,7 +256,7 @@ impl<'a> Compiler<'a> {
             |(ends, (hop, port))| {
                 let inner = Link { destination: mac, source: GATEWAY_MAC };
                 let vni = Vni(vm.vsid.get());
-                let template = match self.plan.gateway.encapsulation {
+                let template = match travels {
                     Encapsulation::Vxlan => Template::vxlan(link(hop), ends, vni, inner),
                     Encapsulation::Nvgre => Template::nvgre(link(hop), ends, vni, inner),
                 };

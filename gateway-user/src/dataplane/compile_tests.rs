@@ -176,6 +176,16 @@ fn a_vm_is_a_host_route_into_its_hosts_tunnel() {
 }
 
 #[test]
+fn a_tenants_own_encapsulation_comes_before_the_gateways() {
+    let nvgre = CONTOSO.replace("gateway_subnet", "encapsulation = \"nvgre\"\ngateway_subnet");
+    let compiled = Compiled::new(&plan(&[&nvgre]), &world());
+    assert_eq!(compiled.nexthop("10.1.0.5/32").encapsulation, Encapsulation::Nvgre4 as u32);
+    let key = |encapsulation| FabricKey { pa: ip("10.10.0.1").into(), vni: Vni(5001), encapsulation };
+    assert_eq!(compiled.tables.fabric[&key(FabricKey::NVGRE)].tenant, compiled.tenant());
+    assert!(!compiled.tables.fabric.contains_key(&key(FabricKey::VXLAN)));
+}
+
+#[test]
 fn what_no_vm_of_a_subnet_has_goes_nowhere_and_comes_from_nobody() {
     let default = "routes = [ { destination = \"0.0.0.0/0\" } ]";
     let compiled = Compiled::new(&plan(&[CONTOSO, HQ, default]), &world());

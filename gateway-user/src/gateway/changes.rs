@@ -1,6 +1,6 @@
 //! What differs between two plans, as a person names it.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Tenant};
 use std::collections::BTreeMap;
 
 /// Things that came, changed and went.
@@ -31,8 +31,7 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
             changes.added.push(format!("tenant {name}"));
             continue;
         };
-        let itself = (&tenant.gateway_addresses, &tenant.gateway_subnet, &tenant.subnets, &tenant.vms);
-        if itself != (&before.gateway_addresses, &before.gateway_subnet, &before.subnets, &before.vms) {
+        if itself(tenant) != itself(before) {
             changes.changed.push(format!("tenant {name}"));
         }
         let kind = format!("connection {name}/");
@@ -46,6 +45,11 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
         changes.changed.push("steering rules".to_owned());
     }
     changes
+}
+
+/// What a tenant has beside its connections.
+fn itself(tenant: &Tenant) -> impl PartialEq + '_ {
+    (&tenant.encapsulation, &tenant.gateway_addresses, &tenant.gateway_subnet, &tenant.subnets, &tenant.vms)
 }
 
 fn named<T>(list: &[T], name: impl Fn(&T) -> &str) -> BTreeMap<&str, &T> {

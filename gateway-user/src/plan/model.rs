@@ -157,6 +157,9 @@ pub enum PortMode {
 pub struct Tenant {
     /// Its name.
     pub name: Name,
+    /// How its packets travel on the fabric, if not as the gateway says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encapsulation: Option<Encapsulation>,
     /// The gateway's own addresses inside the tenant: where ICMP comes from, later BGP.
     #[serde(default, skip_serializing_if = "Dual::is_empty")]
     pub gateway_addresses: Dual,

@@ -30,6 +30,7 @@ const PORT: &[Key] =
     &[Key("name", "name = \"eth1\""), Key("role", "role = \"fabric\""), Key("mode", "mode = \"native\"")];
 const TENANT: &[Key] = &[
     Key("name", "name = \"contoso\""),
+    Key("encapsulation", "encapsulation = \"vxlan\""),
     Key("gateway_addresses", "gateway_addresses = [\"10.1.255.1\"]"),
     Key("gateway_subnet", "gateway_subnet = \"10.1.255.0/29\""),
     Key("subnets", "subnets = [ { vsid = 5001, prefix = \"10.1.0.0/24\" } ]"),
@@ -191,12 +192,13 @@ fn port(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Port> {
 fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
     let fields = reader.open(node, "`[[tenant]]`", TENANT)?;
     let name = reader.required(&fields, "name");
+    let encapsulation = reader.optional_choice(&fields, "encapsulation", ENCAPSULATIONS);
     let gateway_addresses = reader.optional_dual(&fields, "gateway_addresses").unwrap_or_default();
     let gateway_subnet = reader.optional(&fields, "gateway_subnet");
     let subnets = reader.list(&fields, "subnets", subnet);
     let vms = reader.list(&fields, "vms", vm);
     let connections = reader.list(&fields, "connection", connection);
-    Some(Tenant { name: name?, gateway_addresses, gateway_subnet, subnets, vms, connections })
+    Some(Tenant { name: name?, encapsulation, gateway_addresses, gateway_subnet, subnets, vms, connections })
 }
 
 fn subnet(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Subnet> {

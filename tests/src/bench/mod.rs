@@ -2,6 +2,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
+//! | what the controller is measured at | [`controller`] |
 //! | what is compared, and which ratios are goals | [`dataplane`] |
 //! | how traffic is made and counted | [`rig`] |
 //! | what the frames look like | [`frames`] |
@@ -12,6 +13,7 @@
 //! | how results are shown and written | [`report`] |
 
 mod change;
+mod controller;
 mod dataplane;
 mod frames;
 mod memory;
@@ -32,7 +34,8 @@ use clap::{Args, ValueEnum};
 #[command(after_help = "Examples:
   lab bench dataplane
   lab bench dataplane --quick --json dataplane.json
-  lab bench dataplane --only gre-to-vxlan --only memory")]
+  lab bench dataplane --only gre-to-vxlan --only memory
+  lab bench controller")]
 pub struct Options {
     /// Which bench
     #[arg(value_enum)]
@@ -58,13 +61,17 @@ pub struct Options {
 enum Name {
     /// The forwarding plane: packet rates, a plan's change, memory
     Dataplane,
+    /// The controller: placement among many gateways and tenants
+    Controller,
 }
 
 /// Runs a bench.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let Name::Dataplane = options.name;
-    let rows = dataplane::run(options)?;
-    let report = report::Report::new("dataplane", rows);
+    let (name, rows) = match options.name {
+        Name::Dataplane => ("dataplane", dataplane::run(options)?),
+        Name::Controller => ("controller", controller::run(options)?),
+    };
+    let report = report::Report::new(name, rows);
     report.print();
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report)? + "\n";

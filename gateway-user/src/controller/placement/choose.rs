@@ -167,6 +167,11 @@ impl<'a> Search<'a> {
         {
             return Err(Refusal::AllPoolNotAlone { pool: pool.spec.id.clone() });
         }
+        if let Link::Gre { remote, .. } = wanted.link
+            && let Some(pool) = found.iter().find(|pool| pool.spec.vips.iter().any(|range| range.contains(remote)))
+        {
+            return Err(Refusal::RemoteIsVip { remote, pool: pool.spec.id.clone() });
+        }
         let current = fleet.tenants.get(tenant).and_then(|tenant| tenant.connections.get(&wanted.connection));
         Ok(Self { fleet, tenant, wanted, pools: found, current })
     }

@@ -63,6 +63,16 @@ pub enum Refusal {
         /// The key.
         key: Option<u32>,
     },
+    /// The site's end is one of ours.
+    #[error(
+        "the destination {remote} is in the greVipSubnets of pool {pool}, from which the gateways' own ends are; write the site's address"
+    )]
+    RemoteIsVip {
+        /// The site's end, as it was written.
+        remote: IpAddr,
+        /// The pool.
+        pool: Id,
+    },
     /// No VIP is left.
     #[error(
         "the pools {} have no GRE VIP of the family of {remote} left; extend the IP pools of their greVipSubnets",

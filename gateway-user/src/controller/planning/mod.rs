@@ -3,6 +3,25 @@
 //! Nothing is remembered here. Which agents a tenant concerns follows from its placements and from where its interfaces are; the core makes
 //! a tenant's documents before and after a change, and sends each agent those that differ. An agent that connects is told the documents of
 //! all its tenants. So a change costs what its tenant costs, however many tenants and agents there are.
+//!
+//! One part that cannot be done does not keep the rest from being done: it is left out, and told as a [`Problem`].
+//!
+//! | to change | go to |
+//! |---|---|
+//! | what gateways are told of a connection | [`sites`] |
+//! | which machines there are, and where | [`machines`] |
+//! | a virtual network's subnets, and the addresses in them that are not machines' | [`subnets`] |
+//! | the documents | [`documents`] |
+
+mod documents;
+mod machines;
+mod sites;
+mod subnets;
+
+#[cfg(test)]
+mod tests;
+
+pub use documents::{base, tenant};
 
 use crate::agent::protocol::Document;
 use crate::controller::model::fabric::LogicalSubnet;
@@ -18,6 +37,11 @@ pub trait Fabric {
 
     /// A subnet of a logical network.
     fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet>;
+
+    /// The rack that a gateway is in; none if that is not known, in which case it is trusted to have every VLAN.
+    fn rack(&self, _gateway: &Id) -> Option<Id> {
+        None
+    }
 }
 
 /// A tenant, and what was decided for it.
@@ -58,4 +82,23 @@ pub enum About {
     Connection(Id),
     /// A network interface.
     Interface(Id),
+}
+
+/// The machine or the gateway that has to do it cannot be told, or has no such thing.
+const UNREACHABLE: &str = "HostUnreachable";
+/// What is wanted contradicts itself, or is nothing that can be done.
+const FAILURE: &str = "PolicyConfigurationFailure";
+
+impl Problem {
+    fn of_connection(connection: &Id, code: &'static str, message: String) -> Self {
+        Self { about: Some(About::Connection(connection.clone())), code, message }
+    }
+
+    fn of_interface(interface: &Id, code: &'static str, message: String) -> Self {
+        Self { about: Some(About::Interface(interface.clone())), code, message }
+    }
+
+    fn of_tenant(message: String) -> Self {
+        Self { about: None, code: FAILURE, message }
+    }
 }

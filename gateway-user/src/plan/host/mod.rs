@@ -177,6 +177,7 @@ impl HostPlan {
     pub fn common(&self) -> Plan {
         let tenant = |tenant: &HostTenant| model::Tenant {
             name: tenant.name.clone(),
+            encapsulation: Some(tenant.encapsulation),
             gateway_addresses: Dual::default(),
             gateway_subnet: None,
             subnets: tenant.subnets.iter().map(|it| model::Subnet { vsid: it.vsid, prefix: it.prefix }).collect(),

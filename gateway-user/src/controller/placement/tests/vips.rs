@@ -82,6 +82,13 @@ fn a_vip_is_of_the_remote_address_s_family() {
 }
 
 #[test]
+fn a_site_is_not_where_vips_are_drawn_from() {
+    let mut fleet = plain(10_000, 0, &["GW1"]);
+    let refusal = fleet.place(&id("a"), &[], &gre("x", 1, "192.0.2.4", 1)).unwrap_err();
+    assert_eq!(refusal, Refusal::RemoteIsVip { remote: address("192.0.2.4"), pool: id("default") });
+}
+
+#[test]
 fn a_vip_without_connections_is_free_again() {
     let mut fleet = plain(10_000, 0, &["GW1", "GW2"]);
     vip(&mut fleet, "a", &gre("x", 2_000, "203.0.113.1", 1));

@@ -1,0 +1,234 @@
+//! The documents: what every gateway and host is told of a tenant, and of itself.
+
+use super::machines::{Machine, machines};
+use super::sites::{Carrier, carriers};
+use super::subnets::Subnets;
+use super::{FAILURE, Fabric, Input, Planned, Problem, UNREACHABLE};
+use crate::agent::protocol::Document;
+use crate::controller::model::Id;
+use crate::controller::model::records::{AgentId, Registration, Role};
+use crate::controller::model::tenant::Encapsulation;
+use crate::plan::host::{Host, HostPlan, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
+use crate::plan::{self, ConnectionKind, Dual, Name, Plan, Port, PortMode, Prefix, Subnet, Vm};
+use gateway_common::tables::Nexthop;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// What an agent is told of itself: its name, addresses and ports.
+pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
+    let name: Name = agent.id.as_str().parse().ok()?;
+    let pa = registration.pa;
+    match agent.role {
+        Role::Gateway => {
+            let port = |(name, role): &(plan::PortName, plan::PortRole)| Port {
+                name: name.clone(),
+                role: *role,
+                mode: PortMode::default(),
+            };
+            let gateway = plan::Gateway {
+                name,
+                encapsulation: plan::Encapsulation::Vxlan,
+                pa,
+                routes_per_tenant: plan::Gateway::DEFAULT_ROUTES_PER_TENANT,
+            };
+            let ports = registration.ports.iter().map(port).collect();
+            written(&Plan { gateway, ports, tenants: Box::default(), steer: Box::default() })
+        }
+        Role::Host => {
+            let fabric = registration.ports.iter().filter(|(_, role)| role.is_fabric());
+            let ports = fabric.map(|(name, _)| HostPort { name: name.clone(), mode: PortMode::default() }).collect();
+            written(&HostPlan { host: Host { name, pa }, ports, tenants: Box::default() })
+        }
+    }
+}
+
+/// What follows for a tenant.
+pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
+    let mut problems = Vec::new();
+    let subnets = Subnets::of(input, &mut problems);
+    let machines = machines(input, &subnets, fabric, &mut problems);
+    let carriers = carriers(input, fabric, &mut problems);
+    let mut whole = Whole { input, subnets, machines, carriers, problems, told: BTreeSet::new() };
+    let mut documents = BTreeMap::new();
+    if let Some(gateway) = &input.tenant.gateway
+        && let Some(name) = whole.name(&gateway.resource_id)
+    {
+        for id in whole.carriers.keys().cloned().collect::<Vec<_>>() {
+            let document = whole.for_gateway(name.clone(), &id).and_then(|tenant| written(&tenant));
+            documents.extend(document.map(|document| (AgentId { role: Role::Gateway, id }, document)));
+        }
+    }
+    let hosts: BTreeMap<Id, Dual> = whole.machines.iter().map(|machine| (machine.host.clone(), machine.pa)).collect();
+    if !hosts.is_empty()
+        && let Some(name) = whole.name(&input.tenant.network.resource_id)
+    {
+        for (id, pa) in hosts {
+            let document = written(&whole.for_host(name.clone(), &id, pa));
+            documents.extend(document.map(|document| (AgentId { role: Role::Host, id }, document)));
+        }
+    }
+    Planned { documents, problems: whole.problems }
+}
+
+/// Everything of a tenant.
+struct Whole<'a> {
+    input: &'a Input<'a>,
+    subnets: Subnets,
+    machines: Vec<Machine>,
+    carriers: BTreeMap<Id, Carrier<'a>>,
+    problems: Vec<Problem>,
+    /// Of which interfaces and gateways it was told already that they cannot be reached.
+    told: BTreeSet<String>,
+}
+
+impl Whole<'_> {
+    fn name(&mut self, id: &Id) -> Option<Name> {
+        let name = id.as_str().parse();
+        name.map_err(|complaint: plan::Complaint| self.problems.push(Problem::of_tenant(complaint.to_string()))).ok()
+    }
+
+    fn for_gateway(&mut self, name: Name, id: &Id) -> Option<plan::Tenant> {
+        let carrier = self.carriers.get(id)?;
+        let (pa, connections) = (carrier.registration.pa, carrier.connections.clone());
+        let mut vms = Vec::with_capacity(self.machines.len());
+        let mut apart = Vec::new();
+        for machine in &self.machines {
+            match common(pa, machine.pa) {
+                Some((_, pa)) => {
+                    vms.extend(machine.addresses.iter().map(|&ca| Vm { ca, mac: machine.mac, vsid: machine.vsid, pa }));
+                }
+                None => apart.push((machine.interface.clone(), machine.host.clone())),
+            }
+        }
+        for (interface, host) in apart {
+            self.apart(&interface, &host, &format!("gateway {id}"));
+        }
+        let subnets = self.subnets.all.iter().filter(|subnet| !subnet.of_gateway);
+        Some(plan::Tenant {
+            name,
+            encapsulation: Some(self.encapsulation()),
+            gateway_addresses: self.subnets.gateway_addresses,
+            gateway_subnet: self.subnets.all.iter().find(|subnet| subnet.of_gateway).map(|subnet| subnet.prefix),
+            subnets: subnets.map(|subnet| Subnet { vsid: subnet.vsid, prefix: subnet.prefix }).collect(),
+            vms: vms.into(),
+            connections: connections.into(),
+        })
+    }
+
+    fn for_host(&mut self, name: Name, id: &Id, pa: Dual) -> HostTenant {
+        let mut vms = Vec::with_capacity(self.machines.len());
+        let mut apart = Vec::new();
+        let mut without_device = Vec::new();
+        for machine in &self.machines {
+            let here = machine.host == *id;
+            let Some((_, remote)) = common(pa, machine.pa) else {
+                apart.push((machine.interface.clone(), machine.host.clone()));
+                continue;
+            };
+            if here && machine.device.is_none() {
+                without_device.push(machine.interface.clone());
+                continue;
+            }
+            let device = machine.device.clone().filter(|_| here);
+            let ca = machine.addresses.clone().into();
+            vms.push(HostVm { ca, mac: machine.mac, vsid: machine.vsid, pa: remote, device });
+        }
+        for (interface, host) in apart {
+            self.apart(&interface, &host, &format!("host {id}"));
+        }
+        for interface in without_device {
+            let message = format!("the interface has no deviceName; write the name that its tap or veth has on {id}");
+            self.problems.push(Problem::of_interface(&interface, FAILURE, message));
+        }
+        let subnets = self.subnets.all.iter().filter(|subnet| !subnet.of_gateway);
+        let subnet = |subnet: &super::subnets::VirtualSubnet| HostSubnet {
+            vsid: subnet.vsid,
+            prefix: subnet.prefix,
+            gateway: subnet.router,
+        };
+        HostTenant {
+            name,
+            encapsulation: self.encapsulation(),
+            mtu: None,
+            subnets: subnets.map(subnet).collect(),
+            vms: vms.into(),
+            routes: self.host_routes(id, pa),
+        }
+    }
+
+    /// Ways to what is behind the gateways. Of several metrics only the lowest is of use: hosts do not see connections fail.
+    fn host_routes(&mut self, host: &Id, pa: Dual) -> Box<[HostRoute]> {
+        let mut routes: BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> = BTreeMap::new();
+        let mut apart = Vec::new();
+        for (id, carrier) in &self.carriers {
+            let Some((_, gateway)) = common(pa, carrier.registration.pa) else {
+                apart.push(id.clone());
+                continue;
+            };
+            let enabled = carrier.connections.iter().filter(|connection| connection.enabled);
+            let own = self.subnets.all.iter().filter(|subnet| subnet.of_gateway).map(|subnet| (subnet.prefix, 0));
+            for (destination, metric) in enabled.flat_map(destinations).chain(own) {
+                let (least, gateways) = routes.entry(destination).or_insert((metric, BTreeSet::new()));
+                if metric < *least {
+                    (*least, *gateways) = (metric, BTreeSet::new());
+                }
+                if metric == *least {
+                    gateways.insert(gateway);
+                }
+            }
+        }
+        for gateway in apart {
+            if self.told.insert(format!("{host} {gateway}")) {
+                let message = format!(
+                    "host {host} and gateway {gateway} have no provider addresses of one family; give one of them another"
+                );
+                self.problems.push(Problem { about: None, code: UNREACHABLE, message });
+            }
+        }
+        let route = |(destination, (metric, gateways)): (Prefix, (u32, BTreeSet<IpAddr>))| HostRoute {
+            destination,
+            gateways: gateways.into_iter().take(Nexthop::GROUP_SIZE).collect(),
+            metric,
+        };
+        routes.into_iter().map(route).collect()
+    }
+
+    fn apart(&mut self, interface: &Id, host: &Id, other: &str) {
+        if self.told.insert(format!("{interface} {other}")) {
+            let message = format!(
+                "its host {host} and {other} have no provider addresses of one family; give one of them another"
+            );
+            self.problems.push(Problem::of_interface(interface, UNREACHABLE, message));
+        }
+    }
+
+    fn encapsulation(&self) -> plan::Encapsulation {
+        match self.input.tenant.network.properties.encapsulation {
+            Encapsulation::Vxlan => plan::Encapsulation::Vxlan,
+            Encapsulation::Nvgre => plan::Encapsulation::Nvgre,
+        }
+    }
+}
+
+/// What is reached by a connection: its routes, its peers, its VLAN's networks.
+fn destinations(connection: &plan::Connection) -> Vec<(Prefix, u32)> {
+    let routes = connection.routes.iter().map(|route| (route.destination, route.metric));
+    let peers = connection.peers.iter().filter_map(|peer| Prefix::try_from(ipnet::IpNet::from(*peer)).ok());
+    let networks = match &connection.kind {
+        ConnectionKind::Gre(_) => &[][..],
+        ConnectionKind::L3(l3) => &l3.addresses,
+    };
+    let networks = networks.iter().map(|address| address.network());
+    routes.chain(peers.chain(networks).map(|prefix| (prefix, 0))).collect()
+}
+
+/// Addresses of one family, IPv4 first: ours and the other's.
+fn common(ours: Dual, other: Dual) -> Option<(IpAddr, IpAddr)> {
+    ours.iter().find_map(|address| other.same_family(address).map(|other| (address, other)))
+}
+
+/// A document; what cannot be written does not exist.
+fn written(value: &impl Serialize) -> Option<Document> {
+    Document::of(value).inspect_err(|error| tracing::error!(%error, "a document cannot be written")).ok()
+}

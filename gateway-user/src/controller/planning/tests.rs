@@ -1,0 +1,401 @@
+//! What agents are told, and what is said where something cannot be done.
+
+use super::*;
+use crate::agent::protocol::Document;
+use crate::controller::model::Resource;
+use crate::controller::model::records::{Placement, Role};
+use crate::controller::model::tenant::{NetworkInterface, VirtualGateway, VirtualNetwork};
+use crate::plan::host::{HostPlan, HostTenant};
+use crate::plan::{ConnectionKind, Dual, Plan, PortRole};
+use serde_json::{Value, json};
+
+/// Gateways GW1 and GW2, hosts HOST1 and HOST2; a VLAN 1001 in the racks r1 and r2.
+struct World {
+    registrations: BTreeMap<AgentId, Registration>,
+    racks: BTreeMap<Id, Id>,
+}
+
+fn id(text: &str) -> Id {
+    Id::from(text)
+}
+
+fn gateway(text: &str) -> AgentId {
+    AgentId { role: Role::Gateway, id: id(text) }
+}
+
+fn host(text: &str) -> AgentId {
+    AgentId { role: Role::Host, id: id(text) }
+}
+
+fn registration(pa: &[&str], ports: &[(&str, PortRole)]) -> Registration {
+    let pa: Vec<std::net::IpAddr> = pa.iter().map(|text| text.parse().unwrap()).collect();
+    Registration {
+        pa: Dual::try_from(pa).unwrap(),
+        ports: ports.iter().map(|(name, role)| (name.parse().unwrap(), *role)).collect(),
+        version: "1".to_owned(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let ports = [("fab0", PortRole::Fabric), ("tor0", PortRole::Site)];
+        let registrations = [
+            (gateway("GW1"), registration(&["10.10.0.1", "fd00:10::1"], &ports)),
+            (gateway("GW2"), registration(&["10.10.0.2"], &ports)),
+            (host("HOST1"), registration(&["10.10.0.11", "fd00:10::11"], &ports[..1])),
+            (host("HOST2"), registration(&["10.10.0.12"], &ports[..1])),
+        ];
+        Self { registrations: registrations.into(), racks: [(id("GW1"), id("R1"))].into() }
+    }
+}
+
+impl Fabric for World {
+    fn registration(&self, agent: &AgentId) -> Option<&Registration> {
+        self.registrations.get(agent)
+    }
+
+    fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet> {
+        let subnet = json!({"addressPrefix": "10.127.134.0/24", "vlanID": 1001, "racks": ["r1", "r2"]});
+        (reference.last() == id("vlan1001")).then(|| serde_json::from_value(subnet).unwrap())
+    }
+
+    fn rack(&self, gateway: &Id) -> Option<Id> {
+        self.racks.get(gateway).cloned()
+    }
+}
+
+fn subnet(name: &str) -> Value {
+    json!({"resourceRef": format!("/virtualNetworks/contoso-net/subnets/{name}")})
+}
+
+fn interface(name: &str, address: &str, host: &str) -> Value {
+    let mac = name.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    json!({"resourceId": name, "properties": {
+        "privateMacAddress": format!("00-15-5D-00-00-{mac:02X}"), "deviceName": format!("tap-{name}"),
+        "server": {"resourceRef": format!("/servers/{host}")},
+        "ipConfigurations": [{"resourceId": "ip", "properties": {"privateIPAddress": address, "subnet": subnet("web")}}]}})
+}
+
+fn gre(name: &str, routes: Value) -> Value {
+    json!({"resourceId": name, "properties": {
+        "connectionType": "GRE", "outboundKiloBitsPerSecond": 1000, "inboundKiloBitsPerSecond": 2000,
+        "greConfiguration": {"greKey": "1234"}, "destinationIPAddress": "203.0.113.1", "routes": routes}})
+}
+
+fn l3(name: &str) -> Value {
+    json!({"resourceId": name, "properties": {
+        "connectionType": "L3", "outboundKiloBitsPerSecond": 1000, "inboundKiloBitsPerSecond": 1000,
+        "l3Configuration": {"vlanSubnet": {"resourceRef": "/logicalNetworks/sites/subnets/vlan1001"}},
+        "ipAddresses": [{"ipAddress": "10.127.134.50", "prefixLength": 24}], "peerIPAddresses": ["10.127.134.55"],
+        "routes": [{"destinationPrefix": "10.3.0.0/16", "nextHop": "0.0.0.0", "metric": 10}]}})
+}
+
+/// A tenant and what was decided for it.
+struct Case {
+    tenant: Tenant,
+    placements: Placements,
+    allocations: Allocations,
+    world: World,
+}
+
+fn read<P: serde::de::DeserializeOwned>(value: Value) -> Resource<P> {
+    serde_json::from_value(value).unwrap()
+}
+
+impl Case {
+    fn new(connections: &[Value], interfaces: &[Value]) -> Self {
+        let network = json!({"resourceId": "contoso-net", "properties": {"subnets": [
+            {"resourceId": "web", "properties": {"addressPrefix": "10.1.0.0/24"}},
+            {"resourceId": "gateway", "properties": {"addressPrefix": "10.1.255.0/29"}}]}});
+        let virtual_gateway = json!({"resourceId": "contoso", "properties": {
+            "gatewaySubnets": [subnet("gateway")], "networkConnections": connections}});
+        let tenant = Tenant {
+            network: read::<VirtualNetwork>(network),
+            gateway: Some(read::<VirtualGateway>(virtual_gateway)),
+            interfaces: interfaces.iter().map(|interface| read::<NetworkInterface>(interface.clone())).collect(),
+        };
+        let vsid = |number: i64| crate::plan::Vsid::try_from(number).unwrap();
+        let allocations = Allocations { subnets: [(id("web"), vsid(5001)), (id("gateway"), vsid(5002))].into() };
+        let mut placements = Placements::default();
+        for connection in &tenant.gateway.as_ref().unwrap().properties.network_connections {
+            let vip = Some("198.51.100.10".parse().unwrap());
+            let at = Placement { pool: id("default"), gateway: id("GW1"), vip };
+            placements.connections.insert(connection.resource_id.clone(), at);
+        }
+        Self { tenant, placements, allocations, world: World::new() }
+    }
+
+    fn usual() -> Self {
+        let routes = json!([{"destinationPrefix": "10.2.0.0/16", "metric": 10}]);
+        Self::new(
+            &[gre("hq", routes), l3("dc")],
+            &[interface("vm1", "10.1.0.5", "HOST1"), interface("vm2", "10.1.0.6", "HOST2")],
+        )
+    }
+
+    fn at(mut self, connection: &str, gateway: &str) -> Self {
+        self.placements.connections.get_mut(&id(connection)).unwrap().gateway = id(gateway);
+        self
+    }
+
+    fn plan(&self) -> Planned {
+        let Self { tenant, placements, allocations, world } = self;
+        super::tenant(&Input { tenant, placements, allocations }, world)
+    }
+
+    /// What the problems say, each after whom it is about.
+    fn problems(&self) -> Vec<String> {
+        let about = |problem: &Problem| match &problem.about {
+            Some(About::Connection(id) | About::Interface(id)) => id.to_string(),
+            None => "tenant".to_owned(),
+        };
+        self.plan()
+            .problems
+            .iter()
+            .map(|problem| format!("{}: {}: {}", about(problem), problem.code, problem.message))
+            .collect()
+    }
+}
+
+fn for_gateway(planned: &Planned, name: &str) -> crate::plan::Tenant {
+    planned.documents[&gateway(name)].read().unwrap()
+}
+
+fn for_host(planned: &Planned, name: &str) -> HostTenant {
+    planned.documents[&host(name)].read().unwrap()
+}
+
+/// What an agent makes of its base part and the tenants' documents.
+fn whole(base: &Document, tenants: &[&Document]) -> Value {
+    let mut plan: Value = base.read().unwrap();
+    plan["tenant"] = tenants.iter().map(|document| document.read::<Value>().unwrap()).collect();
+    plan
+}
+
+#[test]
+fn what_agents_are_told_passes_their_own_checks() {
+    let case = Case::usual();
+    let planned = case.plan();
+    assert_eq!(planned.problems, []);
+    assert_eq!(planned.documents.keys().cloned().collect::<Vec<_>>(), [gateway("GW1"), host("HOST1"), host("HOST2")]);
+    for (agent, document) in &planned.documents {
+        let base = base(agent, &case.world.registrations[agent]).unwrap();
+        let plan = whole(&base, &[document]);
+        match agent.role {
+            Role::Gateway => drop(serde_json::from_value::<Plan>(plan).unwrap()),
+            Role::Host => drop(serde_json::from_value::<HostPlan>(plan).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_gateway_is_told_the_tenant_s_machines_and_its_own_connections() {
+    let planned = Case::usual().at("dc", "GW2").plan();
+    let tenant = for_gateway(&planned, "GW1");
+    assert_eq!(
+        (tenant.name.as_str(), tenant.gateway_addresses.v4.unwrap().to_string().as_str()),
+        ("contoso", "10.1.255.2")
+    );
+    assert_eq!(tenant.gateway_subnet.unwrap().to_string(), "10.1.255.0/29");
+    assert_eq!(tenant.subnets.iter().map(|subnet| subnet.vsid.get()).collect::<Vec<_>>(), [5001]);
+    let machines: Vec<_> = tenant.vms.iter().map(|vm| (vm.ca.to_string(), vm.pa.to_string())).collect();
+    assert_eq!(machines, [("10.1.0.5".into(), "10.10.0.11".into()), ("10.1.0.6".into(), "10.10.0.12".into())]);
+    let [hq] = &*tenant.connections else { panic!("{:?}", tenant.connections) };
+    let ConnectionKind::Gre(tunnel) = hq.kind else { panic!("{hq:?}") };
+    assert_eq!((tunnel.vip.to_string(), tunnel.key), ("198.51.100.10".to_owned(), Some(1234)));
+    assert_eq!((hq.inbound_kbps.unwrap().get(), hq.outbound_kbps.unwrap().get(), hq.enabled), (2000, 1000, true));
+    let tenant = for_gateway(&planned, "GW2");
+    let [dc] = &*tenant.connections else { panic!("{:?}", tenant.connections) };
+    let ConnectionKind::L3(vlan) = &dc.kind else { panic!("{dc:?}") };
+    assert_eq!(
+        (vlan.port.as_str(), vlan.vlan.get(), vlan.addresses[0].to_string().as_str()),
+        ("tor0", 1001, "10.127.134.50/24")
+    );
+    assert_eq!(dc.routes[0].next_hop, Some("10.127.134.55".parse().unwrap()), "0.0.0.0 means the peer");
+}
+
+#[test]
+fn a_host_is_told_its_machines_the_others_and_the_ways_to_the_sites() {
+    let planned = Case::usual().at("dc", "GW2").plan();
+    let tenant = for_host(&planned, "HOST1");
+    assert_eq!(tenant.name.as_str(), "contoso-net");
+    let subnets: Vec<_> = tenant.subnets.iter().map(|it| (it.vsid.get(), it.prefix.to_string(), it.gateway)).collect();
+    assert_eq!(subnets, [(5001, "10.1.0.0/24".into(), Some("10.1.0.1".parse().unwrap()))]);
+    let machines: Vec<_> =
+        tenant.vms.iter().map(|vm| (vm.ca[0].to_string(), vm.device.as_ref().map(|it| it.as_str()))).collect();
+    assert_eq!(machines, [("10.1.0.5".into(), Some("tap-vm1")), ("10.1.0.6".into(), None)]);
+    let routes: Vec<String> =
+        tenant.routes.iter().map(|it| format!("{} {:?} {}", it.destination, it.gateways, it.metric)).collect();
+    assert_eq!(
+        routes,
+        [
+            "10.1.255.0/29 [10.10.0.1, 10.10.0.2] 0",
+            "10.2.0.0/16 [10.10.0.1] 10",
+            "10.3.0.0/16 [10.10.0.2] 10",
+            "10.127.134.0/24 [10.10.0.2] 0",
+            "10.127.134.55/32 [10.10.0.2] 0",
+        ]
+    );
+}
+
+#[test]
+fn of_several_ways_hosts_are_told_the_best_ones() {
+    let to = |metric: u32| json!([{"destinationPrefix": "10.2.0.0/16", "metric": metric}]);
+    let machines = [interface("vm1", "10.1.0.5", "HOST1")];
+    let gateways = |one: u32, other: u32| {
+        let planned = Case::new(&[gre("a", to(one)), gre("b", to(other))], &machines).at("b", "GW2").plan();
+        let tenant = for_host(&planned, "HOST1");
+        let route = tenant.routes.iter().find(|route| route.destination.to_string() == "10.2.0.0/16").unwrap();
+        format!("{:?} {}", route.gateways, route.metric)
+    };
+    assert_eq!(gateways(10, 10), "[10.10.0.1, 10.10.0.2] 10");
+    assert_eq!(gateways(20, 10), "[10.10.0.2] 10");
+}
+
+#[test]
+fn a_connection_that_is_switched_off_keeps_its_place_and_attracts_nothing() {
+    let mut dc = l3("dc");
+    dc["properties"]["connectionStatus"] = "Disabled".into();
+    let planned = Case::new(&[dc], &[interface("vm1", "10.1.0.5", "HOST1")]).plan();
+    assert!(!for_gateway(&planned, "GW1").connections[0].enabled);
+    let routes: Vec<String> = for_host(&planned, "HOST1").routes.iter().map(|it| it.destination.to_string()).collect();
+    assert_eq!(routes, ["10.1.255.0/29"]);
+}
+
+#[test]
+fn the_bgp_router_s_address_is_the_gateway_s() {
+    let mut case = Case::usual();
+    let router = json!({"resourceId": "router1", "properties": {"routerIP": ["10.1.255.4"]}});
+    case.tenant.gateway.as_mut().unwrap().properties.bgp_routers = vec![read(router)];
+    assert_eq!(for_gateway(&case.plan(), "GW1").gateway_addresses.v4.unwrap().to_string(), "10.1.255.4");
+}
+
+#[test]
+fn ipsec_is_planned_nowhere_and_says_so() {
+    let vpn = json!({"resourceId": "vpn", "properties": {
+        "connectionType": "IPSec", "outboundKiloBitsPerSecond": 1, "inboundKiloBitsPerSecond": 1}});
+    let case = Case::new(&[vpn], &[]);
+    assert!(case.plan().documents.is_empty());
+    assert_eq!(
+        case.problems(),
+        ["vpn: PolicyConfigurationFailure: no gateway can carry IPSec connections yet; use GRE or L3"]
+    );
+}
+
+#[test]
+fn agents_that_never_enrolled_are_named() {
+    let mut case = Case::usual();
+    case.world.registrations.remove(&gateway("GW1"));
+    case.world.registrations.remove(&host("HOST2"));
+    let problems = case.problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[0].starts_with("vm2: HostUnreachable: no host agent has enrolled as HOST2"), "{problems:?}");
+    assert!(problems[1].starts_with("hq: HostUnreachable: no agent has enrolled as gateway GW1"), "{problems:?}");
+    let planned = case.plan();
+    assert_eq!(planned.documents.keys().cloned().collect::<Vec<_>>(), [host("HOST1")], "what can be done is done");
+}
+
+#[test]
+fn agents_without_a_common_family_are_named() {
+    let mut case = Case::usual();
+    case.world.registrations.insert(host("HOST2"), registration(&["fd00:10::12"], &[("fab0", PortRole::Fabric)]));
+    case = case.at("hq", "GW2").at("dc", "GW2");
+    let problems = case.problems();
+    assert_eq!(
+        problems,
+        [
+            "vm2: HostUnreachable: its host HOST2 and gateway GW2 have no provider addresses of one family; give one of them another",
+            "tenant: HostUnreachable: host HOST2 and gateway GW2 have no provider addresses of one family; give one of them another",
+        ]
+    );
+    // HOST1 has both, and reaches HOST2 by IPv6.
+    let machines = for_host(&case.plan(), "HOST1").vms;
+    assert_eq!(machines[1].pa.to_string(), "fd00:10::12");
+}
+
+#[test]
+fn a_vlan_that_is_not_in_the_gateway_s_rack_is_named() {
+    let mut case = Case::usual();
+    case.world.racks.insert(id("GW1"), id("r9"));
+    assert_eq!(
+        case.problems(),
+        [
+            "dc: HostUnreachable: VLAN 1001 is not in rack r9, where gateway GW1 is; extend it there, or move the connection"
+        ]
+    );
+    assert_eq!(for_gateway(&case.plan(), "GW1").connections.len(), 1);
+}
+
+#[test]
+fn what_is_not_placed_or_not_complete_is_named() {
+    let mut case = Case::usual();
+    case.placements.connections.remove(&id("hq"));
+    let gateway = case.tenant.gateway.as_mut().unwrap();
+    gateway.properties.network_connections[1].properties.ip_addresses.clear();
+    assert_eq!(
+        case.problems(),
+        [
+            "hq: HostUnreachable: the connection is on no gateway; write it again",
+            "dc: PolicyConfigurationFailure: the connection has no ipAddresses; write the gateway's own on the VLAN",
+        ]
+    );
+    assert!(!case.plan().documents.contains_key(&super::tests::gateway("GW1")));
+}
+
+#[test]
+fn addresses_that_a_machine_cannot_have_are_named() {
+    let interfaces = [
+        interface("a", "10.1.0.1", "HOST1"),
+        interface("b", "10.1.0.9", "HOST1"),
+        interface("c", "10.1.0.9", "HOST1"),
+        interface("d", "10.9.0.1", "HOST1"),
+    ];
+    let case = Case::new(&[], &interfaces);
+    assert_eq!(
+        case.problems(),
+        [
+            "a: PolicyConfigurationFailure: 10.1.0.1 is the subnet's router; give the interface another address",
+            "c: PolicyConfigurationFailure: another interface of the network has 10.1.0.9; give this one another address",
+            "d: PolicyConfigurationFailure: 10.9.0.1 is not in subnet web (10.1.0.0/24); correct it",
+        ]
+    );
+    assert_eq!(for_host(&case.plan(), "HOST1").vms.len(), 1);
+}
+
+#[test]
+fn a_mac_address_is_on_a_subnet_once() {
+    let mut second = interface("vm2", "10.1.0.6", "HOST2");
+    second["properties"]["privateMacAddress"] = interface("vm1", "", "")["properties"]["privateMacAddress"].clone();
+    let case = Case::new(&[], &[interface("vm1", "10.1.0.5", "HOST1"), second]);
+    assert!(
+        case.problems()[0].contains("vm2: PolicyConfigurationFailure: another interface of the subnet has the MAC")
+    );
+    assert_eq!(for_host(&case.plan(), "HOST1").vms.len(), 1);
+}
+
+#[test]
+fn a_machine_without_a_device_is_known_to_the_others_only() {
+    let mut vm = interface("vm1", "10.1.0.5", "HOST1");
+    vm["properties"]["deviceName"] = Value::Null;
+    let case = Case::new(&[], &[vm, interface("vm2", "10.1.0.6", "HOST2")]);
+    assert!(case.problems()[0].starts_with("vm1: PolicyConfigurationFailure: the interface has no deviceName"));
+    let planned = case.plan();
+    assert_eq!((for_host(&planned, "HOST1").vms.len(), for_host(&planned, "HOST2").vms.len()), (1, 2));
+}
+
+#[test]
+fn a_machine_that_runs_nowhere_is_nobody_s() {
+    let mut vm = interface("vm1", "10.1.0.5", "HOST1");
+    vm["properties"]["server"] = Value::Null;
+    let planned = Case::new(&[], &[vm]).plan();
+    assert_eq!(planned, Planned::default());
+}
+
+#[test]
+fn the_network_s_encapsulation_is_everyone_s() {
+    let mut case = Case::usual();
+    case.tenant.network.properties.encapsulation = crate::controller::model::tenant::Encapsulation::Nvgre;
+    let planned = case.plan();
+    assert_eq!(for_gateway(&planned, "GW1").encapsulation, Some(crate::plan::Encapsulation::Nvgre));
+    assert_eq!(for_host(&planned, "HOST1").encapsulation, crate::plan::Encapsulation::Nvgre);
+}
