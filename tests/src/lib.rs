@@ -11,6 +11,7 @@
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
 //! - [`store`]: what every engine of the controller's store has to do
+//! - [`sim`]: the controller under a simulator
 //! - [`vm`]: another Linux kernel, in a virtual machine
 //! - [`precedence`]: which threads run first; [`wait`]: waiting for a condition with a deadline
 
@@ -32,6 +33,7 @@ pub mod ping;
 pub mod plan;
 pub mod precedence;
 pub mod program;
+pub mod sim;
 pub mod store;
 pub mod tap;
 pub mod tenants;

@@ -19,6 +19,7 @@
 //! | HTTPS, certificates, roles, event streams | [`server`] |
 
 pub mod core;
+pub mod driver;
 pub mod model;
 pub mod placement;
 pub mod planning;

@@ -4,27 +4,8 @@ use crate::agent::protocol::Hello;
 use crate::controller::model::records::AgentId;
 use bytes::Bytes;
 use std::fmt;
-use std::sync::Arc;
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Principal {
-    /// The name in the certificate or token, for the log and the audit trail.
-    pub name: Arc<str>,
-    /// What they may do.
-    pub role: Role,
-}
-
-/// What somebody may do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// What is one tenant's: resources whose `resourceMetadata.tenantId` is this.
-    Tenant(Arc<str>),
-    /// To read, without secrets.
-    ReadOnly,
-}
+pub use crate::controller::resources::{Principal, Role};
 
 /// What is to be done with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,348 @@
 //! What the controller decides: one state machine, without I/O.
+//!
+//! ```text
+//!   Event ──► step ──► Action
+//!              │
+//!              ├─ a request changes the state at once and issues a write;
+//!              └─ its answer, and everything else that anybody may see of it, is held until the write is durable
+//! ```
+//!
+//! [`Core::step`] is all there is: it is given what happened and when, and says what to do. The same code runs in the daemon and in a
+//! simulator. The leader is the only one that writes; a core that follows is told what was written, and answers readers.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | what may happen, and what may be done | [`event`], [`message`] |
+//! | how a request is answered | [`requests`] |
+//! | what a change of a tree brings with it | [`change`] |
+//! | what stands in the store | [`state`] |
+//! | who is told what of a change: agents, watchers | [`plans`], [`watchers`] |
+//! | what is known of the agents | [`agents`] |
+//! | what answers show beside what was written | [`observed`] |
+//! | what waits for what | [`held`] |
+//! | requests that are sent twice | [`repeats`] |
 
 pub mod agents;
-pub mod entropy;
+pub mod change;
 pub mod event;
 pub mod held;
 pub mod message;
+pub mod observed;
+pub mod plans;
+pub mod repeats;
+pub mod requests;
+pub mod state;
 pub mod watchers;
+
+#[cfg(test)]
+mod tests;
+
+use self::agents::Presence;
+use self::change::Entries;
+use self::event::{Action, CallId, Event, Moment, StreamId, Write};
+use self::held::Held;
+use self::message::{Answer, Refusal, RefusalKind, WatchKind, WatchRequest};
+use self::state::{RESOURCES, State, Unreadable};
+use self::watchers::{Interest, News, Watchers};
+use crate::agent::protocol::PlanEvent;
+use crate::controller::model::Id;
+use crate::controller::model::records::{AgentId, Role};
+use crate::controller::placement::{self, Health};
+use crate::controller::resources::operations::Operations;
+use crate::controller::resources::{Path, Role as ClientRole, Seal};
+use std::sync::Arc;
+
+/// How many operations are remembered.
+const OPERATIONS: usize = 4096;
+
+/// What a core is told once.
+#[derive(Clone)]
+pub struct Settings {
+    /// How connections are spread.
+    pub placement: placement::Settings,
+    /// What seals secrets before they are stored.
+    pub seal: Arc<dyn Seal + Send + Sync>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("placement", &self.placement).finish_non_exhaustive()
+    }
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    state: State,
+    standing: Standing,
+    /// The store's revision as far as it is known to be durable.
+    revision: u64,
+    held: Held<Out>,
+    watchers: Watchers,
+    operations: Operations,
+    unreadable: Option<Unreadable>,
+}
+
+/// What this controller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing has been read yet.
+    Empty,
+    /// It reads what another one writes.
+    Follower,
+    /// It writes.
+    Leader {
+        /// The leadership's number.
+        epoch: u64,
+    },
+}
+
+/// What is let out when the writes before it are durable.
+#[derive(Debug)]
+enum Out {
+    Action(Action),
+    /// A tree changed.
+    News(News),
+    /// An agent's plan: to be numbered with the revision.
+    Plan {
+        agent: AgentId,
+        stream: StreamId,
+        event: PlanEvent,
+    },
+}
+
+/// The agent of a gateway.
+pub fn gateway(id: &Id) -> AgentId {
+    AgentId { role: Role::Gateway, id: id.clone() }
+}
+
+/// The agent of a server.
+pub fn host(id: &Id) -> AgentId {
+    AgentId { role: Role::Host, id: id.clone() }
+}
+
+impl Core {
+    /// A core that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            state: State::default(),
+            standing: Standing::Empty,
+            revision: 0,
+            held: Held::default(),
+            watchers: Watchers::default(),
+            operations: Operations::new(OPERATIONS),
+            unreadable: None,
+        }
+    }
+
+    /// What it holds.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The number of its leadership, if it leads.
+    pub fn epoch(&self) -> Option<u64> {
+        match self.standing {
+            Standing::Leader { epoch } => Some(epoch),
+            Standing::Empty | Standing::Follower => None,
+        }
+    }
+
+    /// How many writes are on their way.
+    pub fn in_flight(&self) -> u64 {
+        self.held.in_flight()
+    }
+
+    /// What is wrong with the store, if it holds what cannot be read. Then everything is refused.
+    pub fn unreadable(&self) -> Option<&Unreadable> {
+        self.unreadable.as_ref()
+    }
+
+    /// Takes what happened; says in `actions` what to do, in this order.
+    pub fn step(&mut self, event: Event, now: Moment, actions: &mut Vec<Action>) {
+        match event {
+            Event::Written { revision, entries } => self.written(revision, &entries, actions),
+            Event::Elected { epoch, revision } => {
+                self.standing = Standing::Leader { epoch };
+                self.revision = revision;
+                self.state.muster(self.settings.placement);
+            }
+            Event::Durable(sequence, revision) => {
+                self.revision = revision;
+                let out: Vec<Out> = self.held.release(sequence).collect();
+                for out in out {
+                    self.emit(out, actions);
+                }
+            }
+            Event::Request(call, request) => {
+                let answer = self.request(&request, now, actions);
+                self.let_out(Out::Action(Action::Answer(call, answer)), actions);
+            }
+            Event::Watch(call, stream, request) => self.watch(call, stream, &request, actions),
+            Event::Enrol(call, enrol) => {
+                let admitted = self.enrol(enrol, now, actions);
+                self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
+            }
+            Event::Connect(call, stream, connect) => self.connect(call, stream, connect, now, actions),
+            Event::Closed(stream) => {
+                self.watchers.close(stream);
+                self.state.agents.close(stream);
+            }
+            Event::Heartbeat(agent, heartbeat) => {
+                self.state.agents.heartbeat(&agent, heartbeat.position, now.unix_milliseconds);
+                self.revive(&agent);
+            }
+            Event::Report(call, agent, report) => {
+                let admitted = match self.state.agents.get(&agent) {
+                    Some(_) => Ok(()),
+                    None => Err(unknown(&agent)),
+                };
+                self.state.agents.report(&agent, report, now.unix_milliseconds);
+                self.revive(&agent);
+                self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
+            }
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    /// Takes what is in the store: at the start all of it, then what another leader wrote.
+    fn written(&mut self, revision: u64, entries: &Entries, actions: &mut Vec<Action>) {
+        if self.standing == Standing::Empty {
+            match State::load(entries, self.settings.placement) {
+                Ok(state) => self.state = state,
+                Err(error) => self.unreadable = Some(error),
+            }
+            self.standing = Standing::Follower;
+            self.revision = revision;
+            self.watchers.begin(revision);
+            return;
+        }
+        self.revision = revision;
+        for (key, value) in entries {
+            let taken = if key.starts_with(RESOURCES) {
+                self.follow(revision, key, value.as_ref(), actions)
+            } else {
+                self.state.record(key, value.as_deref())
+            };
+            if let Err(error) = taken {
+                self.unreadable = Some(error);
+            }
+        }
+    }
+
+    /// Takes a tree that another leader wrote.
+    fn follow(
+        &mut self,
+        revision: u64,
+        key: &str,
+        value: Option<&Arc<str>>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Unreadable> {
+        let known = Path::from_store_key(key).is_ok_and(|root| self.state.forest.text(&root).is_some());
+        let root = self
+            .state
+            .forest
+            .replace(key, value)
+            .map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;
+        let kind = match (known, value) {
+            (_, None) => WatchKind::Deleted,
+            (true, Some(_)) => WatchKind::Modified,
+            (false, Some(_)) => WatchKind::Added,
+        };
+        let news = self.news(kind, &root, None);
+        for (stream, event) in self.watchers.tell(revision, news) {
+            actions.push(Action::Tell(stream, event));
+        }
+        Ok(())
+    }
+
+    /// Issues a write. What is let out from here on waits for it.
+    fn write(&mut self, entries: Entries, actions: &mut Vec<Action>) {
+        let sequence = self.held.issue();
+        actions.push(Action::Write(sequence, Write { entries }));
+    }
+
+    /// Lets something out as soon as all writes so far are durable.
+    fn let_out(&mut self, out: Out, actions: &mut Vec<Action>) {
+        if let Some(out) = self.held.hold(out) {
+            self.emit(out, actions);
+        }
+    }
+
+    fn emit(&mut self, out: Out, actions: &mut Vec<Action>) {
+        match out {
+            Out::Action(action) => actions.push(action),
+            Out::News(news) => {
+                for (stream, event) in self.watchers.tell(self.revision, news) {
+                    actions.push(Action::Tell(stream, event));
+                }
+            }
+            Out::Plan { agent, stream, event } => self.send(&agent, stream, event, actions),
+        }
+    }
+
+    fn watch(&mut self, call: CallId, stream: StreamId, request: &WatchRequest, actions: &mut Vec<Action>) {
+        let tenant = match &request.principal.role {
+            ClientRole::Tenant(tenant) => Some(Arc::from(tenant.as_ref())),
+            ClientRole::Admin | ClientRole::ReadOnly => None,
+        };
+        if let Some(after) = request.after
+            && !self.watchers.remembers(after)
+        {
+            let message = format!(
+                "what changed since revision {after} is not remembered; read everything again, and watch from its revision"
+            );
+            self.let_out(Out::Action(Action::Follow(call, Err(Answer::error(410, "Gone", &message)))), actions);
+            return;
+        }
+        let interest = Interest { path: below_version(&request.path), tenant };
+        // A watch that begins with what is there has it in the state that is durable by then.
+        let present = request.after.is_none().then(|| self.present(&interest, &request.principal));
+        self.let_out(Out::Action(Action::Follow(call, Ok(()))), actions);
+        for event in present.into_iter().flatten() {
+            self.let_out(Out::Action(Action::Tell(stream, event)), actions);
+        }
+        for event in self.watchers.open(stream, interest, request.after) {
+            self.let_out(Out::Action(Action::Tell(stream, event)), actions);
+        }
+    }
+
+    /// A gateway that is heard of again may be given connections again.
+    fn revive(&mut self, agent: &AgentId) {
+        if agent.role == Role::Gateway && self.state.fleet.health(&agent.id) == Some(Health::Failed) {
+            let _ = self.state.fleet.set_health(&agent.id, Health::Healthy);
+        }
+    }
+
+    /// Gateways that are not heard of any more are given nothing.
+    fn tick(&mut self, now: Moment) {
+        let silent = self.state.agents.iter().filter(|(agent, known)| {
+            agent.role == Role::Gateway && known.presence(now.unix_milliseconds) == Presence::Silent
+        });
+        let silent: Vec<Id> = silent.map(|(agent, _)| agent.id.clone()).collect();
+        for gateway in silent {
+            if self.state.fleet.health(&gateway) == Some(Health::Healthy) {
+                tracing::warn!(%gateway, "a gateway is not heard of; it is given no connections");
+                let _ = self.state.fleet.set_health(&gateway, Health::Failed);
+            }
+        }
+    }
+}
+
+/// A path without `/networking` and its version, in lower case: what watchers compare.
+fn below_version(path: &str) -> String {
+    let path = path.trim_end_matches('/').to_ascii_lowercase();
+    let mut segments = path.splitn(4, '/');
+    match (segments.next(), segments.next(), segments.next(), segments.next()) {
+        (Some(""), Some("networking"), Some(_), Some(rest)) => format!("/{rest}"),
+        _ => String::new(),
+    }
+}
+
+/// What an agent is told that nobody let in.
+fn unknown(agent: &AgentId) -> Refusal {
+    let message = format!("{agent} is not enrolled here; create a join token for it and enrol it");
+    Refusal::new(RefusalKind::Forbidden, message)
+}

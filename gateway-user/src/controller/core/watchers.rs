@@ -33,12 +33,12 @@ pub struct Interest {
 
 impl Interest {
     /// Whether a tree is of interest: it is what is followed, below it, or above it.
-    fn covers(&self, path: &str, tenant: Option<&Arc<str>>) -> bool {
+    pub fn covers(&self, path: &str, tenant: Option<&str>) -> bool {
         let path = path.to_ascii_lowercase();
         let below = |long: &str, short: &str| {
             long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        (self.tenant.is_none() || self.tenant.as_ref() == tenant)
+        (self.tenant.is_none() || self.tenant.as_deref() == tenant)
             && (below(&path, &self.path) || below(&self.path, &path))
     }
 }
@@ -69,7 +69,7 @@ impl Watchers {
             let since = self
                 .log
                 .iter()
-                .filter(|(news, event)| event.revision > after && interest.covers(&news.path, news.tenant.as_ref()));
+                .filter(|(news, event)| event.revision > after && interest.covers(&news.path, news.tenant.as_deref()));
             since.map(|(_, event)| Arc::clone(event)).collect()
         });
         self.open.insert(stream, interest);
@@ -84,7 +84,7 @@ impl Watchers {
     /// A change is durable: who is to be told.
     pub fn tell(&mut self, revision: u64, news: News) -> Vec<(StreamId, Arc<WatchEvent>)> {
         let told = Arc::new(event(revision, &news));
-        let interested = self.open.iter().filter(|(_, interest)| interest.covers(&news.path, news.tenant.as_ref()));
+        let interested = self.open.iter().filter(|(_, interest)| interest.covers(&news.path, news.tenant.as_deref()));
         let whom = interested.map(|(stream, _)| (*stream, Arc::clone(&told))).collect();
         self.log.push_back((news, told));
         if self.log.len() > REMEMBERED

@@ -12,6 +12,7 @@
 
 pub mod answer;
 pub mod conditions;
+mod follow;
 pub mod index;
 pub mod merge;
 pub mod node;

@@ -1,0 +1,359 @@
+//! What answers show beside what was written: where things are, and how they go.
+
+use super::agents::{Agent, Presence};
+use super::event::Moment;
+use super::state::State;
+use crate::agent::protocol::LinkState;
+use crate::controller::model::Id;
+use crate::controller::model::records::AgentId;
+use crate::controller::placement::{GatewayState, Health};
+use crate::controller::planning::{About, Planned};
+use crate::controller::resources::{Kind, Observed, Path};
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// What is known beside the resources, as of one moment.
+pub struct Beside<'a> {
+    state: &'a State,
+    now: Moment,
+    /// Plans are made once an answer, however many of its resources ask.
+    planned: RefCell<HashMap<Id, Rc<Planned>>>,
+}
+
+/// One thing that a `configurationState` tells.
+struct Detail {
+    severity: Severity,
+    source: String,
+    code: &'static str,
+    message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Success,
+    Warning,
+    InProgress,
+    Failure,
+}
+
+impl Severity {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::Warning => "Warning",
+            Self::InProgress => "InProgress",
+            Self::Failure => "Failure",
+        }
+    }
+}
+
+impl<'a> Beside<'a> {
+    /// What is known now.
+    pub fn new(state: &'a State, now: Moment) -> Self {
+        Self { state, now, planned: RefCell::default() }
+    }
+
+    fn planned(&self, network: &Id) -> Rc<Planned> {
+        if let Some(known) = self.planned.borrow().get(network) {
+            return Rc::clone(known);
+        }
+        let planned = Rc::new(self.state.planned(network));
+        self.planned.borrow_mut().insert(network.clone(), Rc::clone(&planned));
+        planned
+    }
+
+    fn time(&self) -> String {
+        time(self.now.unix_milliseconds)
+    }
+
+    /// A `configurationState` of what is wrong.
+    fn configuration(&self, details: Vec<Detail>) -> Value {
+        let status = details.iter().map(|detail| detail.severity).max().unwrap_or(Severity::Success);
+        let info = details
+            .iter()
+            .map(|detail| json!({ "source": detail.source, "message": detail.message, "code": detail.code }));
+        let mut state = json!({ "status": status.as_str(), "lastUpdatedTime": self.time() });
+        if !details.is_empty() {
+            state["detailedInfo"] = info.collect();
+        }
+        state
+    }
+
+    /// Why an agent is not doing what it should, if so.
+    fn agent_details(&self, agent: &AgentId) -> Vec<Detail> {
+        let unreachable =
+            |severity, message| vec![Detail { severity, source: agent.to_string(), code: "HostUnreachable", message }];
+        let Some(known) = self.state.agents.get(agent) else {
+            return unreachable(
+                Severity::Failure,
+                format!("no agent is enrolled for {agent}; create a join token, and start gatewayd there with it"),
+            );
+        };
+        match known.presence(self.now.unix_milliseconds) {
+            Presence::Alive => {}
+            Presence::Silent => {
+                return unreachable(
+                    Severity::Failure,
+                    format!(
+                        "{agent} is not heard of; see whether its machine and its gatewayd run. Packets flow by its last plan"
+                    ),
+                );
+            }
+            Presence::Unknown => {
+                return unreachable(Severity::InProgress, format!("{agent} has not been heard of yet"));
+            }
+        }
+        let mut details: Vec<Detail> = known
+            .problems()
+            .iter()
+            .map(|problem| Detail {
+                severity: Severity::Failure,
+                source: agent.to_string(),
+                code: "PolicyConfigurationFailure",
+                message: format!("{}: {}", problem.about, problem.message),
+            })
+            .collect();
+        if details.is_empty() && !up_to_date(known) {
+            let message = format!("{agent} is taking over its latest plan");
+            details.push(Detail {
+                severity: Severity::InProgress,
+                source: agent.to_string(),
+                code: "InProgress",
+                message,
+            });
+        }
+        details
+    }
+
+    /// How a tenant fares on an agent.
+    fn tenant_details(&self, agent: &AgentId, name: &str, about: Option<&Id>) -> Vec<Detail> {
+        let known = self.state.agents.get(agent).and_then(|known| known.tenant(name));
+        let problems = known.into_iter().flat_map(|state| &state.problems);
+        let concerned = problems.filter(|problem| about.is_none_or(|about| problem.about.contains(about.as_str())));
+        concerned
+            .map(|problem| Detail {
+                severity: Severity::Failure,
+                source: agent.to_string(),
+                code: "PolicyConfigurationFailure",
+                message: format!("{}: {}", problem.about, problem.message),
+            })
+            .collect()
+    }
+
+    /// What planning found wrong with a connection or interface, or with all of a network.
+    fn planning_details(&self, network: &Id, about: Option<&About>) -> Vec<Detail> {
+        let planned = self.planned(network);
+        let concerned = planned
+            .problems
+            .iter()
+            .filter(|problem| about.is_none() || problem.about.as_ref() == about || problem.about.is_none());
+        concerned
+            .map(|problem| Detail {
+                severity: Severity::Failure,
+                source: "controller".to_owned(),
+                code: problem.code,
+                message: problem.message.clone(),
+            })
+            .collect()
+    }
+
+    fn network_of(&self, tenant: &Id) -> Option<Id> {
+        let root = Path::root(Kind::VirtualGateway, tenant.clone());
+        self.state.networks(&root, self.state.forest.text(&root)?).into_iter().next()
+    }
+
+    fn connection(&self, tenant: &Id, id: &Id) -> Map<String, Value> {
+        let mut shown = Map::new();
+        let network = self.network_of(tenant);
+        let about = About::Connection(id.clone());
+        let mut details = network.map(|network| self.planning_details(&network, Some(&about))).unwrap_or_default();
+        if let Some(at) = self.state.fleet.placement(tenant, id) {
+            let agent = super::gateway(&at.gateway);
+            shown.insert("gateway".into(), json!({ "resourceRef": format!("/gateways/{}", at.gateway) }));
+            if let Some(vip) = at.vip {
+                shown.insert("sourceIPAddress".into(), json!(vip));
+            }
+            if details.is_empty() {
+                details.extend(self.agent_details(&agent));
+                details.extend(self.tenant_details(&agent, tenant.as_str(), Some(id)));
+            }
+            let known = self.state.agents.get(&agent).and_then(|known| known.connection(tenant.as_str(), id.as_str()));
+            let connected = known.is_some_and(|known| known.state == LinkState::Up) && details.is_empty();
+            shown.insert("connectionState".into(), json!(if connected { "Connected" } else { "Disconnected" }));
+            let counters = known.map(|known| known.counters).unwrap_or_default();
+            let statistics = json!({
+                "outboundBytes": counters.out_bytes,
+                "inboundBytes": counters.in_bytes,
+                "outboundPackets": counters.out_packets,
+                "inboundPackets": counters.in_packets,
+                "rxTotalPacketsDropped": counters.dropped_packets,
+                "txTotalPacketsDropped": counters.dropped_packets,
+                "rxRateLimitedPacketsDropped": counters.rate_limited_in,
+                "txRateLimitedPacketsDropped": counters.rate_limited_out,
+                "lastUpdated": self.time(),
+            });
+            shown.insert("statistics".into(), statistics);
+        } else {
+            shown.insert("connectionState".into(), json!("Disconnected"));
+        }
+        shown.insert("configurationState".into(), self.configuration(details));
+        shown
+    }
+
+    fn virtual_gateway(&self, tenant: &Id) -> Map<String, Value> {
+        let network = self.network_of(tenant);
+        let mut details = network.map(|network| self.planning_details(&network, None)).unwrap_or_default();
+        let mut gateways: Vec<&Id> = self.state.fleet.placements(tenant).map(|(_, at)| &at.gateway).collect();
+        gateways.sort();
+        gateways.dedup();
+        for gateway in gateways {
+            let agent = super::gateway(gateway);
+            details.extend(self.agent_details(&agent));
+            details.extend(self.tenant_details(&agent, tenant.as_str(), None));
+        }
+        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
+    }
+
+    fn gateway(&self, id: &Id) -> Map<String, Value> {
+        let mut shown = Map::new();
+        let agent = super::gateway(id);
+        let details = self.agent_details(&agent);
+        let Some(status) = self.state.fleet.status(id) else { return shown };
+        let state = match status.state {
+            GatewayState::Active => "Active",
+            GatewayState::Redundant => "Redundant",
+        };
+        let failed = self.state.fleet.health(id) == Some(Health::Failed);
+        let presence = self.state.agents.get(&agent).map(|known| known.presence(self.now.unix_milliseconds));
+        let health = match presence {
+            Some(Presence::Alive) if !failed => "Healthy",
+            Some(Presence::Silent) => "Unhealthy",
+            _ if failed => "Unhealthy",
+            _ => "Unknown",
+        };
+        shown.insert("state".into(), json!(state));
+        shown.insert("healthState".into(), json!(health));
+        shown.insert("totalCapacity".into(), json!(status.total_capacity));
+        shown.insert("availableCapacity".into(), json!(status.available_capacity));
+        let addresses = status
+            .vips
+            .iter()
+            .map(|vip| json!({ "ipAddress": vip, "prefixLength": if vip.is_ipv4() { 32 } else { 128 } }));
+        shown.insert("externalIPAddress".into(), addresses.collect());
+        shown.insert("connections".into(), json!([]));
+        let mut tenants: BTreeMap<&Id, Vec<Value>> = BTreeMap::new();
+        for (tenant, connection) in self.state.fleet.carried_by(id) {
+            let reference = format!("/virtualGateways/{tenant}/networkConnections/{connection}");
+            tenants.entry(tenant).or_default().push(json!({ "resourceRef": reference }));
+        }
+        let tenants = tenants.into_iter().map(|(tenant, connections)| {
+            json!({
+                "virtualGateway": { "resourceRef": format!("/virtualGateways/{tenant}") },
+                "networkConnections": connections,
+            })
+        });
+        shown.insert("virtualGateways".into(), tenants.collect());
+        shown.insert("configurationState".into(), self.configuration(details));
+        shown
+    }
+
+    fn pool(&self, id: &Id) -> Map<String, Value> {
+        let warnings = self.state.fleet.warnings(id).into_iter().map(|warning| Detail {
+            severity: Severity::Warning,
+            source: "GatewayManager".to_owned(),
+            code: "Warning",
+            message: warning.to_string(),
+        });
+        [("configurationState".to_owned(), self.configuration(warnings.collect()))].into_iter().collect()
+    }
+
+    fn subnet(&self, network: &Id, id: &Id) -> Map<String, Value> {
+        let allocations = self.state.allocations(network);
+        let vsid = allocations.subnets.get(id).map(|vsid| ("virtualSubnetId".to_owned(), json!(vsid.get())));
+        vsid.into_iter().collect()
+    }
+
+    fn interface(&self, path: &Path) -> Map<String, Value> {
+        let Some(text) = self.state.forest.text(path) else { return Map::new() };
+        let mut details = Vec::new();
+        let about = About::Interface(path.id().clone());
+        for network in self.state.networks(path, text) {
+            details.extend(self.planning_details(&network, Some(&about)));
+        }
+        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
+    }
+
+    fn network(&self, id: &Id) -> Map<String, Value> {
+        let details = self.planning_details(id, None);
+        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
+    }
+
+    fn server(&self, id: &Id) -> Map<String, Value> {
+        let details = self.agent_details(&super::host(id));
+        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
+    }
+
+    /// Figures of the whole.
+    pub fn statistics(&self) -> Value {
+        let mut gateways = [0u64; 3];
+        for (id, _) in self.state.forest.trees(Kind::Gateway) {
+            let known = self.state.agents.get(&super::gateway(id));
+            match known.map(|known| known.presence(self.now.unix_milliseconds)) {
+                Some(Presence::Alive) => gateways[0] += 1,
+                Some(Presence::Silent) => gateways[1] += 1,
+                Some(Presence::Unknown) | None => gateways[2] += 1,
+            }
+        }
+        let count = |kind| self.state.forest.trees(kind).count();
+        json!({
+            "properties": {
+                "healthStatistics": {
+                    "Gateway": {
+                        "totalResourceCount": gateways.iter().sum::<u64>(),
+                        "healthyResourceCount": gateways[0],
+                        "errorResourceCount": gateways[1],
+                        "healthUnknownResourceCount": gateways[2],
+                    },
+                    "VirtualNetwork": { "totalResourceCount": count(Kind::VirtualNetwork) },
+                    "VirtualGateway": { "totalResourceCount": count(Kind::VirtualGateway) },
+                },
+                "lastUpdatedTime": self.time(),
+            }
+        })
+    }
+}
+
+/// Whether an agent does what it was last told.
+fn up_to_date(known: &Agent) -> bool {
+    match (known.sent, known.position) {
+        (Some(sent), Some(position)) => position.revision >= sent,
+        (None, _) => false,
+        (Some(_), None) => false,
+    }
+}
+
+impl Observed for Beside<'_> {
+    fn properties(&self, path: &Path) -> Map<String, Value> {
+        let root = path.tree();
+        match path.kind() {
+            Kind::NetworkConnection => self.connection(root.id(), path.id()),
+            Kind::VirtualGateway => self.virtual_gateway(path.id()),
+            Kind::Gateway => self.gateway(path.id()),
+            Kind::GatewayPool => self.pool(path.id()),
+            Kind::VirtualSubnet => self.subnet(root.id(), path.id()),
+            Kind::VirtualNetwork => self.network(path.id()),
+            Kind::NetworkInterface => self.interface(path),
+            Kind::Server => self.server(path.id()),
+            _ => Map::new(),
+        }
+    }
+}
+
+/// A time as the northbound interface writes it (RFC 3339, UTC).
+pub fn time(unix_milliseconds: u64) -> String {
+    let nanoseconds = i128::from(unix_milliseconds) * 1_000_000;
+    let time = time::OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
+    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
+}

@@ -1,0 +1,219 @@
+//! What agents are told: a whole plan when they connect, then what changes.
+
+use super::change::json;
+use super::event::{Action, CallId, Moment, StreamId};
+use super::message::{Connect, Enrol, Refusal, RefusalKind};
+use super::state::agent_key;
+use super::{Core, Out, unknown};
+use crate::agent::protocol::{PROTOCOL, PlanEvent};
+use crate::controller::model::Id;
+use crate::controller::model::records::{AgentId, Registration, Role};
+use crate::controller::planning::{self, Planned};
+use crate::controller::resources::{Kind, Path};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What follows for some virtual networks at one moment.
+pub(super) type Documents = BTreeMap<Id, Documented>;
+
+/// What follows for a virtual network, and the gateway that it goes by on gateways.
+#[derive(Debug, Default)]
+pub(super) struct Documented {
+    gateway: Option<Id>,
+    planned: Planned,
+}
+
+impl Documented {
+    /// The name that the tenant goes by on an agent.
+    fn name(&self, network: &Id, agent: &AgentId) -> String {
+        match (agent.role, &self.gateway) {
+            (Role::Gateway, Some(gateway)) => gateway.to_string(),
+            _ => network.to_string(),
+        }
+    }
+}
+
+impl Core {
+    /// What follows for virtual networks, as things are now.
+    pub(super) fn documents(&self, networks: &BTreeSet<Id>) -> Documents {
+        let documented =
+            |network: &Id| Documented { gateway: self.state.gateway_of(network), planned: self.state.planned(network) };
+        networks.iter().map(|network| (network.clone(), documented(network))).collect()
+    }
+
+    /// Tells the agents what is different now.
+    pub(super) fn tell_agents(&mut self, before: &Documents, actions: &mut Vec<Action>) {
+        let networks = before.keys().cloned().collect();
+        let mut events: BTreeMap<AgentId, PlanEvent> = BTreeMap::new();
+        for (network, now) in self.documents(&networks) {
+            let was = &before[&network];
+            for agent in was.planned.documents.keys() {
+                let name = was.name(&network, agent);
+                if !now.planned.documents.contains_key(agent) || now.name(&network, agent) != name {
+                    events.entry(agent.clone()).or_default().removed.push(name);
+                }
+            }
+            for (agent, document) in &now.planned.documents {
+                let name = now.name(&network, agent);
+                if was.planned.documents.get(agent) != Some(document) || was.name(&network, agent) != name {
+                    events.entry(agent.clone()).or_default().set.insert(name, document.clone());
+                }
+            }
+        }
+        for (agent, event) in events {
+            if let Some(stream) = self.state.agents.get(&agent).and_then(|known| known.stream) {
+                self.let_out(Out::Plan { agent, stream, event }, actions);
+            }
+        }
+    }
+
+    /// Sends an agent what it is to do, numbered with the revision that has become durable.
+    pub(super) fn send(&mut self, agent: &AgentId, stream: StreamId, mut event: PlanEvent, actions: &mut Vec<Action>) {
+        let open = self.state.agents.get(agent).and_then(|known| known.stream) == Some(stream);
+        let Some(epoch) = self.epoch().filter(|_| open) else { return };
+        (event.epoch, event.revision) = (epoch, self.revision);
+        event.since = self.state.agents.send(agent, self.revision);
+        actions.push(Action::Plan(stream, Arc::new(event)));
+    }
+
+    /// The whole plan of an agent.
+    fn whole_plan(&self, agent: &AgentId, registration: &Registration) -> PlanEvent {
+        let networks = self.state.networks_of(agent);
+        let mut event = PlanEvent { base: planning::base(agent, registration), ..PlanEvent::default() };
+        for (network, documented) in self.documents(&networks) {
+            if let Some(document) = documented.planned.documents.get(agent) {
+                event.set.insert(documented.name(&network, agent), document.clone());
+            }
+        }
+        event
+    }
+
+    /// The whole plan of an agent, as things are now; none for one that was never let in.
+    pub fn plan(&self, agent: &AgentId) -> Option<PlanEvent> {
+        Some(self.whole_plan(agent, &self.state.agents.get(agent)?.registration))
+    }
+
+    /// Opens an agent's plan stream: it begins with the whole plan, after which it is told what changes.
+    pub(super) fn connect(
+        &mut self,
+        call: CallId,
+        stream: StreamId,
+        connect: Connect,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Connect { agent, hello, .. } = connect;
+        let admitted = self.admit(&agent, hello.protocol);
+        if let Err(refusal) = admitted {
+            self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
+            return;
+        }
+        if let Err(refusal) = self.register(&agent, hello.registration(), actions) {
+            self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
+            return;
+        }
+        if let Some(before) = self.state.agents.connect(&agent, stream, now.unix_milliseconds) {
+            actions.push(Action::Close(before));
+        }
+        self.revive(&agent);
+        let event = self.whole_plan(&agent, &hello.registration());
+        self.let_out(Out::Action(Action::Admit(call, Ok(()))), actions);
+        self.let_out(Out::Plan { agent, stream, event }, actions);
+    }
+
+    /// Lets a new agent in, whose token is genuine.
+    pub(super) fn enrol(&mut self, enrol: Enrol, now: Moment, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+        self.leads()?;
+        self.exists(&enrol.agent)?;
+        let key = format!("{TOKENS}{}", enrol.token);
+        let used = TokenUse { key: enrol.key.to_string(), expires: enrol.token_expires };
+        match self.state.token(&enrol.token) {
+            // Its answer was lost, and it asks again.
+            Some(before) if before.key == used.key => {}
+            Some(_) => {
+                let message = "the join token has been used already; create another one";
+                return Err(Refusal::new(RefusalKind::Forbidden, message));
+            }
+            None => {
+                let record = json(&used).map_err(internal)?;
+                let expired = self.state.use_token(&enrol.token, used, now.unix_milliseconds / 1000);
+                let mut entries = vec![(key, Some(record))];
+                entries.extend(expired.into_iter().map(|token| (format!("{TOKENS}{token}"), None)));
+                self.write(entries, actions);
+            }
+        }
+        self.register(&enrol.agent, enrol.hello.registration(), actions)
+    }
+
+    fn leads(&self) -> Result<(), Refusal> {
+        match self.epoch() {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(RefusalKind::Unavailable, "this controller does not lead; ask the one that does")),
+        }
+    }
+
+    fn exists(&self, agent: &AgentId) -> Result<(), Refusal> {
+        let (kind, collection) = match agent.role {
+            Role::Gateway => (Kind::Gateway, "gateways"),
+            Role::Host => (Kind::Server, "servers"),
+        };
+        if self.state.forest.text(&Path::root(kind, agent.id.clone())).is_some() {
+            return Ok(());
+        }
+        let message = format!("there is no /{collection}/{}; create it, or enrol under another name", agent.id);
+        Err(Refusal::new(RefusalKind::Forbidden, message))
+    }
+
+    fn admit(&self, agent: &AgentId, protocol: u32) -> Result<(), Refusal> {
+        self.leads()?;
+        if protocol != PROTOCOL {
+            let message =
+                format!("the agent speaks protocol {protocol}, this controller {PROTOCOL}; install the same version");
+            return Err(Refusal::new(RefusalKind::Malformed, message));
+        }
+        self.exists(agent)?;
+        self.state.agents.get(agent).map(|_| ()).ok_or_else(|| unknown(agent))
+    }
+
+    /// Keeps what an agent says of its machine. Whoever knows its provider addresses is told of new ones.
+    fn register(
+        &mut self,
+        agent: &AgentId,
+        registration: Registration,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Refusal> {
+        if self.state.agents.get(agent).is_some_and(|known| known.registration == registration) {
+            return Ok(());
+        }
+        let taken = self.state.agents.iter().find(|(other, known)| {
+            *other != agent && registration.pa.iter().any(|pa| known.registration.pa.contains(pa))
+        });
+        if let Some((other, _)) = taken {
+            let message = format!("a provider address of {agent} is {other}'s already; give each agent its own");
+            return Err(Refusal::new(RefusalKind::Forbidden, message));
+        }
+        let record = json(&registration).map_err(internal)?;
+        let before = self.documents(&self.state.networks_of(agent));
+        self.state.agents.register(agent, Some(registration));
+        self.write(vec![(agent_key(agent), Some(record))], actions);
+        self.tell_agents(&before, actions);
+        Ok(())
+    }
+}
+
+/// Below this prefix the join tokens stand that were used and have not expired.
+pub const TOKENS: &str = "tokens/";
+
+/// What became of a join token.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenUse {
+    /// The key that it let in.
+    pub key: String,
+    /// When it expires, in seconds since 1970: then it need not be remembered.
+    pub expires: u64,
+}
+
+fn internal(error: crate::controller::resources::Error) -> Refusal {
+    Refusal::new(RefusalKind::Malformed, error.to_string())
+}

@@ -1,0 +1,356 @@
+//! Clients' requests.
+
+use super::change::json;
+use super::event::{Action, Moment};
+use super::message::{Answer, Method, Principal, Request, WatchEvent, WatchKind};
+use super::observed::Beside;
+use super::repeats::Mark;
+use super::watchers::{Interest, News, event};
+use super::{Core, Out};
+use crate::controller::model::Id;
+use crate::controller::placement::Moved;
+use crate::controller::resources::operations::Status;
+use crate::controller::resources::tree::Put;
+use crate::controller::resources::{self, Change, Code, Conditions, Error, Kind, Location, Outcome, Path, Stamp, View};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a request comes to.
+type Answered = Result<Answer, Error>;
+
+impl Core {
+    /// Answers a request; what it changes is changed already, and is on its way to the store.
+    pub(super) fn request(&mut self, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answer {
+        let answered = self.dispatch(request, now, actions);
+        answered.unwrap_or_else(|error| refusal(&error))
+    }
+
+    fn dispatch(&mut self, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answered {
+        if let Some(unreadable) = &self.unreadable {
+            return Err(Error::new(Code::InternalError, unreadable.to_string()));
+        }
+        let (path, verb) = match verb(&request.path) {
+            Some((path, verb)) if request.method == Method::Post => (path, Some(verb)),
+            _ => (request.path.as_str(), None),
+        };
+        let location = Location::parse(path)?;
+        let access = match request.method {
+            Method::Get => resources::roles::Method::Read,
+            Method::Put | Method::Patch | Method::Post => resources::roles::Method::Write,
+            Method::Delete => resources::roles::Method::Delete,
+        };
+        request.principal.may(access, &location)?;
+        match request.method {
+            Method::Get => self.get(request, &location, now),
+            Method::Patch => Err(Error::new(Code::MethodNotAllowed, "PATCH is not taken; PUT the whole resource")),
+            _ if self.epoch().is_none() => {
+                Err(Error::new(Code::RetryableError, "this controller does not lead; ask the one that does"))
+            }
+            Method::Put | Method::Delete => match &location {
+                Location::Resource(path) => self.write_once(request, path, now, actions),
+                _ => Err(Error::new(
+                    Code::MethodNotAllowed,
+                    "only a single resource can be put or deleted; name it in the path",
+                )),
+            },
+            Method::Post => match (&location, verb) {
+                (Location::Resource(path), Some("drain")) if path.kind() == Kind::Gateway && path.depth() == 0 => {
+                    self.drain(path, request, now, actions)
+                }
+                _ => Err(Error::new(Code::MethodNotAllowed, "there is no such operation; gateways have `/drain`")),
+            },
+        }
+    }
+
+    fn get(&mut self, request: &Request, location: &Location, now: Moment) -> Answered {
+        let beside = Beside::new(&self.state, now);
+        let view = View { principal: &request.principal, observed: &beside };
+        match location {
+            Location::Discovery => Ok(body(200, &resources::discovery())),
+            Location::Operation(id) => {
+                Ok(body(200, &self.operations.get(id.as_str(), &request.principal.name)?.body()))
+            }
+            Location::OperationResult(id) => {
+                let status = self.operations.get(id.as_str(), &request.principal.name)?.result_status();
+                Ok(Answer { status, ..Answer::default() })
+            }
+            Location::Statistics => Ok(body(200, &beside.statistics())),
+            Location::Collection(collection) => Ok(body(200, &self.state.forest.list_all(collection, &view)?)),
+            Location::Resource(path) if request.query("explain").is_some() => self.explain(request, path),
+            Location::Resource(path) => {
+                let (value, etag) = self.state.forest.get(path, &view)?;
+                let conditions = Conditions::new(None, request.if_none_match.as_deref());
+                let answer = match conditions.not_modified(&etag) {
+                    true => Answer { status: 304, ..Answer::default() },
+                    false => body(200, &value),
+                };
+                Ok(Answer { etag: Some(etag), ..answer })
+            }
+        }
+    }
+
+    /// Why a connection is where it is, or who would take over a gateway.
+    fn explain(&self, request: &Request, path: &Path) -> Answered {
+        let seen = request.principal.sees(self.state.forest.tenant(path)) && self.state.forest.contains(path);
+        let not_found = || Error::at(Code::ResourceNotFound, path.to_string(), format!("there is no {path}"));
+        if !seen {
+            return Err(not_found());
+        }
+        match (path.kind(), path.parent()) {
+            (Kind::NetworkConnection, Some(tenant)) => {
+                let explained = self.state.fleet.explain_placed(tenant.id(), path.id()).ok_or_else(not_found)?;
+                let explained = explained
+                    .map_err(|refusal| Error::at(Code::InsufficientCapacity, path.to_string(), refusal.to_string()))?;
+                let at = self.state.fleet.placement(tenant.id(), path.id());
+                Ok(body(200, &json!({ "resourceRef": path.to_string(), "placement": at, "explanation": explained })))
+            }
+            (Kind::Gateway, _) => {
+                let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
+                let successor = self.state.fleet.successor(path.id());
+                Ok(body(200, &json!({ "resourceRef": path.to_string(), "successor": successor, "drain": drain })))
+            }
+            _ => Err(Error::at(Code::MethodNotAllowed, path.to_string(), "connections and gateways can be explained")),
+        }
+    }
+
+    /// Carries a request out, or answers it again if it was carried out before.
+    fn write_once(&mut self, request: &Request, path: &Path, now: Moment, actions: &mut Vec<Action>) -> Answered {
+        let value = match request.method {
+            Method::Delete => Value::Null,
+            _ => resources::parse_body(&request.body)?,
+        };
+        let mark = Mark::of(request, path, &value)?;
+        if let Some(mark) = &mark
+            && let Some(before) = self.state.repeats.before(mark)?
+        {
+            let before = before.clone();
+            return match before.error {
+                Some(error) => Err(error),
+                None => self.answer(request, path, before.status, before.operation.as_deref().unwrap_or_default(), now),
+            };
+        }
+        let answered = self.write_now(request, path, &value, mark.as_ref(), now, actions);
+        if let (Err(error), Some(mark)) = (&answered, &mark)
+            && error.code != Code::RetryableError
+        {
+            let entries = self.state.repeats.keep_refusal(mark, error);
+            self.write(entries, actions);
+        }
+        answered
+    }
+
+    fn write_now(
+        &mut self,
+        request: &Request,
+        path: &Path,
+        value: &Value,
+        mark: Option<&Mark>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Answered {
+        let change = match request.method {
+            Method::Delete => self.delete(request, path, now)?,
+            _ => Some(self.put(request, path, value, now)?),
+        };
+        match change {
+            Some(change) => self.carry_out(request, &change, mark, now, actions),
+            None => {
+                if let Some(mark) = mark {
+                    let entries = self.state.repeats.keep(mark, 204, "");
+                    self.write(entries, actions);
+                }
+                Ok(Answer { status: 204, ..Answer::default() })
+            }
+        }
+    }
+
+    fn put(&self, request: &Request, path: &Path, value: &Value, now: Moment) -> Result<Change, Error> {
+        self.state.forest.put(&Put {
+            path,
+            body: value,
+            conditions: &Conditions::new(request.if_match.as_deref(), request.if_none_match.as_deref()),
+            principal: &request.principal,
+            stamp: Stamp(now.seed),
+            seal: self.settings.seal.as_ref(),
+        })
+    }
+
+    fn delete(&self, request: &Request, path: &Path, now: Moment) -> Result<Option<Change>, Error> {
+        let conditions = Conditions::new(request.if_match.as_deref(), request.if_none_match.as_deref());
+        self.state.forest.delete(path, &conditions, &request.principal, Stamp(now.seed))
+    }
+
+    fn carry_out(
+        &mut self,
+        request: &Request,
+        change: &Change,
+        mark: Option<&Mark>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Answered {
+        let before = self.documents(&self.concerned(change));
+        let mut entries = match change.outcome {
+            Outcome::Unchanged => Vec::new(),
+            _ => self.state.make(change)?,
+        };
+        let operation = Stamp(now.seed).guid(u64::MAX);
+        self.operations.begin(&operation, &request.principal.name, &change.path);
+        self.operations.end(&operation, Status::Succeeded, None);
+        let status = match change.outcome {
+            Outcome::Created => 201,
+            Outcome::Replaced | Outcome::Unchanged => 200,
+            Outcome::Deleted => 202,
+        };
+        entries.extend(mark.into_iter().flat_map(|mark| self.state.repeats.keep(mark, status, &operation)));
+        let answer = self.answer(request, &change.path, status, &operation, now);
+        if !entries.is_empty() {
+            self.write(entries, actions);
+        }
+        if change.outcome != Outcome::Unchanged {
+            self.tell_agents(&before, actions);
+            let kind = match (change.old.is_some(), change.new.is_some()) {
+                (false, _) => WatchKind::Added,
+                (true, true) => WatchKind::Modified,
+                (true, false) => WatchKind::Deleted,
+            };
+            let news = self.news(kind, &change.root, Some(now));
+            self.let_out(Out::News(news), actions);
+        }
+        answer
+    }
+
+    /// The virtual networks that a change says something of, by what was there and by what is to be.
+    fn concerned(&self, change: &Change) -> BTreeSet<Id> {
+        let texts = [&change.old, &change.new].into_iter().flatten();
+        texts.flat_map(|text| self.state.networks(&change.root, text)).collect()
+    }
+
+    fn answer(&self, request: &Request, path: &Path, status: u16, operation: &str, now: Moment) -> Answered {
+        if status == 204 {
+            return Ok(Answer { status, ..Answer::default() });
+        }
+        if status == 202 {
+            return Ok(Answer {
+                status,
+                location: Some(format!("/networking/v1/operationResults/{operation}")),
+                retry_after: Some(1),
+                ..Answer::default()
+            });
+        }
+        let beside = Beside::new(&self.state, now);
+        let view = View { principal: &request.principal, observed: &beside };
+        let (value, etag) = self.state.forest.get(path, &view)?;
+        let operation = Some(format!("/networking/v1/operations/{operation}"));
+        Ok(Answer { etag: Some(etag), operation, ..body(status, &value) })
+    }
+
+    /// Moves what a gateway carries to others. Moves interrupt connections for a moment, so they want to be confirmed.
+    fn drain(&mut self, path: &Path, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answered {
+        let not_found = || Error::at(Code::ResourceNotFound, path.to_string(), format!("there is no {path}"));
+        let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
+        let confirmed = request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if !confirmed {
+            return Ok(body(200, &json!({ "resourceRef": path.to_string(), "confirmed": false, "drain": drain })));
+        }
+        let networks: BTreeSet<Id> = self.state.networks_of(&super::gateway(path.id()));
+        let before = self.documents(&networks);
+        let moved = self.state.fleet.evacuate(path.id()).map_err(|drain| {
+            let message = "not everything that it carries has a place elsewhere; see the details of `?explain`, add gateways, or move connections";
+            Error { inner_error: serde_json::to_string(&drain).ok(), ..Error::at(Code::InsufficientCapacity, path.to_string(), message) }
+        })?;
+        let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
+        let mut entries = Vec::new();
+        for tenant in &tenants {
+            entries.push(self.state.replace(tenant)?);
+        }
+        // Tenants are independent of each other, and a transaction holds so many.
+        for entries in entries.chunks(50) {
+            self.write(entries.to_vec(), actions);
+        }
+        self.tell_agents(&before, actions);
+        for tenant in &tenants {
+            let news = self.news(WatchKind::Modified, &Path::root(Kind::VirtualGateway, tenant.clone()), Some(now));
+            self.let_out(Out::News(news), actions);
+        }
+        Ok(body(
+            200,
+            &json!({ "resourceRef": path.to_string(), "confirmed": true, "moved": moved.iter().map(shown).collect::<Vec<_>>() }),
+        ))
+    }
+
+    /// What watchers are told of a tree.
+    pub(super) fn news(&self, kind: WatchKind, root: &Path, now: Option<Moment>) -> News {
+        let now = now.unwrap_or(Moment { unix_milliseconds: 0, seed: 0 });
+        let beside = Beside::new(&self.state, now);
+        // Who may see it is decided when it is told.
+        let operator = Principal::admin("watch");
+        let object = self.state.forest.get(root, &View { principal: &operator, observed: &beside }).ok();
+        News {
+            kind,
+            path: root.to_string(),
+            tenant: self.state.forest.tenant(root).map(Arc::from),
+            object: object.map(|(value, _)| Arc::from(value.to_string())),
+        }
+    }
+
+    /// What is there of what somebody follows, as events of the present revision.
+    pub(super) fn present(&self, interest: &Interest, principal: &Principal) -> Vec<Arc<WatchEvent>> {
+        let beside = Beside::new(&self.state, Moment { unix_milliseconds: 0, seed: 0 });
+        let view = View { principal, observed: &beside };
+        let mut events = Vec::new();
+        for kind in Kind::children_of(None) {
+            for (id, _) in self.state.forest.trees(kind) {
+                let root = Path::root(kind, id.clone());
+                if !interest.covers(&root.to_string(), self.state.forest.tenant(&root)) {
+                    continue;
+                }
+                if let Ok((value, _)) = self.state.forest.get(&root, &view) {
+                    let news = News {
+                        kind: WatchKind::Added,
+                        path: root.to_string(),
+                        tenant: None,
+                        object: Some(Arc::from(value.to_string())),
+                    };
+                    events.push(Arc::new(event(self.revision, &news)));
+                }
+            }
+        }
+        events
+    }
+}
+
+impl super::state::State {
+    /// A tenant's placements as the fleet has them now, to be written.
+    fn replace(&mut self, tenant: &Id) -> Result<(String, Option<Arc<str>>), Error> {
+        let connections = self.fleet.placements(tenant).map(|(id, at)| (id.clone(), at.clone())).collect();
+        let placements = crate::controller::model::records::Placements { connections };
+        let record = json(&placements)?;
+        self.set_placements(tenant, Some(placements));
+        Ok((super::change::placements_key(tenant), Some(record)))
+    }
+}
+
+/// A connection that was moved, as it is told.
+fn shown(moved: &Moved) -> Value {
+    json!({
+        "resourceRef": format!("/virtualGateways/{}/networkConnections/{}", moved.tenant, moved.connection),
+        "from": moved.from,
+        "to": moved.placement.gateway,
+    })
+}
+
+/// An operation at a path's end: `/networking/v1/gateways/GW1/drain`.
+fn verb(path: &str) -> Option<(&str, &str)> {
+    let (resource, verb) = path.trim_end_matches('/').rsplit_once('/')?;
+    ["drain"].into_iter().find(|known| known.eq_ignore_ascii_case(verb)).map(|verb| (resource, verb))
+}
+
+fn body(status: u16, value: &Value) -> Answer {
+    Answer::json(status, value.to_string())
+}
+
+fn refusal(error: &Error) -> Answer {
+    let retry_after = (error.code == Code::RetryableError).then_some(1);
+    Answer { retry_after, ..body(error.status(), &error.body()) }
+}

@@ -1,0 +1,382 @@
+//! The core by itself: what a request changes, and what waits for what.
+
+use super::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
+use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchRequest};
+use super::{Core, Settings, gateway};
+use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Position};
+use crate::controller::model::records::AgentId;
+use crate::controller::resources::Seal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+struct Wax;
+
+impl Seal for Wax {
+    fn seal(&self, place: &str, _: &str) -> String {
+        format!("sealed at {place}")
+    }
+}
+
+fn settings() -> Settings {
+    Settings { placement: Default::default(), seal: Arc::new(Wax) }
+}
+
+/// A core with a store that is as slow as the test wants it.
+struct World {
+    core: Core,
+    store: BTreeMap<String, Arc<str>>,
+    revision: u64,
+    writes: Vec<(Sequence, Write)>,
+    answers: Vec<(CallId, Answer)>,
+    plans: Vec<Arc<PlanEvent>>,
+    calls: u64,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            core: Core::new(settings()),
+            store: BTreeMap::new(),
+            revision: 0,
+            writes: Vec::new(),
+            answers: Vec::new(),
+            plans: Vec::new(),
+            calls: 0,
+            now: 1_700_000_000_000,
+        };
+        world.lead();
+        world
+    }
+
+    /// Another controller takes over, with nothing but the store.
+    fn lead(&mut self) {
+        self.core = Core::new(settings());
+        self.writes.clear();
+        let entries = self.store.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        self.step(Event::Written { revision: self.revision, entries });
+        self.step(Event::Elected { epoch: self.core.epoch().unwrap_or(0) + 1, revision: self.revision });
+    }
+
+    fn step(&mut self, event: Event) {
+        self.now += 1;
+        let moment = Moment { unix_milliseconds: self.now, seed: u128::from(self.now) << 64 | u128::from(self.now) };
+        let mut actions = Vec::new();
+        self.core.step(event, moment, &mut actions);
+        for action in actions {
+            match action {
+                Action::Write(sequence, write) => self.writes.push((sequence, write)),
+                Action::Answer(call, answer) => self.answers.push((call, answer)),
+                Action::Plan(_, event) => self.plans.push(event),
+                Action::Admit(_, admitted) => admitted.expect("let in"),
+                Action::Follow(..) | Action::Tell(..) | Action::Close(_) => {}
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        for (sequence, write) in std::mem::take(&mut self.writes) {
+            self.revision += 1;
+            for (key, value) in write.entries {
+                match value {
+                    Some(value) => self.store.insert(key, value),
+                    None => self.store.remove(&key),
+                };
+            }
+            self.step(Event::Durable(sequence, self.revision));
+        }
+    }
+
+    fn ask(&mut self, method: Method, path: &str, body: &Value, id: Option<&str>) -> CallId {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let request = Request {
+            principal: Principal { name: "operator".into(), role: Role::Admin },
+            request_id: self.calls.to_string(),
+            method,
+            path: format!("/networking/v1{}", path.split('?').next().unwrap_or_default()),
+            query: path
+                .split_once('?')
+                .map(|(_, query)| vec![(query.to_owned(), "true".to_owned())])
+                .unwrap_or_default(),
+            if_match: None,
+            if_none_match: None,
+            client_request_id: id.map(str::to_owned),
+            body: if *body == Value::Null { Default::default() } else { body.to_string().into() },
+        };
+        self.step(Event::Request(call, request));
+        call
+    }
+
+    fn answer(&mut self, call: CallId) -> (u16, Value) {
+        let at = self.answers.iter().position(|(of, _)| *of == call).expect("an answer");
+        let (_, answer) = self.answers.remove(at);
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+    }
+
+    fn put(&mut self, path: &str, properties: Value) -> Value {
+        let call = self.ask(Method::Put, path, &json!({ "properties": properties }), None);
+        self.settle();
+        let (status, body) = self.answer(call);
+        assert!(status == 200 || status == 201, "{path}: {status} {body}");
+        body
+    }
+
+    fn get(&mut self, path: &str) -> (u16, Value) {
+        let call = self.ask(Method::Get, path, &Value::Null, None);
+        self.answer(call)
+    }
+
+    /// A pool of three gateways, and a tenant's network.
+    fn furnished() -> Self {
+        let mut world = Self::new();
+        world.put(
+            "/logicalNetworks/vips",
+            json!({ "subnets": [{ "resourceId": "gre", "properties": {
+                "addressPrefix": "198.51.100.0/24",
+                "ipPools": [{ "resourceId": "p", "properties": { "startIpAddress": "198.51.100.16", "endIpAddress": "198.51.100.31" } }],
+            } }] }),
+        );
+        let subnet = json!({ "resourceRef": "/logicalNetworks/vips/subnets/gre" });
+        world.put(
+            "/gatewayPools/default",
+            json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 10_000_000,
+                    "ipConfiguration": { "greVipSubnets": [subnet] } }),
+        );
+        for name in ["GW1", "GW2", "GW3"] {
+            let machine = json!({});
+            world.put(&format!("/virtualServers/{name}"), machine);
+            world.put(
+                &format!("/gateways/{name}"),
+                json!({ "pool": { "resourceRef": "/gatewayPools/default" }, "virtualServer": { "resourceRef": format!("/virtualServers/{name}") } }),
+            );
+        }
+        world.put(
+            "/virtualNetworks/contoso",
+            json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
+                    "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] }),
+        );
+        world
+    }
+
+    fn connect_site(&mut self, tenant: &str, key: u32, kbps: u64) -> CallId {
+        let body = json!({ "properties": {
+            "gatewaySubnets": [{ "resourceRef": format!("/virtualNetworks/{tenant}/subnets/gateway") }],
+            "networkConnections": [{ "resourceId": "hq", "properties": gre(key, kbps) }],
+        } });
+        self.ask(Method::Put, &format!("/virtualGateways/{tenant}"), &body, None)
+    }
+}
+
+fn gre(key: u32, kbps: u64) -> Value {
+    json!({ "connectionType": "GRE", "inboundKiloBitsPerSecond": kbps, "outboundKiloBitsPerSecond": kbps,
+            "greConfiguration": { "greKey": key.to_string() }, "destinationIPAddress": "203.0.113.20",
+            "routes": [{ "destinationPrefix": "10.2.0.0/16", "metric": 10 }] })
+}
+
+#[test]
+fn a_connection_is_placed_when_it_is_put_and_shows_where() {
+    let mut world = World::furnished();
+    let call = world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let (status, body) = world.answer(call);
+    assert_eq!(status, 201, "{body}");
+    let connection = &body["properties"]["networkConnections"][0]["properties"];
+    assert_eq!(connection["gateway"]["resourceRef"], "/gateways/GW1", "{connection}");
+    assert_eq!(connection["sourceIPAddress"], "198.51.100.16", "{connection}");
+    let (_, gateway) = world.get("/gateways/gw1");
+    assert_eq!(gateway["properties"]["state"], "Active");
+    let (status, explained) = world.get("/virtualGateways/contoso/networkConnections/hq?explain");
+    assert_eq!((status, explained["placement"]["gateway"].as_str()), (200, Some("GW1")), "{explained}");
+}
+
+#[test]
+fn no_answer_leaves_before_what_it_tells_is_durable() {
+    let mut world = World::furnished();
+    let put = world.connect_site("contoso", 100, 1000);
+    let read = world.ask(Method::Get, "/virtualGateways/contoso", &Value::Null, None);
+    assert!(world.answers.is_empty(), "a write is on its way");
+    world.settle();
+    assert_eq!((world.answer(put).0, world.answer(read).0), (201, 200));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let mut world = World::furnished();
+    let before = world.store.clone();
+    let call = world.connect_site("contoso", 100, 4_000_000_000);
+    world.settle();
+    let (status, body) = world.answer(call);
+    assert_eq!((status, body["error"]["code"].as_str()), (409, Some("InsufficientCapacity")), "{body}");
+    assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains("lacks")), "{body}");
+    assert_eq!(world.store, before);
+    assert_eq!(world.get("/virtualGateways/contoso").0, 404);
+}
+
+#[test]
+fn the_next_leader_has_the_state_that_was_written() {
+    let mut world = World::furnished();
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    world.answers.clear();
+    let shown = |world: &mut World| {
+        ["/virtualGateways", "/gateways", "/gatewayPools", "/virtualNetworks"].map(|path| {
+            let (_, mut body) = world.get(path);
+            forget_times(&mut body);
+            body
+        })
+    };
+    let before = shown(&mut world);
+    let fleet = format!("{:?}", world.core.state().fleet);
+    world.lead();
+    assert_eq!(shown(&mut world), before);
+    assert_eq!(format!("{:?}", world.core.state().fleet), fleet);
+}
+
+fn forget_times(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|name, _| name != "lastUpdatedTime" && name != "lastUpdated");
+            object.values_mut().for_each(forget_times);
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget_times),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_is_answered_again_even_by_the_next_leader() {
+    let mut world = World::furnished();
+    let body = json!({ "properties": { "type": "s2sGre", "redundantGatewayCount": 0, "gatewayCapacityKiloBitsPerSecond": 1000,
+                       "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] } } });
+    let first = world.ask(Method::Put, "/gatewayPools/other", &body, Some("request-1"));
+    world.settle();
+    let (status, answer) = world.answer(first);
+    assert_eq!(status, 201, "{answer}");
+    world.lead();
+    let again = world.ask(Method::Put, "/gatewayPools/other", &body, Some("request-1"));
+    world.settle();
+    let (status, same) = world.answer(again);
+    assert_eq!((status, &same["etag"]), (201, &answer["etag"]), "created once, and answered twice");
+    let other = world.ask(Method::Put, "/gatewayPools/third", &body, Some("request-1"));
+    assert_eq!(world.answer(other).0, 409);
+}
+
+#[test]
+fn a_gateway_that_carries_connections_is_drained_before_it_is_removed() {
+    let mut world = World::furnished();
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let refused = world.ask(Method::Delete, "/gateways/GW1", &Value::Null, None);
+    let (status, body) = world.answer(refused);
+    assert_eq!((status, body["error"]["code"].as_str()), (409, Some("ResourceInUse")), "{body}");
+    let asked = world.ask(Method::Post, "/gateways/GW1/drain", &Value::Null, None);
+    assert_eq!(world.answer(asked).1["confirmed"], false);
+    let drained = world.ask(Method::Post, "/gateways/GW1/drain?confirm", &Value::Null, None);
+    world.settle();
+    let (status, body) = world.answer(drained);
+    assert_eq!((status, body["moved"][0]["from"].as_str()), (200, Some("GW1")), "{body}");
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(
+        connection["properties"]["gateway"]["resourceRef"], "/gateways/GW3",
+        "the standby takes it: {connection}"
+    );
+}
+
+#[test]
+fn virtual_subnets_get_ids_of_their_own_and_keep_them() {
+    let mut world = World::furnished();
+    let id = |world: &mut World, path: &str| world.get(path).1["properties"]["virtualSubnetId"].as_u64();
+    let contoso = id(&mut world, "/virtualNetworks/contoso/subnets/gateway");
+    assert_eq!(contoso, Some(4096));
+    world.put(
+        "/virtualNetworks/woodgrove",
+        json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
+                "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] }),
+    );
+    assert_eq!(id(&mut world, "/virtualNetworks/woodgrove/subnets/gateway"), Some(4097));
+    world.lead();
+    assert_eq!(id(&mut world, "/virtualNetworks/contoso/subnets/gateway"), Some(4096));
+}
+
+fn hello(resume: Option<Position>) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        version: "1".into(),
+        boot: Default::default(),
+        pa: serde_json::from_value(json!(["10.10.0.1"])).expect("an address"),
+        ports: serde_json::from_value(json!([["fab0", "fabric"], ["tor0", "site"]])).expect("ports"),
+        resume,
+    }
+}
+
+fn enrol(world: &mut World, agent: &AgentId) {
+    let enrol = Enrol {
+        agent: agent.clone(),
+        token: "t".into(),
+        token_expires: u64::MAX,
+        key: KeyId([7; 32]),
+        hello: hello(None),
+    };
+    world.step(Event::Enrol(CallId(900), enrol));
+    world.settle();
+}
+
+#[test]
+fn an_agent_is_told_its_whole_plan_and_then_what_changes() {
+    let mut world = World::furnished();
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    let connect = Connect { agent: agent.clone(), key: KeyId([7; 32]), hello: hello(None) };
+    world.step(Event::Connect(CallId(901), StreamId(1), connect));
+    let whole = world.plans.pop().expect("a plan");
+    assert!(whole.since.is_none() && whole.base.is_some() && whole.set.is_empty(), "{whole:?}");
+    world.connect_site("contoso", 100, 1000);
+    assert!(world.plans.is_empty(), "not before it is durable");
+    world.settle();
+    let change = world.plans.pop().expect("a plan");
+    assert_eq!((change.since, change.revision), (Some(whole.revision), world.revision));
+    assert_eq!(change.set.keys().collect::<Vec<_>>(), ["contoso"]);
+    let deleted = world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    world.settle();
+    assert_eq!(world.answer(deleted).0, 202);
+    assert_eq!(world.plans.pop().expect("a plan").removed, ["contoso"]);
+}
+
+#[test]
+fn a_join_token_lets_one_key_in() {
+    let mut world = World::furnished();
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    // The answer was lost: the same key asks again.
+    enrol(&mut world, &agent);
+    let mut actions = Vec::new();
+    let stranger = Enrol { agent, token: "t".into(), token_expires: u64::MAX, key: KeyId([8; 32]), hello: hello(None) };
+    world.core.step(Event::Enrol(CallId(1), stranger), Moment { unix_milliseconds: 1, seed: 1 }, &mut actions);
+    assert!(
+        matches!(&actions[..], [Action::Admit(_, Err(refusal))] if refusal.message.contains("used already")),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_watcher_begins_with_what_is_there_and_hears_what_changes() {
+    let mut world = World::furnished();
+    let request = WatchRequest {
+        principal: Principal { name: "operator".into(), role: Role::Admin },
+        path: "/networking/v1/virtualNetworks".into(),
+        after: None,
+    };
+    let mut actions = Vec::new();
+    let now = Moment { unix_milliseconds: 1, seed: 1 };
+    world.core.step(Event::Watch(CallId(1), StreamId(1), request), now, &mut actions);
+    let told: Vec<&str> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Tell(_, event) => Some(event.kind.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["ADDED"]);
+}

@@ -1,0 +1,146 @@
+//! Clients: each does one thing after the other, and asks again until it has an answer that says what became of it.
+
+use super::random::Random;
+use gateway_user::controller::core::message::{Answer, Method, Principal, Request, Role};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// How long a client waits for an answer, in milliseconds.
+pub const PATIENCE: u64 = 400;
+
+/// Something that a client wants done.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub method: Method,
+    pub path: String,
+    pub body: Value,
+    /// What the stored tree holds once this is done, and before it does not; nothing for a tree that is to go.
+    pub mark: String,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    pub number: usize,
+    /// What it has still to do.
+    pub tasks: VecDeque<Task>,
+    /// Counts its requests, and its attempts.
+    pub task: u64,
+    pub attempt: u64,
+    /// What the first answer that was sent for this task said, whether it arrived or not: its ETag.
+    pub busy: bool,
+    /// What its tree holds by the last definite answer.
+    pub holds: Option<String>,
+}
+
+impl Client {
+    pub fn new(number: usize, tasks: VecDeque<Task>) -> Self {
+        Self { number, tasks, task: 0, attempt: 0, busy: false, holds: None }
+    }
+
+    pub fn request(&self) -> Option<Request> {
+        let task = self.tasks.front()?;
+        Some(Request {
+            principal: Principal { name: format!("client-{}", self.number).into(), role: Role::Admin },
+            request_id: format!("{}-{}-{}", self.number, self.task, self.attempt),
+            method: task.method,
+            path: format!("/networking/v1{}", task.path),
+            query: Vec::new(),
+            if_match: None,
+            if_none_match: None,
+            client_request_id: Some(format!("{}-{}", self.number, self.task)),
+            body: if task.body == Value::Null { Default::default() } else { task.body.to_string().into() },
+        })
+    }
+
+    /// Takes an answer to its present attempt. Gives the task if that is over with it.
+    pub fn answered(&mut self, answer: &Answer) -> Option<Task> {
+        self.busy = false;
+        if answer.status == 503 || answer.status == 421 {
+            self.attempt += 1;
+            return None;
+        }
+        self.task += 1;
+        self.attempt = 0;
+        self.tasks.pop_front()
+    }
+}
+
+/// What an operator sets up before anything else.
+pub fn operator(gateways: usize) -> VecDeque<Task> {
+    let mut tasks = VecDeque::new();
+    let mut put = |path: String, properties: Value| {
+        tasks.push_back(Task {
+            method: Method::Put,
+            path,
+            body: json!({ "properties": properties }),
+            mark: String::new(),
+        });
+    };
+    put(
+        "/logicalNetworks/vips".to_owned(),
+        json!({ "subnets": [{ "resourceId": "gre", "properties": {
+            "addressPrefix": "198.51.100.0/24",
+            "ipPools": [{ "resourceId": "p", "properties": { "startIpAddress": "198.51.100.16", "endIpAddress": "198.51.100.47" } }],
+        } }] }),
+    );
+    put(
+        "/gatewayPools/default".to_owned(),
+        json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 100_000,
+                "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] } }),
+    );
+    for number in 0..gateways {
+        put(format!("/virtualServers/GW{number}"), json!({}));
+        put(
+            format!("/gateways/GW{number}"),
+            json!({ "pool": { "resourceRef": "/gatewayPools/default" },
+                    "virtualServer": { "resourceRef": format!("/virtualServers/GW{number}") } }),
+        );
+    }
+    tasks
+}
+
+/// What a tenant's administrator does: a network, then connections that come, change and go.
+pub fn tenant(number: usize, changes: u64, random: &mut Random) -> VecDeque<Task> {
+    let name = format!("t{number}");
+    let mut tasks = VecDeque::new();
+    tasks.push_back(Task {
+        method: Method::Put,
+        path: format!("/virtualNetworks/{name}"),
+        body: json!({ "properties": { "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
+            "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] } }),
+        mark: String::new(),
+    });
+    for change in 0..changes {
+        if random.once_in(4) {
+            tasks.push_back(Task {
+                method: Method::Delete,
+                path: format!("/virtualGateways/{name}"),
+                body: Value::Null,
+                mark: String::new(),
+            });
+            continue;
+        }
+        // Sites and keys are few, so that tenants come into each other's way.
+        let connections: Vec<Value> = (0..1 + random.below(3))
+            .map(|connection| {
+                json!({ "resourceId": format!("c{connection}"), "properties": {
+                    "connectionType": "GRE",
+                    "inboundKiloBitsPerSecond": 500 + random.below(4000), "outboundKiloBitsPerSecond": 500 + random.below(4000),
+                    "greConfiguration": { "greKey": random.below(3).to_string() },
+                    "destinationIPAddress": format!("203.0.113.{connection}"),
+                    "routes": [{ "destinationPrefix": format!("10.{}.0.0/16", 2 + connection), "metric": 1000 * (number as u64 + 1) + change }],
+                } })
+            })
+            .collect();
+        tasks.push_back(Task {
+            method: Method::Put,
+            path: format!("/virtualGateways/{name}"),
+            body: json!({ "properties": {
+                "gatewaySubnets": [{ "resourceRef": format!("/virtualNetworks/{name}/subnets/gateway") }],
+                "networkConnections": connections } }),
+            mark: format!("\"metric\":{}", 1000 * (number as u64 + 1) + change),
+        });
+    }
+    tasks
+}

@@ -1,0 +1,52 @@
+//! The controller under a simulator: its shipping core, several of them, with a store, clients and agents that lose, delay and reorder what
+//! they say to each other, controllers that crash after any action, and leaderships that are lost without a word.
+//!
+//! A run is a function of its seed. Whatever happens, these have to hold:
+//!
+//! - what a client was told is done is in the store, from that moment on; what it was told is refused is not;
+//! - a request that is sent again, to whatever controller, is done once;
+//! - no plan tells of what is not in the store, and no agent is told less than another time by an older leader;
+//! - in the end, when everything is repaired, every agent has the plan that follows from the store, the leader's state is the store's, no
+//!   gateway carries more than its capacity, and no two tunnels are the same.
+//!
+//! [`Fault`]s are planted between the core and what surrounds it, one at a time: the simulator is good for something only if it finds them.
+
+mod agents;
+mod checks;
+mod clients;
+mod random;
+mod world;
+
+pub use world::{Found, Simulation};
+
+/// A mistake that is made on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Writes are taken for durable as soon as they are handed over.
+    AcknowledgeBeforeCommit,
+    /// A leader's writes are not guarded by its leadership.
+    SkipCompare,
+    /// What agents are to remove is left out of their plans.
+    DropWithdrawal,
+    /// A tree and its placements are written apart, and a crash may fall between them.
+    TearWrite,
+    /// A leader begins before it has read what was written before.
+    LeadUnread,
+    /// Answers are not remembered with what they answered.
+    ForgetAnswers,
+    /// An agent takes what an older leader says.
+    SkipEpoch,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::AcknowledgeBeforeCommit,
+        Self::SkipCompare,
+        Self::DropWithdrawal,
+        Self::TearWrite,
+        Self::LeadUnread,
+        Self::ForgetAnswers,
+        Self::SkipEpoch,
+    ];
+}

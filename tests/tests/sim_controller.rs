@@ -1,0 +1,66 @@
+//! The controller under the simulator: thousands of schedules, and planted faults that it has to find.
+
+use lab::sim::{Fault, Simulation};
+
+/// How many schedules are run; `SIM_SEEDS` asks for more, `SIM_SEED` for one alone.
+const SCHEDULES: u64 = 1000;
+/// Within so many schedules every planted fault is found.
+const PATIENCE: u64 = 500;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(SCHEDULES),
+    }
+}
+
+#[test]
+fn the_invariants_hold_under_every_schedule() {
+    for seed in seeds() {
+        if let Err(found) = Simulation::new(seed, None).run() {
+            panic!("{found}\nrun it again with SIM_SEED={seed}");
+        }
+    }
+}
+
+fn is_found(fault: Fault) {
+    let found = (0..PATIENCE).find_map(|seed| Simulation::new(seed, Some(fault)).run().err());
+    let found = found.unwrap_or_else(|| panic!("{fault:?} is not found within {PATIENCE} schedules"));
+    println!("{fault:?}: {}", found.what);
+}
+
+#[test]
+fn an_answer_before_its_commit_is_found() {
+    is_found(Fault::AcknowledgeBeforeCommit);
+}
+
+#[test]
+fn a_write_without_its_compare_is_found() {
+    is_found(Fault::SkipCompare);
+}
+
+#[test]
+fn a_dropped_withdrawal_is_found() {
+    is_found(Fault::DropWithdrawal);
+}
+
+#[test]
+fn a_torn_write_is_found() {
+    is_found(Fault::TearWrite);
+}
+
+#[test]
+fn a_leader_that_has_not_read_everything_is_found() {
+    is_found(Fault::LeadUnread);
+}
+
+#[test]
+fn forgotten_answers_are_found() {
+    is_found(Fault::ForgetAnswers);
+}
+
+#[test]
+fn an_agent_that_takes_an_older_leaders_word_is_found() {
+    is_found(Fault::SkipEpoch);
+}
