@@ -206,7 +206,7 @@ fn no_place(path: &Path, Refused { connection, why }: Refused) -> Error {
     let code = match why {
         Refusal::UnknownPool(_) | Refusal::NoDefaultPool => Code::ReferencedResourceNotFound,
         Refusal::AllPoolNotAlone { .. } => Code::VirtualGatewayPoolsConflict,
-        Refusal::WrongType { .. } => Code::InvalidParameterValue,
+        Refusal::WrongType { .. } | Refusal::RemoteIsVip { .. } => Code::InvalidParameterValue,
         Refusal::NoRoom { .. } => Code::InsufficientCapacity,
         Refusal::TunnelTaken { .. } => Code::InvalidParameterValue,
         Refusal::NoVip { .. } => Code::AddressPoolExhausted,
