@@ -7,7 +7,7 @@ use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
 use gateway_user::dataplane::{self, Migration};
 use gateway_user::gateway::PlanOrigin;
-use gateway_user::{api, gateway, net};
+use gateway_user::{api, controller, gateway, net};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +47,16 @@ Examples:
 When the daemon ends, however it ends, the machines' packets are forwarded all the same; one that is started again takes over.
 `gatewayd detach` takes it off the host.")]
     Host(Box<Gateway>),
+    /// Place tenants' connections, and tell gateways and hosts what to do
+    #[command(after_help = "\
+Examples:
+  gatewayd controller --data-dir /var/lib/gateway-controller --listen 0.0.0.0:8443 --advertise controller.example
+  gatewayd controller --store etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379 --advertise 10.0.0.1
+
+At its first start it makes an authority, and in its data directory admin.crt, admin.key and ca.crt for the first administrator:
+  gatewayctl config set-context here --controller https://controller.example:8443 --ca DIR/ca.crt --cert DIR/admin.crt --key DIR/admin.key
+Several controllers of one etcd need the same authority (--ca-cert, --ca-key) and the same secrets.key: copy them from the first one's directory.")]
+    Controller(Box<Controller>),
     /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
     Detach(Places),
 }
@@ -78,6 +88,37 @@ struct Gateway {
 }
 
 #[derive(Debug, Args)]
+struct Controller {
+    /// Where it answers; may be given several times
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
+    listen: Vec<std::net::SocketAddr>,
+    /// A name or address by which it is reached, for its certificate; may be given several times. The first is what others are pointed at
+    #[arg(long, value_name = "NAME", required_unless_present = "tls_cert")]
+    advertise: Vec<String>,
+    /// Its own directory: keys, certificates, and the store if that is a file
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/gateway-controller")]
+    data_dir: PathBuf,
+    /// Where the configuration is kept, if not in the data directory: etcd://HOST:PORT,HOST:PORT,…
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// An authority of one's own (PEM), which issues agents' and clients' certificates
+    #[arg(long, value_name = "FILE", requires = "ca_key")]
+    ca_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "ca_cert")]
+    ca_key: Option<PathBuf>,
+    /// A server certificate of one's own with its chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Up to this use a gateway is filled before a connection goes to one above it
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    soft_watermark: u8,
+}
+
+#[derive(Debug, Args)]
 struct Places {
     /// Where programs and tables are pinned: on a BPF file system
     #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
@@ -99,6 +140,7 @@ fn main() -> ExitCode {
     let result = match cli.role {
         Role::Gateway(options) => options.options(records::Role::Gateway).and_then(gateway::run),
         Role::Host(options) => options.options(records::Role::Host).and_then(gateway::run),
+        Role::Controller(options) => controller::daemon::run((*options).into()),
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {
@@ -141,5 +183,19 @@ impl Gateway {
                 migration: if self.migrate { Migration::Migrate } else { Migration::Refuse },
             },
         })
+    }
+}
+
+impl From<Controller> for controller::daemon::Options {
+    fn from(options: Controller) -> Self {
+        Self {
+            listen: options.listen,
+            advertise: options.advertise,
+            data: options.data_dir,
+            store: options.store,
+            authority: options.ca_cert.zip(options.ca_key),
+            certificate: options.tls_cert.zip(options.tls_key),
+            soft_watermark_percent: options.soft_watermark,
+        }
     }
 }

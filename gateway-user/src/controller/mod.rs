@@ -17,8 +17,11 @@
 //! | the order of things: a request, its write, its answer | [`core`] |
 //! | where it is kept, who leads | [`store`] |
 //! | HTTPS, certificates, roles, event streams | [`server`] |
+//! | how the store, the clock and the calls reach the core | [`driver`] |
+//! | what is done at the start | [`daemon`] |
 
 pub mod core;
+pub mod daemon;
 pub mod driver;
 pub mod model;
 pub mod placement;

@@ -136,7 +136,7 @@ fn raise_open_files_limit() {
 }
 
 /// Tells the service manager, if there is one (sd_notify(3)).
-fn notify(state: &str) {
+pub(crate) fn notify(state: &str) {
     use std::os::linux::net::SocketAddrExt;
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = || -> std::io::Result<()> {
