@@ -411,6 +411,10 @@ impl Fabric for State {
         let network = self.read::<LogicalNetwork>(Kind::LogicalNetwork, &reference.root())?;
         network.properties.subnet(&reference.last()).cloned()
     }
+
+    fn rack(&self, gateway: &Id) -> Option<Id> {
+        self.fleet.gateway(gateway)?.rack.clone()
+    }
 }
 
 /// Reads a tree's text. What does not parse was let in by the schema and is not what the model expects: a mistake of ours, told in the log.

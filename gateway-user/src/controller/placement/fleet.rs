@@ -147,6 +147,11 @@ impl Fleet {
         self.pools.get(pool).into_iter().flat_map(|pool| pool.members().iter().map(|member| &member.id))
     }
 
+    /// What was told of a gateway.
+    pub fn gateway(&self, id: &Id) -> Option<&GatewaySpec> {
+        self.gateways.get(id).map(|gateway| &gateway.spec)
+    }
+
     /// What a gateway carries and can carry.
     pub fn status(&self, gateway: &Id) -> Option<GatewayStatus> {
         let gateway = self.gateways.get(gateway)?;

@@ -9,14 +9,14 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | what a type of connection takes of a gateway's capacity | [`capacity`] |
-//! | what is told of pools, gateways and connections | [`spec`] |
-//! | in which order gateways are chosen; VIPs | [`choose`] |
-//! | which gateways are active, which are standbys | [`pool`], [`spread`] |
-//! | adding, changing and removing pools and gateways | [`fleet`], [`changes`] |
-//! | what an answer says | [`refusal`], [`explain`] |
-//! | drain, takeover | [`moving`] |
-//! | what a pool is not protected against | [`protection`] |
+//! | what a type of connection takes of a gateway's capacity | `capacity` |
+//! | what is told of pools, gateways and connections | `spec` |
+//! | in which order gateways are chosen; VIPs | `choose` |
+//! | which gateways are active, which are standbys | `pool`, `spread` |
+//! | adding, changing and removing pools and gateways | `fleet`, `changes` |
+//! | what an answer says | `refusal`, `explain` |
+//! | drain, takeover | `moving` |
+//! | what a pool is not protected against | `protection` |
 
 mod capacity;
 mod changes;

@@ -8,10 +8,10 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | what gateways are told of a connection | [`sites`] |
-//! | which machines there are, and where | [`machines`] |
-//! | a virtual network's subnets, and the addresses in them that are not machines' | [`subnets`] |
-//! | the documents | [`documents`] |
+//! | what gateways are told of a connection | `sites` |
+//! | which machines there are, and where | `machines` |
+//! | a virtual network's subnets, and the addresses in them that are not machines' | `subnets` |
+//! | the documents | `documents` |
 
 mod documents;
 mod machines;
