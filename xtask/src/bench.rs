@@ -20,7 +20,7 @@ Examples:
   cargo xtask bench controller"
 )]
 pub struct Arguments {
-    /// Which bench: `dataplane` or `controller`
+    /// Which bench: `dataplane`, `controller` or `host`
     name: String,
     /// Fewer and shorter runs
     #[arg(long)]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what the controller is measured at | [`controller`] |
 //! | what is compared, and which ratios are goals | [`dataplane`] |
+//! | compute hosts beside the kernel's | [`host`] |
 //! | how traffic is made and counted | [`rig`] |
 //! | what the frames look like | [`frames`] |
 //! | what the gateway is told for a row | [`scenario`] |
@@ -16,6 +17,7 @@ mod change;
 mod controller;
 mod dataplane;
 mod frames;
+mod host;
 mod memory;
 mod openvswitch;
 mod peers;
@@ -63,6 +65,8 @@ enum Name {
     Dataplane,
     /// The controller: placement among many gateways and tenants
     Controller,
+    /// Compute hosts: TCP between machines
+    Host,
 }
 
 /// Runs a bench.
@@ -70,6 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let (name, rows) = match options.name {
         Name::Dataplane => ("dataplane", dataplane::run(options)?),
         Name::Controller => ("controller", controller::run(options)?),
+        Name::Host => ("host", host::run(options)?),
     };
     let report = report::Report::new(name, rows);
     report.print();

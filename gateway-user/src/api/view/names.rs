@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names by number, gathered once for a long answer.
 pub struct Names<'a> {
+    ids: &'a Ids,
     tenants: HashMap<TenantId, &'a str>,
     connections: HashMap<ConnectionId, (&'a str, &'a str)>,
 }
@@ -19,6 +20,7 @@ impl<'a> Names<'a> {
     /// Gathers them.
     pub fn new(view: &View<'a>) -> Self {
         Self {
+            ids: view.ids,
             tenants: view.numbered_tenants().map(|(id, tenant)| (id, tenant.name.as_str())).collect(),
             connections: view
                 .numbered_connections()
@@ -42,7 +44,11 @@ impl<'a> Names<'a> {
     pub fn connection(&self, id: ConnectionId) -> (Option<String>, String) {
         match self.connections.get(&id) {
             Some((tenant, connection)) => (Some((*tenant).to_owned()), (*connection).to_owned()),
-            None => (None, format!("#{}", id.0)),
+            // A machine of a compute host, by its interface.
+            None => match self.ids.connection_name(id) {
+                Some((tenant, device)) => (Some(tenant.to_owned()), device.to_owned()),
+                None => (None, format!("#{}", id.0)),
+            },
         }
     }
 }
