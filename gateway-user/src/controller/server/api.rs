@@ -10,9 +10,6 @@ use hyper::header::{self, HeaderName};
 use hyper::{Response, StatusCode};
 use std::sync::Arc;
 
-/// The versions in paths that are taken; they all mean the same resources.
-pub const VERSIONS: [&str; 12] = ["v1", "v2", "v3", "v3.1", "v3.2", "v4", "v4.2", "v5", "v6", "v6.1", "v7", "v7.1"];
-
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 const RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-return-client-request-id");
 

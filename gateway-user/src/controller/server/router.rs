@@ -11,6 +11,7 @@ use super::tls::Certificate;
 use super::tokens::Untaken;
 use super::{agents, api, page, tokens_api, uri};
 use crate::agent::token::{Claims, Grant, Token};
+use crate::controller::resources::{self, path::VERSIONS};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -42,12 +43,21 @@ pub struct Context {
 }
 
 /// What is served as it is, to anybody.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Documents {
     /// `/networking/openapi.json`.
     pub openapi: Bytes,
     /// `/networking/discovery`.
     pub discovery: Bytes,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            openapi: resources::schema::document::openapi().to_string().into(),
+            discovery: resources::discovery().to_string().into(),
+        }
+    }
 }
 
 /// Who is at the far end of a connection.
@@ -165,11 +175,15 @@ async fn dispatch(head: &Head<'_>, body: Incoming) -> Response<Content> {
         ["" | "networking"] | ["networking", ""] if get => page::page(),
         ["networking", "browse.js"] if get => page::script(),
         ["networking", "browse.css"] if get => page::style(),
-        ["networking", "openapi.json"] if get => page::document(&head.context.documents.openapi),
+        ["networking", "openapi.json"] | ["networking", _, "openapi.json"] if get => {
+            page::document(&head.context.documents.openapi)
+        }
         ["networking", "discovery"] if get => page::document(&head.context.documents.discovery),
         ["networking", "tokens"] => tokens_api::handle(head, body).await,
         ["networking", "agents", "v1", rest @ ..] => agents::handle(head, rest, body).await,
-        ["networking", version, ..] if api::VERSIONS.contains(version) => api::handle(head, body).await,
+        ["networking", version, ..] if VERSIONS.iter().any(|known| known.eq_ignore_ascii_case(version)) => {
+            api::handle(head, body).await
+        }
         _ => response::error(
             StatusCode::NOT_FOUND,
             "NotFound",

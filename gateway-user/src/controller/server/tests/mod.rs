@@ -5,3 +5,4 @@ mod api;
 mod bounds;
 mod certificates;
 pub(crate) mod rig;
+mod secrets;

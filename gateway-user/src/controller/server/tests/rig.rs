@@ -70,7 +70,7 @@ impl Rig {
         let options = Options {
             listen: vec![listen],
             certificate: Origin::Issued(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]),
-            documents: Documents { openapi: Bytes::from_static(b"{}"), discovery: Bytes::from_static(b"{}") },
+            documents: Documents::default(),
             limits,
         };
         let server = Server::bind(options, controller, authority.clone()).await.expect("bound");
