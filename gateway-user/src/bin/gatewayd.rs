@@ -88,7 +88,16 @@ struct Gateway {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Controller {
+    #[command(flatten)]
+    make: controller::args::Make,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
     /// Where it answers; may be given several times
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
     listen: Vec<std::net::SocketAddr>,
@@ -140,7 +149,10 @@ fn main() -> ExitCode {
     let result = match cli.role {
         Role::Gateway(options) => options.options(records::Role::Gateway).and_then(gateway::run),
         Role::Host(options) => options.options(records::Role::Host).and_then(gateway::run),
-        Role::Controller(options) => controller::daemon::run((*options).into()),
+        Role::Controller(options) => match options.make.run() {
+            Some(made) => made,
+            None => controller::daemon::run(options.serve.into()),
+        },
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {
@@ -186,8 +198,8 @@ impl Gateway {
     }
 }
 
-impl From<Controller> for controller::daemon::Options {
-    fn from(options: Controller) -> Self {
+impl From<Serve> for controller::daemon::Options {
+    fn from(options: Serve) -> Self {
         Self {
             listen: options.listen,
             advertise: options.advertise,

@@ -19,7 +19,9 @@
 //! | HTTPS, certificates, roles, event streams | [`server`] |
 //! | how the store, the clock and the calls reach the core | [`driver`] |
 //! | what is done at the start | [`daemon`] |
+//! | `gatewayd controller token`, `certificate` | [`args`] |
 
+pub mod args;
 pub mod core;
 pub mod daemon;
 pub mod driver;
