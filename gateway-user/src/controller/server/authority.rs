@@ -171,7 +171,8 @@ impl Authority {
     pub fn server(&self, names: &[String]) -> anyhow::Result<Credential> {
         let pair = KeyPair::generate()?;
         let mut params = blank(SERVER_LIFETIME)?;
-        params.distinguished_name.push(DnType::CommonName, "gateway controller");
+        // Not the authority's own name: OpenSSL takes a certificate whose subject is its issuer for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "gateway controller server");
         params.subject_alt_names = names.iter().map(|name| alternative(name)).collect::<anyhow::Result<_>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
