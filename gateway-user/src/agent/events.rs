@@ -5,6 +5,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// What to come again with after it: the last id that the stream told; empty if it told none.
+    pub id: String,
     /// Its kind; empty if it has none.
     pub kind: String,
     /// Its data, lines joined.
@@ -23,6 +25,7 @@ pub struct Decoder {
     buffer: BytesMut,
     /// Up to here there is no line's end.
     searched: usize,
+    id: String,
     kind: String,
     data: Vec<u8>,
 }
@@ -30,7 +33,7 @@ pub struct Decoder {
 impl Decoder {
     /// Takes events of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, buffer: BytesMut::new(), searched: 0, kind: String::new(), data: Vec::new() }
+        Self { limit, buffer: BytesMut::new(), searched: 0, id: String::new(), kind: String::new(), data: Vec::new() }
     }
 
     /// More of the stream.
@@ -59,13 +62,14 @@ impl Decoder {
                 }
                 let mut data = std::mem::take(&mut self.data);
                 data.pop();
-                return Ok(Some(Event { kind: std::mem::take(&mut self.kind), data }));
+                return Ok(Some(Event { id: self.id.clone(), kind: std::mem::take(&mut self.kind), data }));
             }
             // A line that begins with a colon is a comment: that the stream lives.
             let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
             let value = line.get(colon + 1..).unwrap_or_default();
             let value = value.strip_prefix(b" ").unwrap_or(value);
             match &line[..colon] {
+                b"id" => self.id = String::from_utf8_lossy(value).into_owned(),
                 b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
                 b"data" => {
                     self.data.extend_from_slice(value);
@@ -118,7 +122,7 @@ mod tests {
             cuts.extend([0, STREAM.len()]);
             cuts.sort_unstable();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &STREAM[cut[0]..cut[1]]).collect();
-            let event = |kind: &str, data: &str| Event { kind: kind.to_owned(), data: data.into() };
+            let event = |kind: &str, data: &str| Event { id: "1.2".to_owned(), kind: kind.to_owned(), data: data.into() };
             prop_assert_eq!(events(&pieces), [event("plan", "{\n}"), event("", "x")]);
         }
     }

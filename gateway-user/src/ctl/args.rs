@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::remote::args::{Command as Remote, Reach};
 use crate::api::DEFAULT_SOCKET;
 use crate::dataplane;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -7,7 +8,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// Ask a running gateway, trace packets through it, check and apply plans.
+/// Ask a running gateway or a network controller: see, trace, check and change what they do.
 #[derive(Debug, Parser)]
 #[command(
     name = "gatewayctl",
@@ -22,15 +23,26 @@ use std::path::PathBuf;
   gatewayctl check plan.toml && gatewayctl apply plan.toml
   gatewayctl show drops -o json
 
-Exit codes: 0 it went well, 1 it did not, 2 it was called wrongly."
+  gatewayctl config set-context lab --controller https://10.0.0.1:8443 --ca ca.crt --cert me.crt --key me.key
+  gatewayctl get gateways -o wide
+  gatewayctl get tenant/contoso/connections
+  gatewayctl apply -f contoso.yaml
+  gatewayctl where tenant/contoso
+
+status, show, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
+
+Exit codes: 0 it went well, 1 it did not (diff: or something differs), 2 it was called wrongly."
 )]
 pub struct Args {
     /// The gateway's control socket
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
     /// How to print
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
-    pub output: Format,
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Form::Table)]
+    pub output: Form,
+    /// Which controller is asked.
+    #[command(flatten)]
+    pub reach: Reach,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -38,10 +50,25 @@ pub struct Args {
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum Form {
     /// For people
     Table,
+    /// For people, with more columns; what a controller knows only
+    Wide,
     /// For programs; field names are stable
+    Json,
+    /// The same as YAML; what a controller knows only
+    Yaml,
+    /// The resources' names alone; what a controller knows only
+    Name,
+}
+
+/// For whom to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
     Json,
 }
 
@@ -51,18 +78,32 @@ pub enum Command {
     /// Show the gateway as a whole
     Status,
     /// Show connections, tenants, ports, drops, routes and more
-    #[command(
-        visible_alias = "get",
-        after_help = "Examples:
+    #[command(after_help = "Examples:
   gatewayctl show connections --tenant contoso
   gatewayctl show drops --explain
-  gatewayctl get nexthops -o json"
-    )]
+  gatewayctl show nexthops -o json")]
     Show {
         /// What to show.
         #[command(subcommand)]
         what: Show,
     },
+    /// Show resources of the controller, or, like `show`, what this host's gateway does
+    #[command(
+        subcommand_negates_reqs = true,
+        disable_help_subcommand = true,
+        after_help = "Examples:
+  gatewayctl get gateways
+  gatewayctl get gateways GW1 GW2 -o yaml
+  gatewayctl get virtualGateways/contoso/networkConnections
+  gatewayctl get networkConnections -o wide
+  gatewayctl get connection/contoso/hq -o json
+  gatewayctl get connections
+
+A kind has the name of its collection, the singular or a short one (gw, pool, tenant, nic), in any case. The words that stand under
+Commands are the exception: alone they mean this host's gateway, as with `show`. With an id or below another resource they mean the
+controller's."
+    )]
+    Get(GetOptions),
     /// Watch the connections' rates, live; q quits
     #[command(after_help = "Examples:
   gatewayctl top
@@ -90,16 +131,25 @@ Exit code 0: the plan can be applied here; 1: it cannot.")]
         #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
         pins: PathBuf,
     },
-    /// Apply a plan to the running gateway, as a difference
+    /// Apply a plan to the running gateway, as a difference; with -f, create and change resources at the controller
     #[command(after_help = "Examples:
   gatewayctl apply plan.toml
   gatewayctl apply - < plan.toml
+  gatewayctl apply -f contoso.yaml
+  gatewayctl apply -f fabric/ -f tenants/
 
-Connections that do not change lose no packet. A plan with an error changes nothing.
-When it starts, and on SIGHUP, the daemon reads the file again that it was started with.")]
+A plan: connections that do not change lose no packet. A plan with an error changes nothing.
+When it starts, and on SIGHUP, the daemon reads the file again that it was started with.
+
+Resources: each has its `resourceRef`, or `kind`, `resourceId` and, if it stands in another one, `parent`. Their order does not matter.
+One that is refused does not keep the others back.")]
     Apply {
         /// The plan's file; - reads standard input
-        plan: PathBuf,
+        #[arg(required_unless_present = "files", conflicts_with = "files")]
+        plan: Option<PathBuf>,
+        /// Files or directories with resources for the controller, JSON or YAML; - reads standard input
+        #[arg(short = 'f', long = "filename", value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Take the gateway's programs, tables and compartments off this host
     #[command(after_help = "Example:
@@ -114,6 +164,32 @@ Packets are no longer forwarded afterwards. It refuses while the daemon is runni
         /// The reason's name or number
         reason: Option<String>,
     },
+    /// What asks a controller.
+    #[command(flatten)]
+    Remote(Remote),
+}
+
+/// What to get.
+#[derive(Debug, clap::Args)]
+pub struct GetOptions {
+    /// What this host's gateway does.
+    #[command(subcommand)]
+    pub local: Option<Show>,
+    /// Kinds and resources: KIND, KIND/ID, KIND ID…, KIND/ID/CHILDREN
+    #[arg(value_name = "KIND[/ID]", required = true)]
+    pub what: Vec<String>,
+}
+
+impl Command {
+    /// Whether this host's gateway is asked, which knows tables and JSON alone.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Get(GetOptions { local, .. }) => local.is_some(),
+            Self::Apply { plan, .. } => plan.is_some(),
+            Self::Remote(_) => false,
+            _ => true,
+        }
+    }
 }
 
 /// What to show.
@@ -256,13 +332,44 @@ mod tests {
             "gatewayctl get connections --socket=/s --output=json",
         ] {
             let args = Args::try_parse_from(line.split(' ')).expect("a good line");
-            assert_eq!((args.output, args.socket), (Format::Json, PathBuf::from("/s")));
+            assert_eq!((args.output, args.socket), (Form::Json, PathBuf::from("/s")));
+        }
+    }
+
+    #[test]
+    fn get_means_the_gateway_of_this_host_or_the_controllers_resources() {
+        let get = |line: &str| match Args::try_parse_from(line.split(' ')).expect("a good line").command {
+            Command::Get(options) => options,
+            other => panic!("{other:?}"),
+        };
+        for line in ["gatewayctl get connections", "gatewayctl get -o json routes --tenant t", "gatewayctl get tenants"]
+        {
+            assert!(get(line).local.is_some(), "{line}");
+        }
+        for line in [
+            "gatewayctl get gateways",
+            "gatewayctl get gw GW1 GW2 -o yaml",
+            "gatewayctl get tenant/contoso",
+            "gatewayctl get -o name connection/hq",
+        ] {
+            let options = get(line);
+            assert!(options.local.is_none() && !options.what.is_empty(), "{line}");
         }
     }
 
     #[test]
     fn wrong_calls_exit_with_2() {
-        for line in ["gatewayctl", "gatewayctl shw", "gatewayctl show routes", "gatewayctl trace --tenant t -c 0"] {
+        for line in [
+            "gatewayctl",
+            "gatewayctl shw",
+            "gatewayctl show routes",
+            "gatewayctl trace --tenant t -c 0",
+            "gatewayctl get",
+            "gatewayctl apply",
+            "gatewayctl apply plan.toml -f x.yaml",
+            "gatewayctl delete",
+            "gatewayctl diff",
+        ] {
             let error = Args::try_parse_from(line.split(' ')).expect_err("a wrong line");
             assert_eq!(error.exit_code(), 2, "{line}");
         }

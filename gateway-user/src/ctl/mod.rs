@@ -1,4 +1,4 @@
-//! `gatewayctl`: asks a running gateway, shows what it does, traces packets, checks and applies plans.
+//! `gatewayctl`: asks a running gateway, shows what it does, traces packets, checks and applies plans; asks network controllers.
 //!
 //! | to change | go to |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | how traced packets are printed and written | `trace`, `capture` |
 //! | checking and applying plans | `plan` |
 //! | taking everything off the host | `detach` |
+//! | everything that asks a network controller | `remote` |
 
 mod args;
 mod capture;
@@ -15,6 +16,7 @@ mod detach;
 mod output;
 mod plan;
 mod reasons;
+mod remote;
 mod show;
 mod table;
 mod terminal;
@@ -23,9 +25,10 @@ mod trace;
 mod units;
 
 use crate::api::client::ClientError;
-use args::{Args, Command, Show};
-use clap::Parser;
+use args::{Args, Command, Form, Show};
+use clap::{CommandFactory, Parser};
 use output::Output;
+use remote::error::{Refused, Usage};
 use std::io;
 use std::process::ExitCode;
 
@@ -33,6 +36,8 @@ use std::process::ExitCode;
 const OK: u8 = 0;
 /// What did not.
 const FAILED: u8 = 1;
+/// What was asked in a way that makes no sense.
+const MISUSED: u8 = 2;
 
 /// Runs the program. Exit codes: 0 it went well, 1 it did not, 2 it was called wrongly.
 pub fn main() -> ExitCode {
@@ -44,6 +49,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED));
         }
     };
+    if args.command.is_local() && !matches!(args.output, Form::Table | Form::Json) {
+        let _ = Args::command()
+            .error(
+                clap::error::ErrorKind::InvalidValue,
+                "the gateway of this host is shown as table or json; give `-o table` or `-o json`",
+            )
+            .print();
+        return ExitCode::from(MISUSED);
+    }
     let mut output = Output::new(args.output);
     let result = start(&args, &mut output).and_then(|code| {
         output.flush()?;
@@ -56,7 +70,7 @@ pub fn main() -> ExitCode {
             // What was printed so far comes before what went wrong.
             let _ = output.flush();
             report(&error);
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.downcast_ref::<Usage>().is_some() { MISUSED } else { FAILED })
         }
     }
 }
@@ -76,7 +90,17 @@ async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
         Command::Top(options) => top::run(&args.socket, options, output).await.map(|()| OK),
         Command::Trace(options) => trace::run(&args.socket, options, output).await.map(|()| OK),
         Command::Check { plan, pins } => plan::check(plan, pins, output),
-        Command::Apply { plan } => plan::apply(&args.socket, plan, output).await.map(|()| OK),
+        Command::Get(options) => match (&options.local, options.what.as_slice()) {
+            (Some(what), []) => show::show(&args.socket, what, output).await.map(|()| OK),
+            (None, what) => remote::get(&args.reach, what, output).await,
+            (Some(_), _) => {
+                Err(Usage("what this host's gateway does and the controller's resources are got one by one".to_owned())
+                    .into())
+            }
+        },
+        Command::Apply { plan: Some(plan), .. } => plan::apply(&args.socket, plan, output).await.map(|()| OK),
+        Command::Apply { plan: None, files } => remote::apply(&args.reach, files, output).await,
+        Command::Remote(command) => remote::run(&args.reach, command, output).await,
         Command::Detach(options) => detach::run(options, output).map(|()| OK),
         Command::ExplainDrop { reason } => reasons::explain(reason.as_deref(), output).map(|()| OK),
     }
@@ -99,6 +123,14 @@ fn report(error: &anyhow::Error) {
             let _ = writeln!(stderr, "{detail}");
         }
         if let Some(remedy) = &failure.remedy {
+            let _ = writeln!(stderr, "{remedy}");
+        }
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        for detail in refused.details() {
+            let _ = writeln!(stderr, "{detail}");
+        }
+        if let Some(remedy) = refused.remedy() {
             let _ = writeln!(stderr, "{remedy}");
         }
     }

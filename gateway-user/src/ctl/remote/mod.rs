@@ -1,0 +1,111 @@
+//! What `gatewayctl` does with a network controller: the verbs that people know from kubectl, over the controller's REST interface.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | a command's name, options or help | [`args`] |
+//! | which controller is asked, and as whom | [`context`], `config` |
+//! | how it is asked: leaders, retries, certificates | [`client`] |
+//! | how a refusal is told, and its remedy | [`error`] |
+//! | a kind's names, how targets are written | [`kinds`], [`target`] |
+//! | what a table shows of a kind | [`columns`], [`fields`] |
+//! | how answers are printed | [`print`](mod@print), [`describe`] |
+//! | files with resources: reading them, their order | [`documents`], [`order`] |
+//! | a verb | the module of its name |
+//! | what is made of the command line itself | `shell` |
+
+mod apply;
+pub mod args;
+mod client;
+mod columns;
+mod config;
+mod context;
+mod delete;
+mod describe;
+mod diff;
+mod documents;
+pub mod error;
+mod explain;
+mod fetch;
+mod fields;
+mod gateways;
+mod get;
+mod kinds;
+mod order;
+mod places;
+mod print;
+mod shell;
+mod target;
+mod token;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use super::output::Output;
+use super::{FAILED, OK};
+use args::{Command, Reach};
+use client::Client;
+
+/// Carries out a command that may ask a controller.
+///
+/// # Errors
+/// What went wrong, where, and what to do.
+pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyhow::Result<u8> {
+    match command {
+        Command::Describe { what } => describe::run(&mut client(reach).await?, what, output).await?,
+        Command::Diff { files } => {
+            let documents = documents::read(files)?;
+            return diff::run(&mut client(reach).await?, &documents, output).await;
+        }
+        Command::Delete(options) => return delete::run(reach, options, output).await,
+        Command::Watch(options) => watch::run(&mut client(reach).await?, options, output).await?,
+        Command::Explain { what } => explain::run(&mut client(reach).await?, what, output).await?,
+        Command::Drain { gateway, confirm } => {
+            let wish = if *confirm { gateways::Wish::Move } else { gateways::Wish::Look };
+            gateways::drain(&mut client(reach).await?, gateway, wish, output).await?;
+        }
+        Command::Cordon { gateway } => {
+            gateways::schedule(&mut client(reach).await?, gateway, gateways::Scheduling::Cordoned, output).await?;
+        }
+        Command::Uncordon { gateway } => {
+            gateways::schedule(&mut client(reach).await?, gateway, gateways::Scheduling::Enabled, output).await?;
+        }
+        Command::Where { tenant } => places::run(&mut client(reach).await?, tenant, output).await?,
+        Command::WhoTakesOver { gateway } => {
+            gateways::who_takes_over(&mut client(reach).await?, gateway, output).await?;
+        }
+        Command::Token { what } => token::run(&mut client(reach).await?, what, output).await?,
+        Command::Config { what } => config::run(reach, what, output)?,
+        Command::Completion { shell } => shell::completion(*shell, output)?,
+        Command::Man { directory } => shell::man(directory, output)?,
+    }
+    Ok(OK)
+}
+
+/// Shows resources.
+///
+/// # Errors
+/// What went wrong, where, and what to do.
+pub async fn get(reach: &Reach, what: &[String], output: &mut Output) -> anyhow::Result<u8> {
+    let targets = target::all(what)?;
+    get::run(&mut client(reach).await?, &targets, output).await?;
+    Ok(OK)
+}
+
+/// Creates and changes what files describe.
+///
+/// # Errors
+/// What went wrong, where, and what to do.
+pub async fn apply(reach: &Reach, files: &[std::path::PathBuf], output: &mut Output) -> anyhow::Result<u8> {
+    let documents = documents::read(files)?;
+    apply::run(&mut client(reach).await?, documents, output).await
+}
+
+async fn client(reach: &Reach) -> anyhow::Result<Client> {
+    Client::new(&context::resolve(reach)?, reach.patience()).await
+}
+
+/// The exit code of something that was done in part.
+fn code(failures: usize) -> u8 {
+    if failures == 0 { OK } else { FAILED }
+}

@@ -1,0 +1,133 @@
+//! What changes resources.
+
+use super::rig::{Rig, refusal};
+use crate::agent::token::{Grant, Token};
+use crate::controller::server::service::{Answer, Method};
+use crate::ctl::remote::error::Refused;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+const FILE: &str = "
+kind: gateway
+resourceId: GW1
+properties: {pool: {resourceRef: /gatewayPools/gre}}
+---
+kind: gatewayPool
+resourceId: gre
+properties: {type: s2sGre, redundantGatewayCount: 1, gatewayCapacityKiloBitsPerSecond: 1000000}
+";
+
+#[tokio::test]
+async fn apply_creates_then_finds_nothing_to_do_then_changes_what_changed() {
+    let rig = Rig::start().await;
+    let file = rig.file("fabric.yaml", FILE);
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(rig.prints(&["apply", "-f", file]).await, "/gatewayPools/gre created\n/gateways/GW1 created\n");
+    assert_eq!(rig.prints(&["apply", "-f", file]).await, "/gatewayPools/gre unchanged\n/gateways/GW1 unchanged\n");
+    assert_eq!(rig.run(&["diff", "-f", file]).await.expect("compared").code, 0);
+    rig.file("fabric.yaml", &FILE.replace("GatewayCount: 1", "GatewayCount: 2"));
+    let said = rig.run(&["diff", "-f", file]).await.expect("compared");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (1, "/gatewayPools/gre\n  ~ properties.redundantGatewayCount: 1 -> 2\n")
+    );
+    assert_eq!(rig.prints(&["apply", "-f", file]).await, "/gatewayPools/gre configured\n/gateways/GW1 unchanged\n");
+}
+
+#[tokio::test]
+async fn one_refusal_does_not_keep_the_others_back_but_is_a_failure() {
+    let rig = Rig::start().await;
+    rig.fix(Method::Put, "/gatewayPools/gre", refusal(400, "InvalidParameterValue", "no"));
+    let file = rig.file("fabric.yaml", FILE);
+    let said = rig.run(&["apply", "-f", file.to_str().expect("UTF-8")]).await.expect("applied in part");
+    assert_eq!((said.code, said.out.as_str()), (1, "/gateways/GW1 created\n"));
+}
+
+#[tokio::test]
+async fn deletion_goes_backwards_and_waits_until_it_is_done() {
+    let rig = Rig::start().await;
+    let file = rig.file("fabric.yaml", FILE);
+    let file = file.to_str().expect("UTF-8");
+    rig.prints(&["apply", "-f", file]).await;
+    rig.script().asked.clear();
+    let result = "/operationResults/7";
+    rig.fix(Method::Get, result, Answer { status: 204, ..Answer::default() });
+    assert_eq!(rig.prints(&["delete", "-f", file]).await, "/gateways/GW1 deleted\n/gatewayPools/gre deleted\n");
+    assert_eq!(
+        rig.asked(),
+        ["Delete /gateways/GW1", "Get /operationResults/7", "Delete /gatewayPools/gre", "Get /operationResults/7"]
+    );
+    let said = rig.run(&["delete", "gateway/GW1"]).await.expect("asked");
+    assert_eq!(said.code, 1, "it is gone already");
+    assert_eq!(rig.prints(&["delete", "gateway/GW1", "--ignore-not-found"]).await, "/gateways/GW1 not found\n");
+    assert!(rig.run(&["delete", "gateways"]).await.is_err(), "not all of them at once");
+}
+
+#[tokio::test]
+async fn draining_shows_what_would_move_and_moves_it_if_told_to() {
+    let rig = Rig::start().await;
+    let plan = json!({ "confirmed": false, "drain": { "gateway": "GW1", "pieces": [
+        { "vip": "192.0.2.1", "connections": [["contoso", "hq"]], "kbps": 100_000, "to": "GW3" },
+        { "connections": [["contoso", "l3"]], "kbps": 1_000_000 }] } });
+    rig.fix(Method::Post, "/gateways/GW1/drain", Answer::json(200, plan.to_string()));
+    let done = json!({ "confirmed": true, "moved": [
+        { "resourceRef": "/virtualGateways/contoso/networkConnections/hq", "from": "GW1", "to": "GW3" }] });
+    rig.fix(Method::Post, "/gateways/GW1/drain?confirm", Answer::json(200, done.to_string()));
+    let expected = "\
+VIP        CONNECTIONS       TAKES  GOES-TO
+192.0.2.1  contoso/hq   100 Mbit/s  GW3
+-          contoso/l3     1 Gbit/s  nowhere: no gateway of the pool has room
+nothing was moved; to move it, each connection interrupted for a moment: gatewayctl drain gateway/GW1 --confirm
+";
+    assert_eq!(rig.prints(&["drain", "gateway/GW1"]).await, expected);
+    assert_eq!(
+        rig.prints(&["drain", "GW1", "--confirm"]).await,
+        "/virtualGateways/contoso/networkConnections/hq moved from GW1 to GW3\ngateway GW1 is drained: 1 moved\n"
+    );
+}
+
+#[tokio::test]
+async fn a_cordon_undoes_no_other_change() {
+    let rig = Rig::start().await;
+    rig.put("/gateways/GW1", json!({ "pool": { "resourceRef": "/gatewayPools/gre" } }));
+    // Somebody else was quicker, once.
+    rig.script().first = [
+        Answer::json(200, json!({ "resourceRef": "/gateways/GW1", "etag": "W/\"0\"", "properties": {} }).to_string()),
+        refusal(412, "PreconditionFailed", "it is another one"),
+    ]
+    .into();
+    let said = rig.prints(&["cordon", "gateway/GW1"]).await;
+    assert_eq!(said, "gateway GW1 is cordoned: it keeps what it has and is given no more\n");
+    let stored = rig.script().resources["/gateways/gw1"].0["properties"].clone();
+    assert_eq!(stored, json!({ "pool": { "resourceRef": "/gatewayPools/gre" }, "scheduling": "Cordoned" }));
+    let conditions: Vec<_> = rig.script().asked.iter().filter_map(|request| request.if_match.clone()).collect();
+    assert_eq!(conditions, ["W/\"0\"", "W/\"1\""]);
+    assert!(rig.prints(&["cordon", "gateway/GW1"]).await.contains("already cordoned"));
+    assert!(rig.prints(&["uncordon", "gateway/GW1"]).await.contains("enabled"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_every_fault_and_shows_no_secret() {
+    let rig = Rig::start().await;
+    let told = json!({ "error": { "code": "ResourceInUse", "message": "others refer to it", "target": "/gatewayPools/gre",
+        "details": [{ "code": "ResourceInUse", "message": "/gateways/GW1 does" }] } });
+    rig.fix(Method::Get, "/gatewayPools/gre", Answer::json(409, told.to_string()));
+    let error = rig.run(&["get", "pool/gre"]).await.expect_err("refused");
+    let refused = error.downcast_ref::<Refused>().expect("a refusal");
+    assert_eq!(refused.details(), ["  /gateways/GW1 does"]);
+    assert_eq!(refused.remedy(), Some("delete or change first what refers to it"));
+}
+
+#[tokio::test]
+async fn a_token_lets_an_agent_in_and_a_file_with_it_is_its_owners_alone() {
+    let rig = Rig::start().await;
+    let printed = rig.prints(&["token", "create", "gateway/GW1", "--minutes", "5"]).await;
+    let token: Token = printed.parse().expect("a token");
+    let grant = rig.authority.claims(&token).expect("genuine").grant;
+    assert!(matches!(grant, Grant::Join(agent) if agent.to_string() == "gateway/GW1"));
+    let path = rig.data.path().join("host.token");
+    let said = rig.prints(&["token", "create", "host/H1", "--write", path.to_str().expect("UTF-8")]).await;
+    let written = std::fs::read_to_string(&path).expect("written");
+    assert!(written.parse::<Token>().is_ok() && !said.contains(written.trim()), "{said}");
+    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+}
