@@ -36,10 +36,43 @@ fn a_wrong_call_exits_with_2_and_help_with_0() {
     for what in ["--help", "--version", "help"] {
         assert_eq!(run(&[what]).status.code(), Some(0), "{what}");
     }
-    for command in ["show", "top", "trace", "check", "apply", "detach", "explain-drop"] {
+    let local = ["show", "top", "trace", "check", "apply", "detach", "explain-drop"];
+    let remote = ["get", "describe", "diff", "delete", "watch", "explain", "drain", "cordon", "uncordon", "where"];
+    for command in local.into_iter().chain(remote).chain(["who-takes-over", "token", "config", "completion", "man"]) {
         let output = run(&[command, "--help"]);
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command}");
     }
+}
+
+#[test]
+fn what_makes_no_sense_to_ask_a_controller_is_a_wrong_call() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let contexts = directory.path().join("contexts.json");
+    for (what, remedy) in [
+        (&["get", "gateways"][..], "config set-context"),
+        (&["get", "gizmos"], "there is no kind"),
+        (&["status", "-o", "yaml"], "table or json"),
+        (&["get", "connections", "-o", "wide"], "table or json"),
+        (&["config", "use-context", "nowhere"], "there is no context"),
+    ] {
+        let output = gatewayctl(what).env("GATEWAYCTL_CONTEXTS", &contexts).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{what:?}");
+        let said = stderr(&output);
+        assert!(said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
+fn a_controller_that_is_not_there_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let contexts = directory.path().join("contexts.json");
+    let reach = ["--controller", "https://127.0.0.1:1", "--fingerprint"];
+    let fingerprint = "0".repeat(64);
+    let what = [&["get", "gateways"], &reach[..], &[&fingerprint]].concat();
+    let output = gatewayctl(&what).env("GATEWAYCTL_CONTEXTS", &contexts).output().expect("the program starts");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let said = stderr(&output);
+    assert!(said.contains("no controller is to be reached: https://127.0.0.1:1"), "{said}");
 }
 
 #[test]

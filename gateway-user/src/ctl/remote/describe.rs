@@ -16,10 +16,11 @@ pub async fn run(client: &mut Client, what: &[String], output: &mut Output) -> a
     let items = fetch::all(client, &target::all(what)?).await?;
     if output.format() == Format::Json {
         let values: Vec<&Value> = items.iter().map(|item| &item.value).collect();
-        return Ok(match values.as_slice() {
+        match values.as_slice() {
             [only] => output.document(only)?,
             values => output.document(values)?,
-        });
+        }
+        return Ok(());
     }
     for (index, item) in items.iter().enumerate() {
         if index > 0 {

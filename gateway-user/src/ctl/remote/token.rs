@@ -26,10 +26,11 @@ pub async fn run(client: &mut Client, what: &Token, output: &mut Output) -> anyh
         let path = std::path::absolute(path)?;
         files::write_private(&path, format!("{token}\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        return Ok(match output.format() {
+        match output.format() {
             Format::Json => output.document(&serde_json::json!({ "file": path, "expires": answer["expires"] }))?,
             Format::Table => output.line(&format!("the token is in {}", path.display()))?,
-        });
+        }
+        return Ok(());
     }
     match output.format() {
         Format::Json => output.document(&answer)?,

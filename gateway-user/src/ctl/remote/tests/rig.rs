@@ -235,7 +235,7 @@ fn answer(script: &mut Script, request: &Request) -> Answer {
         Answer { etag: Some(etag), ..Answer::json(status, value.to_string()) }
     };
     match request.method {
-        Method::Get if path.split('/').count() % 2 == 0 => {
+        Method::Get if path.split('/').count().is_multiple_of(2) => {
             let inside = format!("{path}/");
             let values: Vec<&Value> = script
                 .resources
