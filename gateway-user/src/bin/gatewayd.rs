@@ -42,6 +42,7 @@ When the daemon ends, however it ends, packets are forwarded all the same; one t
     #[command(after_help = "\
 Examples:
   gatewayd host --plan /etc/gateway/host.toml
+  gatewayd host --controller https://controller:8443 --name HOST1 --token-file host1.token --pa 10.10.0.11 --port fab0=fabric
   kill -HUP $(cat /run/gateway/gatewayd.pid)       read the plan again
 
 When the daemon ends, however it ends, the machines' packets are forwarded all the same; one that is started again takes over.
@@ -177,9 +178,6 @@ impl Gateway {
         };
         let role = match role {
             records::Role::Gateway => gateway::Role::Gateway,
-            records::Role::Host if matches!(plan, PlanOrigin::Controller(_)) => {
-                anyhow::bail!("a compute host takes its plan from a file only: give it --plan")
-            }
             records::Role::Host => gateway::Role::Host,
         };
         Ok(gateway::Options {

@@ -1,14 +1,15 @@
-//! A gateway under a controller: its plans come by the [link](crate::agent::link), and how its tenants fare goes back by it.
+//! A gateway or host under a controller: its plans come by the [link](crate::agent::link), and how its tenants fare goes back by it.
 
 use super::agent::{Agent, First};
-use super::assignment::Assignment;
+use super::assignment::{Assignment, Role};
 use super::{notify, show};
 use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Problem, TenantState};
 use crate::agent::{self, Kind, Link, News, Offer};
 use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
-use crate::plan::{Gateway, Plan, Port, Steer, Tenant};
+use crate::plan::host::{Host, HostPort, HostTenant};
+use crate::plan::{Gateway, HostPlan, Plan, Port, Steer, Tenant};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -37,17 +38,44 @@ pub struct Base {
 impl Kind for GatewayKind {
     type Base = Base;
     type Part = Tenant;
-    type Plan = Plan;
+    type Plan = Assignment;
 
-    fn assemble<'a>(base: &Base, parts: impl Iterator<Item = &'a Tenant>) -> Result<Plan, String> {
+    fn assemble<'a>(base: &Base, parts: impl Iterator<Item = &'a Tenant>) -> Result<Assignment, String> {
         let Base { gateway, ports, steer } = base.clone();
-        Plan::assemble(gateway, ports, parts.cloned().collect(), steer).map_err(|errors| errors.to_string())
+        let plan = Plan::assemble(gateway, ports, parts.cloned().collect(), steer);
+        plan.map(Assignment::gateway).map_err(|errors| errors.to_string())
+    }
+}
+
+/// How a compute host's plan is made of documents, likewise.
+#[derive(Debug)]
+pub struct HostKind;
+
+/// What concerns no tenant of a compute host.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HostBase {
+    /// The host itself.
+    pub host: Host,
+    /// Its ports.
+    #[serde(rename = "port", default)]
+    pub ports: Box<[HostPort]>,
+}
+
+impl Kind for HostKind {
+    type Base = HostBase;
+    type Part = HostTenant;
+    type Plan = Assignment;
+
+    fn assemble<'a>(base: &HostBase, parts: impl Iterator<Item = &'a HostTenant>) -> Result<Assignment, String> {
+        let HostBase { host, ports } = base.clone();
+        let plan = HostPlan::assemble(host, ports, parts.cloned().collect());
+        plan.map(Assignment::host).map_err(|errors| errors.to_string())
     }
 }
 
 /// The link, and what was reported by it.
 pub(super) struct Controlled {
-    link: Link<Plan>,
+    link: Link<Assignment>,
     /// When counters were reported.
     reported: Option<Instant>,
     /// The failure that ended the link, for as long as it lasts.
@@ -58,9 +86,12 @@ pub(super) struct Controlled {
 ///
 /// # Errors
 /// The gateway cannot join.
-pub(super) async fn first(options: agent::Options) -> anyhow::Result<Option<(First, Controlled)>> {
+pub(super) async fn first(role: Role, options: agent::Options) -> anyhow::Result<Option<(First, Controlled)>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut link = agent::start::<GatewayKind>(options)?;
+    let mut link = match role {
+        Role::Gateway => agent::start::<GatewayKind>(options)?,
+        Role::Host => agent::start::<HostKind>(options)?,
+    };
     // There may be no controller for a long time, which is no reason to start this daemon again and again.
     let patience = tokio::time::sleep(Duration::from_secs(1));
     tokio::pin!(patience);
@@ -69,7 +100,7 @@ pub(super) async fn first(options: agent::Options) -> anyhow::Result<Option<(Fir
         tokio::select! {
             news = link.news.recv() => match news {
                 Some(News::Plan(Offer { plan, position, reply })) => {
-                    let first = First { name: format!("the controller's, {position}"), assignment: Assignment::gateway(plan), reply: Some(reply) };
+                    let first = First { name: format!("the controller's, {position}"), assignment: plan, reply: Some(reply) };
                     return Ok(Some((first, Controlled { link, reported: None, failed: None })));
                 }
                 Some(News::Failed(error)) => return Err(error),
@@ -87,7 +118,7 @@ pub(super) async fn first(options: agent::Options) -> anyhow::Result<Option<(Fir
 }
 
 /// What comes from the controller next; never anything without one.
-pub(super) async fn next(controlled: &mut Option<Controlled>) -> News<Plan> {
+pub(super) async fn next(controlled: &mut Option<Controlled>) -> News<Assignment> {
     if let Some(controlled) = controlled
         && let Some(news) = controlled.link.news.recv().await
     {
@@ -97,10 +128,10 @@ pub(super) async fn next(controlled: &mut Option<Controlled>) -> News<Plan> {
 }
 
 impl Agent {
-    pub(super) fn heard_from_controller(&mut self, news: News<Plan>, controlled: Option<&mut Controlled>) {
+    pub(super) fn heard_from_controller(&mut self, news: News<Assignment>, controlled: Option<&mut Controlled>) {
         match news {
             News::Plan(Offer { plan, position, reply }) => {
-                let result = self.put_in_force(format!("the controller's, {position}"), Assignment::gateway(plan));
+                let result = self.put_in_force(format!("the controller's, {position}"), plan);
                 if let Ok(applied) = &result {
                     tracing::info!(
                         plan = %position,
@@ -218,7 +249,8 @@ mod tests {
         let base = Document::of(&Plan { tenants: Box::default(), ..plan.clone() }).expect("JSON");
         let part = Document::of(&plan.tenants[0]).expect("JSON");
         let (base, part) = (base.read().expect("a base"), part.read::<Tenant>().expect("a part"));
-        assert_eq!(GatewayKind::assemble(&base, [&part].into_iter()), Ok(plan));
+        let assembled = GatewayKind::assemble(&base, [&part].into_iter()).expect("they agree");
+        assert_eq!(*assembled.plan, plan);
         let error = GatewayKind::assemble(&base, [&part, &part].into_iter()).expect_err("twice the same");
         assert!(error.contains("contoso"), "{error}");
     }

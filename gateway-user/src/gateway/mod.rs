@@ -75,7 +75,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (first, link) = match &options.plan {
             PlanOrigin::File(path) => (agent::First::read(options.role, path)?, None),
-            PlanOrigin::Controller(link) => match controlled::first((**link).clone()).await? {
+            PlanOrigin::Controller(link) => match controlled::first(options.role, (**link).clone()).await? {
                 Some((first, link)) => (first, Some(link)),
                 None => return Ok(()),
             },

@@ -13,6 +13,10 @@
 //! Unlike in [`topology`](crate::topology), the compute hosts are ours too (`gatewayd host`), and the tenants' virtual machines are left as they
 //! are: their cables keep the offloads that a guest has by default.
 
+mod operator;
+
+pub use operator::Operated;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

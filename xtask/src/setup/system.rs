@@ -20,7 +20,7 @@ const fn program(group: Group, name: &'static str, package: &'static str, why: &
     Program { group, name, package, why }
 }
 
-const PROGRAMS: [Program; 17] = [
+const PROGRAMS: [Program; 18] = [
     program(Group::Build, "cc", "gcc", "links programs"),
     program(Group::Build, "protoc", "protobuf-compiler", "compiles the messages of etcd's client"),
     program(Group::Test, "ip", "iproute2", "makes the lab's namespaces and veths"),
@@ -31,6 +31,7 @@ const PROGRAMS: [Program; 17] = [
     program(Group::Test, "traceroute", "traceroute", "shows the gateway as a hop"),
     program(Group::Test, "iperf3", "iperf3", "carries TCP through the gateway"),
     program(Group::Test, "tcpdump", "tcpdump", "reads the captures that `gatewayctl trace -w` writes"),
+    program(Group::Test, "curl", "curl", "asks the controller as anybody's script would"),
     program(Group::Test, "etcd", "etcd-server", "is a store of several controllers (never started as a service)"),
     program(
         Group::Bench,

@@ -147,6 +147,14 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl HostPlan {
+    /// Puts a plan together from parts that are good, each by itself.
+    ///
+    /// # Errors
+    /// All in which they disagree.
+    pub fn assemble(host: Host, ports: Box<[HostPort]>, tenants: Box<[HostTenant]>) -> Result<Self, PlanErrors> {
+        Draft { host: Some(host), ports, tenants }.try_into()
+    }
+
     /// Reads a plan from a file.
     ///
     /// # Errors

@@ -1,0 +1,61 @@
+//! The whole cloud: what is described to the controller comes to pass on gateways and hosts, and packets flow.
+
+use anyhow::{Result, ensure};
+use lab::cloud::{Cloud, Operated};
+use lab::identity::who_is_at;
+use lab::node::Node;
+use lab::tenants::{DC, HQ, SUBNETS, address};
+use lab::wait::until;
+use std::time::Duration;
+
+/// How long packets may take to flow after they should.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn find(operated: &Operated, from: &Node, to: &str, who: &Node) -> Result<()> {
+    let found = until(PATIENCE, "an answer", || {
+        let heard = who_is_at(from, None, address(to), Duration::from_secs(1)).ok()??;
+        (heard.name == who.name()).then_some(())
+    });
+    ensure!(found.is_ok(), "{} does not find {} at {to}\n{}", from.name(), who.name(), operated.log());
+    Ok(())
+}
+
+#[test]
+fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()> {
+    let mut operated = Operated::start(Cloud::build(|_| {})?)?;
+    operated.describe_fabric()?;
+    operated.start_agents()?;
+    for members in &operated.cloud.tenants {
+        operated.describe_tenant(members.tenant)?;
+    }
+    let mut tunnels = Vec::new();
+    for members in &operated.cloud.tenants {
+        let gateway = operated.configured(&format!("/virtualGateways/{}", members.tenant.name))?;
+        let first = &gateway["properties"]["networkConnections"][0]["properties"];
+        ensure!(first["gateway"]["resourceRef"].is_string(), "{gateway}");
+        tunnels.push(operated.dig(members)?);
+    }
+    for members in &operated.cloud.tenants {
+        let [vm1, vm2] = &members.vms;
+        find(&operated, vm1, SUBNETS[1].addresses[0], vm2)?;
+        find(&operated, vm1, HQ[0], &members.hq)?;
+        find(&operated, &members.hq, SUBNETS[0].addresses[0], vm1)?;
+        find(&operated, vm2, DC[0], &members.dc)?;
+        find(&operated, &members.dc, SUBNETS[1].addresses[0], vm2)?;
+    }
+    // Packets need no controller, and one that comes back finds everything as it was.
+    operated.kill("controller");
+    let members = &operated.cloud.tenants[0];
+    find(&operated, &members.vms[0], HQ[0], &members.hq)?;
+    operated.start_controller()?;
+    let gone = operated.cloud.tenants[1].tenant.name;
+    operated.configured("/virtualGateways/contoso")?;
+    operated.delete(&format!("/virtualGateways/{gone}"))?;
+    let members = &operated.cloud.tenants[1];
+    until(PATIENCE, "the deleted tenant to be cut off", || {
+        let heard = who_is_at(&members.vms[0], None, address(HQ[0]), Duration::from_millis(300)).ok()?;
+        heard.is_none().then_some(())
+    })?;
+    let members = &operated.cloud.tenants[0];
+    find(&operated, &members.vms[0], HQ[0], &members.hq)
+}
