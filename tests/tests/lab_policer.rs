@@ -45,6 +45,7 @@ fn holds(lab: &Lab, from: &Node, to: &Node, at: &str, (connection, way): (&str, 
 }
 
 #[test]
+#[ignore = "a rate that a busy machine's sender may miss: for an idle one, by --all"]
 fn one_tcp_flow_fills_the_inbound_limit() -> Result<()> {
     let lab = limited("hq", "inbound_kbps")?;
     let members = &lab.world.contoso;
@@ -52,6 +53,7 @@ fn one_tcp_flow_fills_the_inbound_limit() -> Result<()> {
 }
 
 #[test]
+#[ignore = "a rate that a busy machine's sender may miss: for an idle one, by --all"]
 fn one_tcp_flow_fills_the_outbound_limit() -> Result<()> {
     let lab = limited("hq", "outbound_kbps")?;
     let members = &lab.world.contoso;

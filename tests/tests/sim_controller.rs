@@ -3,7 +3,7 @@
 use lab::sim::{Fault, Simulation};
 
 /// How many schedules are run; `SIM_SEEDS` asks for more, `SIM_SEED` for one alone.
-const SCHEDULES: u64 = 60;
+const SCHEDULES: u64 = 100;
 /// Within so many schedules every planted fault is found.
 const PATIENCE: u64 = 2000;
 

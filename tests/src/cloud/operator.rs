@@ -145,13 +145,11 @@ impl Operated {
 
     /// Lets every gateway and host join.
     pub fn start_agents(&mut self) -> Result<()> {
-        for index in 0..self.cloud.gateways.len() {
-            let node = Arc::clone(&self.cloud.gateways[index]);
-            self.join("gateway", &node, &GATEWAY_PA[index][..1], &["fab0=fabric", "tor0=site"])?;
+        for (node, pa) in self.cloud.gateways.clone().iter().zip(GATEWAY_PA) {
+            self.join("gateway", node, &pa[..1], &["fab0=fabric", "tor0=site"])?;
         }
-        for index in 0..self.cloud.hosts.len() {
-            let node = Arc::clone(&self.cloud.hosts[index]);
-            self.join("host", &node, &HOST_PA[index][..1], &["fab0=fabric"])?;
+        for (node, pa) in self.cloud.hosts.clone().iter().zip(HOST_PA) {
+            self.join("host", node, &pa[..1], &["fab0=fabric"])?;
         }
         Ok(())
     }
