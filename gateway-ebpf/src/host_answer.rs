@@ -5,7 +5,7 @@ use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
 use crate::host_fabric::pass;
 use crate::inner::Family;
 use crate::maps::{NEXTHOPS, TENANTS, VMS};
-use crate::packet::Packet;
+use crate::packet::{Packet, opaque};
 use crate::run::Run;
 use crate::{Verdict, icmp, resolve};
 use gateway_common::tables::{Delivery, GATEWAY_MAC, Nexthop, TEMPLATE_WORDS, Tenant, VmPort};
@@ -123,7 +123,8 @@ fn find(run: &mut Run, port: &VmPort, address: &Address) -> Result<Mac, DropReas
 /// The MAC address that frames for a next hop have inside.
 #[inline(always)]
 fn inner_destination(nexthop: &Nexthop) -> Option<Mac> {
-    let at = (nexthop.header_len as usize).wrapping_sub(EthHdr::LEN);
+    // What Linux 6.12 and older learn of a number holds for the very copy that is compared.
+    let at = opaque((nexthop.header_len as usize).wrapping_sub(EthHdr::LEN));
     if at > TEMPLATE_WORDS * 8 - EthHdr::LEN {
         return None;
     }
