@@ -39,7 +39,8 @@ struct Peers {
 }
 
 /// Asks every second until there is an answer: the first requests may be lost while neighbours are resolved.
-const ANSWERED: &str = "ping -c 1 -w 120";
+const ANSWERED: &str =
+    "answered() { for try in $(seq 60); do ping -c 1 -W 2 $1 && return; sleep 1; done; return 1; }; answered";
 
 /// Takes the place of a machine at a switch or router.
 fn replace(at: &Arc<Node>, name: &str, mtu: u32, machine: Machine) -> Result<Machine> {
