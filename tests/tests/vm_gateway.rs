@@ -119,10 +119,11 @@ impl VirtualGateway {
     }
 
     /// What a gateway leaves or does not leave on its machine.
+    /// The kernel's own routes to neighbours are left out: they come with a card's carrier, some time after the boot.
     fn traces(&mut self) -> Result<String> {
         self.vm.sh("ip -o link | grep -oE '^[0-9]+: [^:]+:|PROMISC|xdp[a-z]*'
                     find /sys/fs/bpf -mindepth 1 ! -name '*.debug'; ls -A /run /run/netns
-                    ip rule; ip route; ip -6 route; ip maddress | grep static || true
+                    ip rule; ip route; ip -6 route | grep -v '^fe80::/64'; ip maddress | grep static || true
                     for port in fab0 tor0; do ethtool -k $port | grep -E '^(rx-vlan-filter|rx-gro-hw|large-receive-offload)'; done")
     }
 
