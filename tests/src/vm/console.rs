@@ -17,7 +17,8 @@ const LONGEST: usize = 4000;
 /// Busybox prefers its own programs of these names.
 pub const REAL_PROGRAMS: &str = "ip() { /bin/ip \"$@\"; }; ping() { /bin/ping \"$@\"; }\n";
 
-/// The machine's first process.
+/// The machine's first process, and the shell that takes commands. These must be two: orphans end as children of the first process, and a
+/// signal of a child's end makes the shell's `read` begin anew, without what it had read of the line.
 pub const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null
 mount -t proc proc /proc
@@ -36,6 +37,7 @@ for at in all default; do
     echo 0 > /proc/sys/net/ipv6/conf/$at/accept_ra
 done
 stty raw -echo
+cat > /tmp/commands << 'EOF'
 echo "lab: ready"
 while read -r line; do
     echo "$line" | base64 -d > /tmp/script
@@ -44,6 +46,8 @@ while read -r line; do
     cat /tmp/output
     printf '\nlab: end %d\n' $code
 done
+EOF
+sh /tmp/commands
 poweroff -f
 "#;
 
