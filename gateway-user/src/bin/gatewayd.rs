@@ -111,6 +111,15 @@ struct Serve {
     /// Where the configuration is kept, if not in the data directory: etcd://HOST:PORT,HOST:PORT,…
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// Who signed the certificates of etcd's members (PEM); with it they are reached over TLS
+    #[arg(long, value_name = "FILE", requires = "store")]
+    store_ca: Option<PathBuf>,
+    /// The certificate that etcd's members ask for (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["store_ca", "store_key"])]
+    store_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
+    store_key: Option<PathBuf>,
     /// An authority of one's own (PEM), which issues agents' and clients' certificates
     #[arg(long, value_name = "FILE", requires = "ca_key")]
     ca_cert: Option<PathBuf>,
@@ -203,6 +212,9 @@ impl From<Serve> for controller::daemon::Options {
             advertise: options.advertise,
             data: options.data_dir,
             store: options.store,
+            store_tls: options
+                .store_ca
+                .map(|ca| controller::store::Tls { ca, identity: options.store_cert.zip(options.store_key) }),
             authority: options.ca_cert.zip(options.ca_key),
             certificate: options.tls_cert.zip(options.tls_key),
             soft_watermark_percent: options.soft_watermark,

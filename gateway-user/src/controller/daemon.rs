@@ -7,7 +7,7 @@ use super::resources::Seal;
 use super::server::authority::Authority;
 use super::server::{self, Documents, Limits, Server, service, tls};
 use super::store::seal::Keys;
-use super::store::{Location, Secret};
+use super::store::{self, Location, Secret};
 use crate::agent::files;
 use crate::agent::token::{Client, ClientRole};
 use anyhow::Context;
@@ -30,6 +30,8 @@ pub struct Options {
     pub data: PathBuf,
     /// The store, if it is not in that directory.
     pub store: Option<String>,
+    /// Certificates and keys for it.
+    pub store_tls: Option<store::Tls>,
     /// The operator's own authority: certificate and key (PEM).
     pub authority: Option<(PathBuf, PathBuf)>,
     /// The operator's own certificate for the server, with its chain, and its key (PEM).
@@ -48,15 +50,20 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // What was mistyped is told before anything is made.
+    let location = Location::parse(options.store.as_deref(), options.store_tls, &options.data)?;
     files::create_private_directory(&options.data)
         .with_context(|| format!("cannot make {}; choose another directory with --data-dir", options.data.display()))?;
     let authority = Arc::new(match &options.authority {
         Some((certificate, key)) => Authority::load(certificate, key)?,
         None => Authority::open(&options.data)?,
     });
-    let keys = Keys::open_or_create(&options.data.join("secrets.key"))?;
+    let keys = Arc::new(Keys::open_or_create(&options.data.join("secrets.key"))?);
+    let store = location.open().await?;
+    if let Err(error @ store::Error::Refused { .. }) = keys.agree(&store).await {
+        return Err(error.into());
+    }
     introduce(&authority, &options.data)?;
-    let store = Location::parse(options.store.as_deref(), &options.data)?.open().await?;
     let port = options.listen.first().map_or(443, SocketAddr::port);
     let (controller, calls) = service::channel();
     let certificate = match options.certificate {
@@ -79,22 +86,28 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     };
     let settings = Settings {
         placement: placement::Settings { soft_watermark_percent: options.soft_watermark_percent },
-        seal: Arc::new(Sealer(keys)),
+        seal: Arc::new(Sealer(keys.clone())),
     };
     tracing::info!(?listening, address, "ready");
     crate::gateway::notify("READY=1");
-    let driving = tokio::spawn(driver::run(store, calls, address, settings));
+    let mut driving = tokio::spawn(driver::run(store, calls, address, settings, keys));
+    let mut driven = None;
     server
         .serve(async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                ended = &mut driving => driven = Some(ended),
             }
         })
         .await;
     crate::gateway::notify("STOPPING=1");
     // The server's end is gone, so the driver ends by itself, and with it its leadership.
-    let _ = driving.await;
+    let ended = match driven {
+        Some(ended) => ended,
+        None => driving.await,
+    };
+    ended.context("the controller failed")??;
     tracing::info!("stopped; gateways and hosts go on with the plans that they have");
     Ok(())
 }
@@ -126,7 +139,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// Seals secrets with the keys of the key file.
-struct Sealer(Keys);
+struct Sealer(Arc<Keys>);
 
 impl Seal for Sealer {
     fn seal(&self, place: &str, secret: &str) -> String {

@@ -8,6 +8,8 @@ use super::core::event::{Action, CallId, Event, Moment, Sequence, StreamId, Writ
 use super::core::message::{Answer, Refusal, RefusalKind, WatchEvent};
 use super::core::{Core, Settings};
 use super::server::service::{Call, Calls, Reply, Standing};
+use super::store::backup::{Backup, BackupError, RESTORING};
+use super::store::seal::Keys;
 use super::store::{Batch, Change, Error, Leadership, Op, Outcome, Pending, Revision, Store, Txn, WatchError, Writer};
 use crate::agent::protocol::PlanEvent;
 use futures_util::StreamExt;
@@ -32,18 +34,50 @@ const LEADERSHIP: &str = "controller";
 
 /// Drives a core until the server's end of `calls` is gone.
 ///
-/// `address` is where this controller answers, for the others to point at.
-pub async fn run(store: Store, mut calls: Calls, address: String, settings: Settings) {
+/// `address` is where this controller answers, for the others to point at; `keys` are those that seal what the store holds.
+///
+/// # Errors
+/// What a person has to do something about before this controller may touch the store.
+pub async fn run(
+    store: Store,
+    mut calls: Calls,
+    address: String,
+    settings: Settings,
+    keys: Arc<Keys>,
+) -> Result<(), Error> {
+    let mut trouble = None;
     loop {
-        match reign(&store, &mut calls, &address, &settings).await {
-            Ok(End::Closed) => return,
+        let ended = match keys.agree(&store).await {
+            Ok(()) => {
+                let mut reign = Reign { store: &store, address: &address, keys: &keys, trouble };
+                let ended = reign.run(&mut calls, &settings).await;
+                trouble = reign.trouble;
+                ended
+            }
+            Err(error @ Error::Refused { .. }) => return Err(error),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(End::Closed) => return Ok(()),
             Ok(End::Superseded) => tracing::warn!("this controller leads no more; it begins again as a follower"),
+            Ok(End::Replaced) => tracing::info!("the store was restored from a backup; everything is read again"),
             Err(error) => {
                 tracing::error!(%error, "the store failed; trying again");
+                calls.standing.send_replace(standing(None, Some(&error)));
+                trouble = Some(error);
                 tokio::time::sleep(PATIENCE).await;
+                continue;
             }
         }
         calls.standing.send_replace(Standing::Starting);
+    }
+}
+
+/// What clients are told while this controller does not lead.
+fn standing(leader: Option<Arc<str>>, trouble: Option<&Error>) -> Standing {
+    match (leader, trouble) {
+        (None, Some(full @ Error::Full { .. })) => Standing::Full { why: full.to_string().into() },
+        (leader, _) => Standing::Follower { leader },
     }
 }
 
@@ -53,83 +87,152 @@ enum End {
     Closed,
     /// Another controller leads, or nobody knows.
     Superseded,
+    /// What the store holds is another configuration.
+    Replaced,
 }
 
 /// One life of a core: from what the store holds to the loss of its leadership.
-async fn reign(store: &Store, calls: &mut Calls, address: &str, settings: &Settings) -> Result<End, Error> {
-    let snapshot = store.range("").await?;
-    let mut driver = Driver::new(settings);
-    let entries =
-        snapshot.entries.into_iter().filter_map(|entry| Some((entry.key, Some(text(&entry.value)?)))).collect();
-    driver.step(Event::Written { revision: snapshot.revision.0, entries });
-    let mut watch = store.watch("", snapshot.revision.next());
-    let mut seen = snapshot.revision;
-    let mut campaign = Box::pin(store.campaign(LEADERSHIP, address));
-    let mut leading: Option<(Leadership, Writer)> = None;
-    let mut writes = Writes::new();
-    let mut won: Option<Leadership> = None;
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    follow(store, calls).await;
-    loop {
-        // Elected, and everything that was written before is read.
-        if let Some(leadership) =
-            won.take_if(|leadership| leadership.term().guard.revision().is_none_or(|at| seen >= at))
-        {
-            let epoch = leadership.term().epoch.0;
-            let writer = store.writer(leadership.term());
-            leading = Some((leadership, writer));
-            driver.step(Event::Elected { epoch, revision: seen.0 });
-            calls.standing.send_replace(Standing::Leader { epoch });
-            tracing::info!(epoch, "this controller leads");
+struct Reign<'a> {
+    store: &'a Store,
+    address: &'a str,
+    keys: &'a Keys,
+    /// What went wrong with the store last, until a write succeeds.
+    trouble: Option<Error>,
+}
+
+impl Reign<'_> {
+    async fn run(&mut self, calls: &mut Calls, settings: &Settings) -> Result<End, Error> {
+        let (store, address) = (self.store, self.address);
+        let snapshot = store.range("").await?;
+        let mut driver = Driver::new(settings);
+        let entries =
+            snapshot.entries.into_iter().filter_map(|entry| Some((entry.key, Some(text(&entry.value)?)))).collect();
+        driver.step(Event::Written { revision: snapshot.revision.0, entries });
+        if let Some(unreadable) = driver.core.unreadable() {
+            tracing::error!("{unreadable}");
         }
-        if let Some((_, writer)) = &mut leading {
-            driver.hand_over(writer, &mut writes);
-        }
-        tokio::select! {
-            biased;
-            Some((agent, heartbeat)) = calls.heartbeats.recv() => driver.step(Event::Heartbeat(agent, heartbeat)),
-            Some(outcome) = writes.next() => match outcome {
-                (sequence, Ok(Outcome::Committed(revision))) => driver.step(Event::Durable(sequence, revision.0)),
-                (_, Ok(Outcome::Conflict) | Err(Error::Halted)) => return Ok(End::Superseded),
-                (_, Err(error)) => return Err(error),
-            },
-            () = lost(leading.as_ref()) => return Ok(End::Superseded),
-            elected = &mut campaign, if leading.is_none() && won.is_none() => won = Some(elected?),
-            batch = watch.next(), if leading.is_none() => match batch {
-                Ok(batch) => {
-                    seen = batch.revision;
-                    if batch.changes.iter().any(|change| change.key().starts_with(super::store::election::LEADERS)) {
-                        follow(store, calls).await;
+        let mut watch = store.watch("", snapshot.revision.next());
+        let mut seen = snapshot.revision;
+        let mut campaign = Box::pin(elect(store, address, Duration::ZERO));
+        let mut leading: Option<(Leadership, Writer)> = None;
+        let mut writes = Writes::new();
+        let mut won: Option<Leadership> = None;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.follow(calls).await;
+        loop {
+            // Elected, and everything that was written before is read.
+            if let Some(leadership) =
+                won.take_if(|leadership| leadership.term().guard.revision().is_none_or(|at| seen >= at))
+            {
+                let epoch = leadership.term().epoch.0;
+                let writer = store.writer(leadership.term());
+                leading = Some((leadership, writer));
+                driver.step(Event::Elected { epoch, revision: seen.0 });
+                self.trouble = None;
+                calls.standing.send_replace(Standing::Leader { epoch });
+                tracing::info!(epoch, "this controller leads");
+            }
+            if let Some((_, writer)) = &mut leading {
+                driver.hand_over(writer, &mut writes);
+            }
+            tokio::select! {
+                biased;
+                Some((agent, heartbeat)) = calls.heartbeats.recv() => driver.step(Event::Heartbeat(agent, heartbeat)),
+                Some(outcome) = writes.next() => {
+                    if let Some(end) = driver.outcome(outcome)? {
+                        return Ok(end);
                     }
-                    driver.step(news(batch));
                 }
-                Err(WatchError::Compacted { .. }) => return Ok(End::Superseded),
-                Err(WatchError::Store(error)) => return Err(error),
-            },
-            call = calls.calls.recv() => match call {
-                Some(call) => driver.call(call),
-                None => return Ok(End::Closed),
-            },
-            _ = tick.tick() => driver.step(Event::Tick),
+                () = lost(leading.as_ref()) => return Ok(End::Superseded),
+                elected = &mut campaign, if leading.is_none() && won.is_none() => match elected {
+                    Ok(leadership) => won = Some(leadership),
+                    Err(error @ (Error::Full { .. } | Error::Unavailable { .. })) => {
+                        tracing::error!(%error, "this controller cannot lead; trying again");
+                        self.trouble = Some(error);
+                        self.follow(calls).await;
+                        campaign = Box::pin(elect(store, address, PATIENCE));
+                    }
+                    Err(error) => return Err(error),
+                },
+                batch = watch.next(), if leading.is_none() => match batch {
+                    Ok(batch) => {
+                        seen = batch.revision;
+                        // The leader puts another configuration in place, piece by piece.
+                        if batch.changes.iter().any(|change| change.key() == RESTORING) {
+                            return Ok(End::Replaced);
+                        }
+                        if batch.changes.iter().any(|change| change.key().starts_with(super::store::election::LEADERS)) {
+                            self.follow(calls).await;
+                        }
+                        driver.step(news(batch));
+                    }
+                    Err(WatchError::Compacted { .. }) => return Ok(End::Superseded),
+                    Err(WatchError::Store(error)) => return Err(error),
+                },
+                call = calls.calls.recv() => match call {
+                    Some(Call::Backup(reply)) => {
+                        let store = store.clone();
+                        tokio::spawn(async move { reply.send(Backup::take(&store).await) });
+                    }
+                    Some(Call::Restore(backup, existing, reply)) => {
+                        let checked = backup.check_keys(self.keys);
+                        match (leading.take(), checked) {
+                            (Some((leadership, mut writer)), Ok(())) => {
+                                driver.hand_over(&mut writer, &mut writes);
+                                while let Some(outcome) = writes.next().await {
+                                    if let Some(end) = driver.outcome(outcome)? {
+                                        return Ok(end);
+                                    }
+                                }
+                                let restored = backup.restore(&mut writer, existing, driver.moment().unix_milliseconds).await;
+                                if matches!(restored, Err(BackupError::NotEmpty(_))) {
+                                    leading = Some((leadership, writer));
+                                    reply.send(restored);
+                                } else {
+                                    leadership.resign().await;
+                                    reply.send(restored);
+                                    return Ok(End::Replaced);
+                                }
+                            }
+                            (before, Err(error)) => {
+                                leading = before;
+                                reply.send(Err(error));
+                            }
+                            (None, Ok(())) => reply.send(Err(BackupError::NotLeader)),
+                        }
+                    }
+                    Some(call) => driver.call(call),
+                    None => return Ok(End::Closed),
+                },
+                _ = tick.tick() => driver.step(Event::Tick),
+            }
         }
+    }
+
+    /// Says who leads, as far as is known.
+    async fn follow(&self, calls: &Calls) {
+        let leader = self.store.leader(LEADERSHIP).await.ok().flatten();
+        // What stands there of this controller itself is left from before.
+        let leader = leader.filter(|leader| leader.address != self.address).map(|leader| Arc::from(leader.address));
+        calls.standing.send_replace(standing(leader, self.trouble.as_ref()));
     }
 }
 
 /// Writes on their way, in their order.
 type Writes = FuturesOrdered<Pin<Box<dyn Future<Output = (Sequence, Result<Outcome, Error>)> + Send>>>;
 
+/// Waits, then until this controller leads.
+async fn elect(store: &Store, address: &str, wait: Duration) -> Result<Leadership, Error> {
+    tokio::time::sleep(wait).await;
+    store.campaign(LEADERSHIP, address).await
+}
+
 async fn lost(leading: Option<&(Leadership, Writer)>) {
     match leading {
         Some((leadership, _)) => leadership.lost().await,
         None => std::future::pending().await,
     }
-}
-
-/// Says who leads, as far as is known.
-async fn follow(store: &Store, calls: &Calls) {
-    let leader = store.leader(LEADERSHIP).await.ok().flatten().map(|leader| Arc::from(leader.address));
-    calls.standing.send_replace(Standing::Follower { leader });
 }
 
 fn text(value: &[u8]) -> Option<Arc<str>> {
@@ -155,6 +258,8 @@ struct Driver {
     answers: HashMap<CallId, Waiting>,
     plans: HashMap<StreamId, mpsc::Sender<Arc<PlanEvent>>>,
     watches: HashMap<StreamId, mpsc::Sender<Arc<WatchEvent>>>,
+    /// Why whoever waits at the end is not answered.
+    end: Option<Error>,
 }
 
 /// Who waits for an answer.
@@ -176,6 +281,22 @@ impl Driver {
             answers: HashMap::new(),
             plans: HashMap::new(),
             watches: HashMap::new(),
+            end: None,
+        }
+    }
+
+    /// Takes what became of a write. Without it nothing that was decided since holds.
+    fn outcome(&mut self, (sequence, outcome): (Sequence, Result<Outcome, Error>)) -> Result<Option<End>, Error> {
+        match outcome {
+            Ok(Outcome::Committed(revision)) => {
+                self.step(Event::Durable(sequence, revision.0));
+                Ok(None)
+            }
+            Ok(Outcome::Conflict) | Err(Error::Halted) => Ok(Some(End::Superseded)),
+            Err(error) => {
+                self.end = Some(error.clone());
+                Err(error)
+            }
         }
     }
 
@@ -224,6 +345,8 @@ impl Driver {
                 self.answers.insert(id, Waiting::Admission(reply));
                 Event::Report(id, agent, report)
             }
+            // They concern the store, not the core.
+            Call::Backup(_) | Call::Restore(..) => return,
         };
         self.step(event);
     }
@@ -298,17 +421,21 @@ impl Drop for Driver {
         let later = || Refusal::new(RefusalKind::Unavailable, "this controller does not lead any more; ask again");
         for (_, waiting) in self.answers.drain() {
             match waiting {
-                Waiting::Answer(reply) => reply.send(superseded()),
+                Waiting::Answer(reply) => reply.send(unanswered(self.end.as_ref())),
                 Waiting::Admission(reply) => reply.send(Err(later())),
                 Waiting::Plan(reply, _) => reply.send(Err(later())),
-                Waiting::Watch(reply, _) => reply.send(Err(superseded())),
+                Waiting::Watch(reply, _) => reply.send(Err(unanswered(None))),
             }
         }
     }
 }
 
 /// What a client is told whose request may or may not have been carried out.
-fn superseded() -> Answer {
+fn unanswered(end: Option<&Error>) -> Answer {
+    // What did not fit was not written, nor what came after it.
+    if let Some(full @ Error::Full { .. }) = end {
+        return Answer::error(507, "InsufficientStorage", &format!("{full}; nothing was changed"));
+    }
     Answer {
         retry_after: Some(1),
         ..Answer::error(

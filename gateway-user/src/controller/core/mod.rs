@@ -197,7 +197,7 @@ impl Core {
             Event::Report(call, agent, report) => {
                 let admitted = match self.state.agents.get(&agent) {
                     Some(_) => Ok(()),
-                    None => Err(unknown(&agent)),
+                    None => self.leads().and(Err(unknown(&agent))),
                 };
                 self.state.agents.report(&agent, report, now.unix_milliseconds);
                 self.revive(&agent);

@@ -145,7 +145,11 @@ impl Core {
         self.register(&enrol.agent, enrol.hello.registration(), actions)
     }
 
-    fn leads(&self) -> Result<(), Refusal> {
+    pub(super) fn leads(&self) -> Result<(), Refusal> {
+        // What is not known is not the agent's fault, and an empty plan is not what it should do.
+        if let Some(unreadable) = &self.unreadable {
+            return Err(Refusal::new(RefusalKind::Unavailable, unreadable.to_string()));
+        }
         match self.epoch() {
             Some(_) => Ok(()),
             None => Err(Refusal::new(RefusalKind::Unavailable, "this controller does not lead; ask the one that does")),

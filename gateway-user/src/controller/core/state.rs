@@ -10,6 +10,7 @@ use crate::controller::placement::{
 };
 use crate::controller::planning::{self, Fabric, Input, Planned};
 use crate::controller::resources::{Forest, Kind, Path};
+use crate::controller::store::backup::RESTORING;
 use crate::plan::Vsid;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,7 +34,9 @@ const FIRST_VSID: u32 = 4096;
 
 /// An entry of the store that no version of this program wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store's `{key}` cannot be read: {what}; restore the store from a backup, or remove the entry")]
+#[error(
+    "the store's `{key}` cannot be read: {what}; restore the store from a backup: `gatewayctl restore FILE --force`"
+)]
 pub struct Unreadable {
     /// Its key.
     pub key: String,
@@ -65,6 +68,10 @@ impl State {
     /// An entry is none of ours.
     pub fn load(entries: &[(String, Option<Arc<str>>)], settings: Settings) -> Result<Self, Unreadable> {
         let mut state = Self::default();
+        if let Some((key, _)) = entries.iter().find(|(key, value)| key == RESTORING && value.is_some()) {
+            let what = "a restore into the store was interrupted, and part of the configuration is missing".to_owned();
+            return Err(Unreadable { key: key.clone(), what });
+        }
         let present = || entries.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)));
         state.forest = Forest::load(present().filter(|(key, _)| key.starts_with(RESOURCES)))
             .map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;

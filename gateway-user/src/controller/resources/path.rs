@@ -111,7 +111,7 @@ impl Path {
             Some((_, rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),
             None => text,
         };
-        let mut segments = segments(after_host)?;
+        let mut segments = segments(after_host, unescape)?;
         if segments.first().is_some_and(|first| first.eq_ignore_ascii_case("networking")) {
             segments.drain(..2.min(segments.len()));
         }
@@ -202,12 +202,12 @@ impl fmt::Debug for Path {
 }
 
 impl Location {
-    /// Reads a URL's path (without its query).
+    /// Reads a URL's path, without its query and its escapes.
     ///
     /// # Errors
     /// It leads nowhere.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let segments = segments(text)?;
+        let segments = segments(text, str::to_owned)?;
         let mut rest = segments.iter().map(String::as_str);
         let is = |segment: Option<&str>, name: &str| segment.is_some_and(|text| text.eq_ignore_ascii_case(name));
         if !is(rest.next(), "networking") {
@@ -238,16 +238,17 @@ impl Location {
     }
 }
 
-/// The parts between the slashes, percent escapes resolved.
-fn segments(text: &str) -> Result<Vec<String>, PathError> {
+/// The parts between the slashes.
+fn segments(text: &str, plain: fn(&str) -> String) -> Result<Vec<String>, PathError> {
     if text.len() > MAX_LEN {
         return Err(PathError::Nothing);
     }
     let trimmed = text.strip_suffix('/').unwrap_or(text);
-    let segments: Vec<String> = trimmed.strip_prefix('/').unwrap_or(trimmed).split('/').map(unescape).collect();
+    let segments: Vec<String> = trimmed.strip_prefix('/').unwrap_or(trimmed).split('/').map(plain).collect();
     if segments.iter().all(String::is_empty) { Err(PathError::Nothing) } else { Ok(segments) }
 }
 
+/// Text without its percent escapes.
 fn unescape(segment: &str) -> String {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let bytes = segment.as_bytes();

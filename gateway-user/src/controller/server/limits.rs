@@ -21,6 +21,10 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of an agent's report.
     pub report_bytes: usize,
+    /// Bytes of a backup that is restored.
+    pub backup_bytes: usize,
+    /// How long a backup may take to come.
+    pub backup: Duration,
     /// How long the far end may take nothing of what is written.
     pub write: Duration,
     /// How long nothing may move.
@@ -44,6 +48,8 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             request_bytes: 8 << 20,
             report_bytes: 32 << 20,
+            backup_bytes: 2 << 30,
+            backup: Duration::from_secs(600),
             write: Duration::from_secs(20),
             idle: Duration::from_secs(120),
             keep_alive: Duration::from_secs(15),

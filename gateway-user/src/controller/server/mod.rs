@@ -15,12 +15,14 @@
 //! | who may ask for what | `roles` |
 //! | what is where | `router` |
 //! | the REST API's headers and watches | `api`, `streams` |
+//! | backup and restore | `copies` |
 //! | what agents ask | `agents` |
 //! | the page that shows the API | `page`, `browse.*` |
 
 mod agents;
 mod api;
 pub mod authority;
+mod copies;
 pub mod limits;
 mod page;
 mod response;

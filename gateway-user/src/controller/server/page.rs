@@ -15,6 +15,9 @@ pub fn health(context: &Context) -> Response<Content> {
     let (status, body) = match context.controller.standing() {
         Standing::Starting => (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "starting" })),
         Standing::Leader { epoch } => (StatusCode::OK, serde_json::json!({ "status": "leader", "epoch": epoch })),
+        Standing::Full { why } => {
+            (StatusCode::INSUFFICIENT_STORAGE, serde_json::json!({ "status": "full", "why": &*why }))
+        }
         Standing::Follower { leader } => {
             (StatusCode::OK, serde_json::json!({ "status": "follower", "leader": leader.as_deref() }))
         }

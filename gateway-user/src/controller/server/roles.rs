@@ -47,14 +47,14 @@ pub fn api(subject: Option<&Subject>, method: Method) -> Result<Principal, Denie
     Ok(Principal { name: client.name.as_str().into(), role })
 }
 
-/// Whether somebody may make tokens.
+/// Whether somebody may do what administrators do: `what`, with its reason.
 ///
 /// # Errors
 /// They may not.
-pub fn tokens(subject: Option<&Subject>) -> Result<&Client, Denied> {
+pub fn administer<'s>(subject: Option<&'s Subject>, what: &'static str) -> Result<&'s Client, Denied> {
     match subject.ok_or(Denied::Anonymous)? {
         Subject::Client(client) if client.role == ClientRole::Admin => Ok(client),
-        other => Err(Denied::Forbidden { who: other.name(), what: "make tokens: that takes the role admin" }),
+        other => Err(Denied::Forbidden { who: other.name(), what }),
     }
 }
 
@@ -96,9 +96,9 @@ mod tests {
             assert!(role(&gateway).is_err());
             assert_eq!(api(None, method), Err(Denied::Anonymous));
         }
-        assert!(tokens(Some(&admin)).is_ok());
+        assert!(administer(Some(&admin), "").is_ok());
         for other in [Some(&reader), Some(&tenant), Some(&gateway), None] {
-            assert!(tokens(other).is_err());
+            assert!(administer(other, "").is_err());
         }
     }
 

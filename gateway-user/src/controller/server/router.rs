@@ -9,11 +9,11 @@ use super::streams::Count;
 use super::subject::Subject;
 use super::tls::Certificate;
 use super::tokens::Untaken;
-use super::{agents, api, page, tokens_api, uri};
+use super::{agents, api, copies, page, tokens_api, uri};
 use crate::agent::token::{Claims, Grant, Token};
 use crate::controller::resources::{self, path::VERSIONS};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
@@ -21,6 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What all requests share.
@@ -123,6 +124,9 @@ impl Head<'_> {
             Standing::Leader { .. } => return None,
             Standing::Starting => None,
             Standing::Follower { leader } => leader,
+            Standing::Full { why } => {
+                return Some(response::error(StatusCode::INSUFFICIENT_STORAGE, "InsufficientStorage", &why));
+            }
         };
         let Some(leader) = leader else {
             let mut answer = response::error(
@@ -179,6 +183,8 @@ async fn dispatch(head: &Head<'_>, body: Incoming) -> Response<Content> {
             page::document(&head.context.documents.openapi)
         }
         ["networking", "discovery"] if get => page::document(&head.context.documents.discovery),
+        ["networking", "backup"] => copies::backup(head).await,
+        ["networking", "restore"] => copies::restore(head, body).await,
         ["networking", "tokens"] => tokens_api::handle(head, body).await,
         ["networking", "agents", "v1", rest @ ..] => agents::handle(head, rest, body).await,
         ["networking", version, ..] if VERSIONS.iter().any(|known| known.eq_ignore_ascii_case(version)) => {
@@ -197,6 +203,11 @@ pub type Refused = Box<Response<Content>>;
 
 /// Reads a body, within bounds.
 pub async fn read(head: &Head<'_>, body: Incoming, limit: usize) -> Result<Bytes, Refused> {
+    collect(body, limit, head.context.limits.body).await.map(Collected::to_bytes)
+}
+
+/// Reads a body as it comes, within bounds.
+pub async fn collect(body: Incoming, limit: usize, time: Duration) -> Result<Collected<Bytes>, Refused> {
     let too_large = || {
         let message = format!("the body is larger than {limit} bytes");
         response::error(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", &message).into()
@@ -204,9 +215,8 @@ pub async fn read(head: &Head<'_>, body: Incoming, limit: usize) -> Result<Bytes
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let seconds = head.context.limits.body;
-    let (status, code, message) = match tokio::time::timeout(seconds, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => return Ok(collected.to_bytes()),
+    let (status, code, message) = match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => return Ok(collected),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => (StatusCode::BAD_REQUEST, "InvalidBody", "the body is not whole"),
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body did not come in time"),

@@ -12,6 +12,7 @@ pub use crate::controller::core::message::{
     WatchRequest,
 };
 use crate::controller::model::records::AgentId;
+use crate::controller::store::backup::{Backup, BackupError, Existing};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +23,8 @@ const BACKLOG: usize = 1024;
 const HEARTBEATS: usize = 16_384;
 /// How long the core may take to answer: a write waits for the store.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long copying everything may take.
+const COPYING: Duration = Duration::from_secs(600);
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -48,6 +51,10 @@ pub enum Call {
     Connect(Connect, Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>),
     /// What became of an agent's plan.
     Report(AgentId, Report, Reply<Result<(), Refusal>>),
+    /// An administrator wants a copy of everything.
+    Backup(Reply<Result<Backup, BackupError>>),
+    /// An administrator puts a copy in place of what is there.
+    Restore(Box<Backup>, Existing, Reply<Result<(), BackupError>>),
 }
 
 /// Whether this controller leads.
@@ -65,6 +72,11 @@ pub enum Standing {
     Follower {
         /// Where that one advertises itself: `https://…`. Absent while nobody leads.
         leader: Option<Arc<str>>,
+    },
+    /// Nobody does, since the store has no room.
+    Full {
+        /// What is full, and what to do.
+        why: Arc<str>,
     },
 }
 
@@ -151,12 +163,26 @@ impl Controller {
         })
     }
 
+    /// A copy of everything.
+    pub async fn backup(&self) -> Result<Result<Backup, BackupError>, Silence> {
+        self.ask_for(COPYING, Call::Backup).await
+    }
+
+    /// Puts a copy in place of what is there.
+    pub async fn restore(&self, backup: Backup, existing: Existing) -> Result<Result<(), BackupError>, Silence> {
+        self.ask_for(COPYING, |reply| Call::Restore(Box::new(backup), existing, reply)).await
+    }
+
     async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Silence> {
+        self.ask_for(PATIENCE, call).await
+    }
+
+    async fn ask_for<T>(&self, patience: Duration, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Silence> {
         let (sender, receiver) = oneshot::channel();
         let conversation = async {
             self.calls.send(call(Reply(sender))).await.map_err(|_| Silence::Gone)?;
             receiver.await.map_err(|_| Silence::Gone)
         };
-        tokio::time::timeout(PATIENCE, conversation).await.unwrap_or(Err(Silence::Late))
+        tokio::time::timeout(patience, conversation).await.unwrap_or(Err(Silence::Late))
     }
 }

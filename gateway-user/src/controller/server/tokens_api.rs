@@ -39,7 +39,8 @@ async fn make(head: &Head<'_>, body: Incoming) -> Result<Response<Content>, Refu
         return Err(router::not_allowed("POST").into());
     }
     let subject = head.subject().map_err(|error| router::untaken(head, error))?;
-    let client = roles::tokens(subject.as_ref()).map_err(|error| router::denied(head, &error))?;
+    let client = roles::administer(subject.as_ref(), "make tokens: that takes the role admin")
+        .map_err(|error| router::denied(head, &error))?;
     let Wish { grant, minutes } = router::read_json(head, body, SMALL).await?;
     tracing::info!(client = client.name, ?grant, "a token is made");
     let lifetime = minutes

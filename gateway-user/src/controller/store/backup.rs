@@ -11,7 +11,7 @@
 //! Sealed secrets stay sealed: the key file is not part of a backup and is needed to use a restored store.
 
 use super::election::{EPOCHS, LEADERS, read_epoch};
-use super::seal::{hex, unhex};
+use super::seal::{Keys, SEALING, hex, unhex};
 use super::{Entry, Epoch, Error, Op, Outcome, Revision, Store, Txn, Value, Writer};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,9 @@ const LONGEST_LINE: usize = 6 * (Txn::MAX_VALUE + Txn::MAX_KEY) + 1024;
 /// What is restored in one transaction.
 const RESTORED_TOGETHER: usize = 512 << 10;
 /// Stands in the store while a restore is under way.
-const RESTORING: &str = "restoring";
+pub const RESTORING: &str = "restoring";
 /// What a controller keeps for itself, which no backup holds.
-const OWN: [&str; 3] = [LEADERS, EPOCHS, RESTORING];
+const OWN: [&str; 4] = [LEADERS, EPOCHS, RESTORING, SEALING];
 
 /// The configuration of a store at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,12 @@ pub enum BackupError {
         "the store is not empty, it holds {0} keys: restore into an empty store, or with --force, which deletes what is there"
     )]
     NotEmpty(usize),
+    /// The key file is another one's.
+    #[error(
+        "the backup's secrets are sealed with the key {0}, which this controller's secrets.key does not hold: put that key's line \
+         into it from the copy that was kept apart, on every controller, and restore again; nothing was changed"
+    )]
+    Key(String),
     /// Another controller leads.
     #[error("this controller lost its leadership while it restored: restore again, at the controller that leads")]
     NotLeader,
@@ -181,6 +187,15 @@ impl Backup {
         }
     }
 
+    /// Whether these keys open its secrets.
+    pub fn check_keys(&self, keys: &Keys) -> Result<(), BackupError> {
+        let texts = self.entries.iter().filter_map(|(_, value)| str::from_utf8(value).ok());
+        match texts.filter_map(|text| keys.missing(text)).next() {
+            Some(id) => Err(BackupError::Key(id.into())),
+            None => Ok(()),
+        }
+    }
+
     /// Writes it into a store, as the store's leader. Afterwards give the leadership up and campaign again: the next one has an epoch
     /// above all that were given out before the backup's store was lost, and reads what is there now.
     ///
@@ -232,7 +247,7 @@ fn interrupted() -> Error {
     Error::Refused {
         place: "the store".into(),
         why: "a restore into it was interrupted".into(),
-        remedy: "restore the backup again, with --force".into(),
+        remedy: "restore the backup again: `gatewayctl restore FILE --force`".into(),
     }
 }
 

@@ -178,7 +178,10 @@ async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
     tokio::select! {
         _ = &mut resign => {
             let end = Txn::of([Op::delete(&term.guard.key)]).when(term.guard.clone());
-            let _ = store.commit(end).await;
+            // While its key stands nobody else can lead, so a store that is full for a while is asked again.
+            while store.commit(end.clone()).await.is_err() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
         }
         () = until_lost(&store, &term) => {}
     }

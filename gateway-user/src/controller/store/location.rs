@@ -3,6 +3,15 @@
 use super::{Error, FileStore, Store};
 use std::path::{Path, PathBuf};
 
+/// Files of certificates and keys (PEM) for a store that is reached over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Who signed the members' certificates.
+    pub ca: PathBuf,
+    /// Our certificate and its key, where the members ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// Where a store is, as `--store` and `--data-dir` say it.
 #[derive(Clone, Debug)]
 pub enum Location {
@@ -16,12 +25,18 @@ pub enum Location {
 impl Location {
     /// Reads `--store`: `etcd://a:2379,b:2379,c:2379`, or with `/NAME` at its end where the cluster serves others too; without it the
     /// store is in the directory.
-    pub fn parse(store: Option<&str>, data_dir: &Path) -> Result<Self, Error> {
+    ///
+    /// With `tls` the members of an etcd cluster are reached by HTTPS.
+    pub fn parse(store: Option<&str>, tls: Option<Tls>, data_dir: &Path) -> Result<Self, Error> {
         let Some(text) = store else { return Ok(Self::Directory(data_dir.into())) };
         #[cfg(feature = "etcd")]
         if text.starts_with("etcd://") {
-            return super::etcd::Options::parse(text).map(Self::Etcd);
+            let options = super::etcd::Options { tls, ..super::etcd::Options::parse(text)? };
+            options.check_files()?;
+            return Ok(Self::Etcd(options));
         }
+        #[cfg(not(feature = "etcd"))]
+        drop(tls);
         let known = if cfg!(feature = "etcd") {
             "etcd://HOST:PORT,HOST:PORT,… is; without --store, a file in --data-dir is used"
         } else {

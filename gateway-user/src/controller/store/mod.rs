@@ -36,7 +36,7 @@ mod writer;
 pub use election::{Leader, Leadership, Term};
 pub use error::{Error, WatchError};
 pub use file::FileStore;
-pub use location::Location;
+pub use location::{Location, Tls};
 pub use memory::{MemoryStore, replay};
 pub use model::{Batch, Change, Compare, Entry, Epoch, Expected, Op, Outcome, Revision, Snapshot, Txn, Value};
 pub use secret::Secret;

@@ -4,7 +4,7 @@
 //! resource it does not open.
 
 use super::error::at;
-use super::{Error, Secret};
+use super::{Compare, Error, Op, Outcome, Secret, Store, Txn};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,6 +18,10 @@ use zeroize::Zeroizing;
 
 const FILE_HEADING: &str = "# Keys that seal the secrets in the controller's store. Keep a copy in a safe place, apart from the backups.\n\
     # Every controller of one store needs the same file. The first key seals; the others still open what they sealed.\n";
+/// Where in the store stands which key seals its secrets.
+pub const SEALING: &str = "sealing";
+/// What every sealed secret begins with, and then the id of its key.
+const SEALED: &str = "sealed:1:";
 const KEY_BYTES: usize = 32;
 const LONGEST_FILE: u64 = 64 << 10;
 
@@ -172,6 +176,47 @@ impl Keys {
     /// The id of the key that seals.
     pub fn id(&self) -> &str {
         self.keys.first().map_or("", |key| &key.id)
+    }
+
+    /// Whether the key of this id is here.
+    pub fn holds(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
+    /// The id of a key that sealed something in this text and is not here.
+    pub fn missing<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let sealed = text.match_indices(SEALED).map(|(at, mark)| &text[at + mark.len()..]);
+        let ids = sealed.filter_map(|rest| rest.split_once(':')).map(|(id, _)| id);
+        // What looks like a key's id is one.
+        ids.filter(|id| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).find(|id| !self.holds(id))
+    }
+
+    /// Agrees with all that share a store on the key that seals: a store whose key is not here is refused before anything is written.
+    pub async fn agree(&self, store: &Store) -> Result<(), Error> {
+        loop {
+            let entry = store.get(SEALING).await?;
+            let id = entry.as_ref().map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+            let unchanged = match (&entry, &id) {
+                (Some(_), Some(id)) if *id == self.id() => return Ok(()),
+                // A key was added as the first: from now on it seals.
+                (Some(entry), Some(id)) if self.holds(id) => Compare::modified(SEALING, entry.modified),
+                (Some(_), Some(id)) => {
+                    return Err(Error::Refused {
+                        place: "the store".into(),
+                        why: format!(
+                            "its secrets are sealed with the key {id}, and the key file (secrets.key in --data-dir) holds only {}",
+                            self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
+                        ),
+                        remedy: "copy secrets.key from a controller that uses this store, or from where its copy is kept; nothing was changed".into(),
+                    });
+                }
+                _ => Compare::absent(SEALING),
+            };
+            let txn = Txn::of([Op::put(SEALING, self.id().as_bytes().to_vec())]).when(unchanged);
+            if let Outcome::Committed(_) = store.commit(txn).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Seals a secret for one place, say `resources/credentials/dial-in#value`.

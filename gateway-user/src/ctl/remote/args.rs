@@ -139,6 +139,34 @@ Each connection that moves is interrupted for a moment. A gateway that is not co
         #[arg(value_name = "gateway/ID")]
         gateway: String,
     },
+    /// Write the controller's whole configuration to a file
+    #[command(after_help = "Examples:
+  gatewayctl backup controller.backup
+  gatewayctl backup - | zstd > controller.backup.zst
+
+It is consistent at one revision. Secrets stay sealed: keep secrets.key and ca.key of the controller's --data-dir apart from it, since
+without them a restored store's secrets do not open and its agents do not come back. A backup that is not complete is never left behind.")]
+    Backup {
+        /// Where to; - writes to standard output
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a backup in place of what the controller holds
+    #[command(after_help = "Examples:
+  gatewayctl restore controller.backup
+  gatewayctl restore controller.backup --force
+
+The controller has to have the secrets.key, and for its agents the authority (ca.crt, ca.key), that were there when the backup was taken.
+Connections keep their gateways and VIPs, and agents come back by themselves. What is wrong with the file or the key is told before anything
+is changed; a restore that is interrupted leaves a controller that refuses everything but another restore.")]
+    Restore {
+        /// The backup; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Delete what the controller holds
+        #[arg(long)]
+        force: bool,
+    },
     /// Make tokens
     #[command(after_help = "Example:
   gatewayctl token create gateway/GW1 --write gw1.token")]

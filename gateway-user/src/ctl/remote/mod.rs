@@ -19,6 +19,7 @@ mod client;
 mod columns;
 mod config;
 mod context;
+mod copies;
 mod delete;
 mod describe;
 mod diff;
@@ -43,6 +44,7 @@ mod tests;
 
 use super::output::Output;
 use super::{FAILED, OK};
+use crate::controller::store::backup::Existing;
 use args::{Command, Reach};
 use client::Client;
 
@@ -73,6 +75,11 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
         Command::Where { tenant } => places::run(&mut client(reach).await?, tenant, output).await?,
         Command::WhoTakesOver { gateway } => {
             gateways::who_takes_over(&mut client(reach).await?, gateway, output).await?;
+        }
+        Command::Backup { file } => copies::backup(&mut client(reach).await?, file, output).await?,
+        Command::Restore { file, force } => {
+            let existing = if *force { Existing::Replace } else { Existing::Keep };
+            copies::restore(reach, file, existing, output).await?;
         }
         Command::Token { what } => token::run(&mut client(reach).await?, what, output).await?,
         Command::Config { what } => config::run(reach, what, output)?,

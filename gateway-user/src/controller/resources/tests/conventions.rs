@@ -184,7 +184,7 @@ fn paths_lead_to_resources_collections_and_the_rest() {
     assert_eq!(Location::parse("/networking/v1/operationResults/7"), Ok(Location::OperationResult("7".into())));
     assert_eq!(Location::parse("/networking/v1/monitoring/networkControllerStatistics"), Ok(Location::Statistics));
     assert_eq!(
-        Location::parse("/networking/v1/servers/H/networkInterfaces/SDN%20Switch").map(|location| match location {
+        Location::parse("/networking/v1/servers/H/networkInterfaces/SDN Switch").map(|location| match location {
             Location::Resource(path) => path.to_string(),
             other => format!("{other:?}"),
         }),

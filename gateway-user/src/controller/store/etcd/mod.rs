@@ -21,7 +21,7 @@ mod options;
 mod read;
 mod watch;
 
-pub use options::{Options, Tls};
+pub use options::Options;
 pub(super) use watch::EtcdWatch;
 
 use super::seal::hex;

@@ -1,7 +1,7 @@
 //! What `--store etcd://…` says.
 
-use super::super::Error;
 use super::super::error::at;
+use super::super::{Error, Tls};
 use etcd_client::{Certificate, Identity, TlsOptions};
 use std::fs;
 use std::path::PathBuf;
@@ -25,15 +25,6 @@ pub struct Options {
     pub patience: Duration,
     /// How long a change is kept in etcd's history; the leader compacts it. Never, if another does.
     pub history: Option<Duration>,
-}
-
-/// Files of certificates and keys, in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Who signed the members' certificates.
-    pub ca: PathBuf,
-    /// Our certificate and its key, where the members ask for one.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Options {
@@ -61,6 +52,20 @@ impl Options {
             patience: Duration::from_secs(8),
             history: Some(Duration::from_secs(300)),
         })
+    }
+
+    /// Whether the files of certificates and keys can be read.
+    pub(in crate::controller::store) fn check_files(&self) -> Result<(), Error> {
+        let Some(files) = &self.tls else { return Ok(()) };
+        let identity = files.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        for path in [&files.ca].into_iter().chain(identity) {
+            let text = fs::read_to_string(path).map_err(at(path))?;
+            if !text.contains("-----BEGIN ") {
+                let remedy = "give certificates and keys as PEM: --store-ca, --store-cert, --store-key";
+                return Err(Error::refused(path, "this file holds no certificate or key", remedy));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn tls(&self) -> Result<Option<TlsOptions>, Error> {
