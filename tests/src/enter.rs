@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::node::Node;
 
 const DIRECTORY: &str = "/run/gateway-lab";
+/// Where `gatewayctl` finds its contexts on the lab's machines: their own, not those of the person who looks.
+pub const CONTEXTS: &str = "/run/gatewayctl/contexts.json";
 
 /// Options of `lab enter`.
 #[derive(Debug, clap::Args)]
@@ -115,14 +117,18 @@ pub fn enter(options: &Options) -> Result<ExitCode> {
     };
     let Some(namespaces) = lab.machines.get(machine) else { bail!("the lab has no machine {machine}, but:\n{names}") };
     let [network, mounts] = namespaces.each_ref().map(File::open);
-    let own = std::env::current_exe()?;
+    let (own, here) = (std::env::current_exe()?, std::env::current_dir());
     setns(network?, CloneFlags::CLONE_NEWNET).context("cannot enter the network (it needs root)")?;
     setns(mounts?, CloneFlags::CLONE_NEWNS).context("cannot enter the mounts (it needs root)")?;
+    // Entering mounts leads to their root. Files that the command names are looked for where they were named.
+    if let Ok(here) = here {
+        std::env::set_current_dir(&here).with_context(|| format!("cannot go to {} there", here.display()))?;
+    }
     let shell = [std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into())];
     let words = if options.command.is_empty() { &shell[..] } else { &options.command };
     let (name, rest) = words.split_first().context("no command")?;
     let mut command = Command::new(name);
-    command.args(rest);
+    command.args(rest).env("GATEWAYCTL_CONTEXTS", CONTEXTS);
     // The client stands beside this program.
     if let (Some(directory), Some(path)) = (own.parent(), std::env::var_os("PATH")) {
         let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));

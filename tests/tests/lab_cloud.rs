@@ -1,7 +1,7 @@
 //! The whole cloud: what is described to the controller comes to pass on gateways and hosts, and packets flow.
 
 use anyhow::{Result, ensure};
-use lab::cloud::{Cloud, Operated};
+use lab::cloud::{Cloud, Operated, described};
 use lab::identity::who_is_at;
 use lab::node::Node;
 use lab::tenants::{DC, HQ, SUBNETS, address};
@@ -17,6 +17,29 @@ fn find(operated: &Operated, from: &Node, to: &str, who: &Node) -> Result<()> {
         (heard.name == who.name()).then_some(())
     });
     ensure!(found.is_ok(), "{} does not find {} at {to}\n{}", from.name(), who.name(), operated.log());
+    Ok(())
+}
+
+/// What a tenant's user asks for and does ends where another tenant's begins.
+fn sees_its_own_alone(operated: &Operated, own: &str, other: &str) -> Result<()> {
+    let ask = |words: &[&str]| operated.ctl(&[&["--context", own], words].concat());
+    for kind in ["virtualNetworks", "networkInterfaces", "virtualGateways", "networkConnections"] {
+        let seen = ask(&["get", kind, "-o", "json"])?;
+        ensure!(seen.contains(own) && !seen.contains(other), "{own} sees of {kind}: {seen}");
+    }
+    for kind in ["gateways", "servers", "gatewayPools"] {
+        let seen = ask(&["get", kind, "-o", "name"])?;
+        ensure!(seen.trim().is_empty(), "{own} sees of {kind}: {seen}");
+    }
+    let path = format!("/virtualGateways/{other}");
+    let before = operated.get(&path)?;
+    let file = described(other);
+    let file = file.to_str().unwrap_or_default();
+    for words in [&["get", &path][..], &["delete", &path], &["describe", &path], &["apply", "-f", file]] {
+        ensure!(ask(words).is_err(), "{own} may {words:?}");
+    }
+    let after = operated.get(&path)?;
+    ensure!(before["etag"] == after["etag"], "{own} has changed {before} to {after}");
     Ok(())
 }
 
@@ -42,6 +65,9 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
         find(&operated, &members.hq, SUBNETS[0].addresses[0], vm1)?;
         find(&operated, vm2, DC[0], &members.dc)?;
         find(&operated, &members.dc, SUBNETS[1].addresses[0], vm2)?;
+    }
+    for (own, other) in [("contoso", "woodgrove"), ("woodgrove", "contoso")] {
+        sees_its_own_alone(&operated, own, other)?;
     }
     // Packets need no controller, and one that comes back finds everything as it was.
     operated.kill("controller");

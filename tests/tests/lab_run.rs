@@ -1,11 +1,19 @@
 //! The lab as a person runs it.
 
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::wait::{SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
+
+/// How long a whole cloud may take to come up.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn lab(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
@@ -13,52 +21,148 @@ fn lab(arguments: &[&str]) -> Command {
     command
 }
 
-#[test]
-fn once_prints_a_complete_table_and_says_so_by_its_exit_code() -> Result<()> {
-    let output = lab(&["run", "--once"]).output()?;
-    let (table, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{table}\n{said}");
-    ensure!(table.lines().count() == 13, "{table}");
-    ensure!(table.matches(" ms").count() == 24 && !table.contains("no answer") && !table.contains('!'), "{table}");
-    Ok(())
+/// Whether tables show that everybody reaches whom they should.
+fn is_complete(tables: &str) -> bool {
+    let (agents, connections) = (tables.matches(" Success ").count(), tables.matches(" Connected").count());
+    let answers = tables.matches(" ms ").count();
+    (agents, connections, answers) == (5, 4, 12) && !tables.contains("no answer") && !tables.contains('!')
 }
 
 #[test]
-fn an_interrupt_takes_everything_away_and_so_does_a_kill() -> Result<()> {
-    for signal in [Signal::SIGINT, Signal::SIGKILL] {
-        let mut child = lab(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let number = child.id().to_string();
-        let pid = Pid::from_raw(i32::try_from(child.id())?);
-        let enter = |words: &[&str]| lab(&[&["enter", "--lab", &number, "gateway"], words].concat()).output();
-        let seen = until(SOON * 3, "the lab to be up", || {
-            let output = enter(&["gatewayctl", "show", "connections"]).ok()?;
-            output.status.success().then_some(output)
-        });
-        if seen.is_err() {
-            kill(pid, Signal::SIGKILL)?;
-        }
-        let seen = String::from_utf8(seen?.stdout)?;
-        let network = String::from_utf8(enter(&["readlink", "/proc/thread-self/ns/net"])?.stdout)?;
-        kill(pid, signal)?;
-        let status = child.wait()?;
-        ensure!(seen.contains("woodgrove"), "{seen}");
-        ensure!(signal == Signal::SIGKILL || status.success(), "{status}");
-        until(SOON, "the lab's processes to end", || (in_network(network.trim()) == 0).then_some(()))?;
-        let gone = enter(&["true"])?;
-        ensure!(!gone.status.success(), "an ended lab can be entered");
-        let listed = std::path::Path::new("/run/gateway-lab").join(format!("{number}.json"));
-        ensure!(!listed.exists(), "{} is left", listed.display());
-    }
+fn once_prints_complete_tables_and_says_so_by_its_exit_code() -> Result<()> {
+    let output = lab(&["run", "--once"]).output()?;
+    let (tables, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{tables}\n{said}");
+    ensure!(is_complete(&tables), "{tables}");
+    let wide = tables.lines().find(|line| line.chars().count() > 80);
+    ensure!(wide.is_none(), "too wide for a terminal: {wide:?}");
     Ok(())
+}
+
+/// A lab that runs; killed, if it still does, when this is dropped.
+struct Live {
+    child: Child,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Live {
+    fn start() -> Result<Self> {
+        let mut child = lab(&["run"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut stdout = child.stdout.take().context("no output")?;
+        let shown = Arc::<Mutex<String>>::default();
+        let into = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut buffer = [0u8; 4096];
+            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        });
+        Ok(Self { child, shown })
+    }
+
+    fn shown(&self) -> String {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn number(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    fn enter(&self, words: &[&str]) -> Result<std::process::Output> {
+        Ok(lab(&[&["enter", "--lab", &self.number()], words].concat()).output()?)
+    }
+
+    /// Where the lab writes down its machines.
+    fn listed(&self) -> PathBuf {
+        Path::new("/run/gateway-lab").join(format!("{}.json", self.number()))
+    }
+
+    /// Waits until its machines can be entered; gives their networks.
+    fn networks(&mut self) -> Result<Vec<PathBuf>> {
+        until(PATIENCE, "the lab to be up", || {
+            let ended = self.child.try_wait().ok().flatten().is_some();
+            let entered = self.enter(&["controller", "true"]).is_ok_and(|output| output.status.success());
+            (ended || entered).then_some(())
+        })?;
+        let listed: Value = serde_json::from_str(&std::fs::read_to_string(self.listed())?)?;
+        let machines = listed["machines"].as_object().context("it lists no machines")?;
+        let network = |at: &Value| Ok(std::fs::read_link(at[0].as_str().context("no path")?)?);
+        let networks = machines.values().map(network).collect::<Result<Vec<_>>>()?;
+        let running = networks.iter().filter(|network| in_network(network) > 0).count();
+        ensure!(running >= 6, "daemons run in {running} of {} networks", networks.len());
+        Ok(networks)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Fails unless nothing is left of it.
+    fn is_gone(&self, networks: &[PathBuf]) -> Result<()> {
+        for network in networks {
+            until(SOON, "the lab's processes to end", || (in_network(network) == 0).then_some(()))?;
+        }
+        ensure!(!self.enter(&["controller", "true"])?.status.success(), "an ended lab can be entered");
+        ensure!(!self.listed().exists(), "{} is left", self.listed().display());
+        Ok(())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_shows_live_tables_and_how_to_look_closer_and_an_interrupt_takes_everything_away() -> Result<()> {
+    let mut live = Live::start()?;
+    let networks = live.networks()?;
+    let seen = until(PATIENCE, "complete tables", || {
+        let shown = live.shown();
+        let tables = shown.rsplit("AGENT ").next()?;
+        tables.contains("Ctrl-C").then_some(())?;
+        is_complete(tables).then_some(())
+    });
+    let shown = live.shown();
+    ensure!(seen.is_ok(), "the tables are not complete: {shown}");
+    // What is said to be pasted works, as far as it ends by itself.
+    let enter = "lab enter";
+    let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("  ") && line.contains(enter)).collect();
+    ensure!(lines.len() > 8, "{shown}");
+    let endless = [" watch", " top", " trace "];
+    for line in lines.into_iter().filter(|line| !endless.iter().any(|word| line.contains(word))) {
+        // Another test's lab may be newer.
+        let line = line.replacen(enter, &format!("{enter} --lab {}", live.number()), 1);
+        let output = Command::new("sh").args(["-c", &line]).output()?;
+        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let user = live.enter(&["controller", "gatewayctl", "--context", "contoso", "get", "virtualGateways"])?;
+    let user = String::from_utf8(user.stdout)?;
+    ensure!(user.contains("contoso") && !user.contains("woodgrove"), "{user}");
+    live.signal(Signal::SIGINT)?;
+    let status = live.child.wait()?;
+    ensure!(status.success(), "{status}");
+    live.is_gone(&networks)
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_nothing_that_the_next_one_trips_on() -> Result<()> {
+    let mut live = Live::start()?;
+    let networks = live.networks()?;
+    live.signal(Signal::SIGKILL)?;
+    live.child.wait()?;
+    live.is_gone(&networks)
 }
 
 /// How many processes there are in a network namespace.
-fn in_network(network: &str) -> usize {
+fn in_network(network: &Path) -> usize {
     let Ok(processes) = std::fs::read_dir("/proc").context("no /proc") else { return 0 };
     processes
         .flatten()
-        .filter(|process| {
-            std::fs::read_link(process.path().join("ns/net")).is_ok_and(|it| it.as_os_str().to_str() == Some(network))
-        })
+        .filter(|process| std::fs::read_link(process.path().join("ns/net")).is_ok_and(|it| it == network))
         .count()
 }

@@ -86,7 +86,9 @@ fn documents_of(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     for name in ["README.md", "CHANGELOG.md"] {
         documents.push((root.join(name), name.to_owned()));
     }
-    for (directory, extension, below) in [("docs", "md", "docs"), ("examples", "toml", "examples")] {
+    let directories =
+        [("docs", "md", "docs"), ("examples", "toml", "examples"), ("examples/cloud", "yaml", "examples/cloud")];
+    for (directory, extension, below) in directories {
         let Ok(entries) = fs::read_dir(root.join(directory)) else { continue };
         for entry in entries {
             let path = entry?.path();

@@ -8,20 +8,21 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Show the gateway at work: the lab, live; with a plan, this host
+/// Show a whole cloud at work: the lab, live; with a plan, a gateway on this host
 #[derive(Args)]
-#[command(
-    after_help = "Without a plan, two tenants with overlapping addresses, their hosts and their sites are made of
-network namespaces on this machine, joined by the gateway, and shown in a live table. Ctrl-C takes
-everything away again; the host's own interfaces, routes and firewall are not touched.
+#[command(after_help = "Without a plan, a network controller, three gateways, two compute hosts, and two tenants with
+overlapping addresses and two sites each are made of network namespaces on this machine. The
+controller is told of them by the files in examples/cloud; live tables show what it makes of them
+and who reaches whom. Ctrl-C takes everything away again; the host's own interfaces, routes and
+firewall are not touched.
 
 With a plan, the gateway takes the ports of this host that the plan names.
 
 Examples:
   cargo xtask run
+  cargo xtask run -- --once
   cargo xtask run -- --plan plan.toml
-  cargo xtask run --release -- --plan plan.toml"
-)]
+  cargo xtask run --release -- --plan plan.toml")]
 pub struct Arguments {
     /// Build with optimisations
     #[arg(long)]
@@ -34,7 +35,7 @@ pub struct Arguments {
 /// Clap reads options after `--` as plain words, so they are parsed here.
 #[derive(Args)]
 struct Rest {
-    /// `--plan FILE`: run the gateway on this host by this plan; other words go to the program
+    /// `--plan FILE`: run the gateway on this host by this plan; `--once`: print the lab's tables once and end
     #[arg(last = true, value_name = "--plan FILE")]
     words: Vec<String>,
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use lab::{bench, enter, live};
 
-/// Tenants, their sites and their hosts, made of network namespaces around a gateway.
+/// A controller, gateways, hosts, tenants and their sites, made of network namespaces.
 #[derive(Debug, Parser)]
 #[command(
     name = "lab",
@@ -13,7 +13,8 @@ use lab::{bench, enter, live};
   lab run
   lab run --once
   lab bench dataplane --quick
-  lab enter gateway gatewayctl top
+  lab enter controller gatewayctl where tenant/contoso
+  lab enter gw1 gatewayctl top
   lab enter contoso-vm1 ping 10.2.0.1"
 )]
 struct Arguments {
@@ -23,7 +24,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring the lab up and show who reaches whom, live; Ctrl-C takes it away
+    /// Bring a whole cloud up and show what it does and who reaches whom, live; Ctrl-C takes it away
     Run(live::Options),
     /// Measure beside a peer in the same run, and print the ratio
     Bench(bench::Options),

@@ -15,12 +15,12 @@
 
 mod operator;
 
-pub use operator::Operated;
+pub use operator::{Operated, described};
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::identity::Identity;
 use crate::link::End;
@@ -29,20 +29,36 @@ use crate::tenants::{DC, FABRIC_MTU, HOST_PA, HQ, MTU, SUBNETS, TENANTS, TOR, Te
 use crate::topology::{L3Site, Outer, address_lines, dig, gre_site, plug_in, switch};
 use crate::tunnel::{Kind, Tunnel};
 
-/// How many gateways there are.
+/// How many gateways there are at first.
 pub const GATEWAYS: usize = 3;
+/// How many there may be.
+const ROOM: usize = GATEWAYS + 1;
 
 /// The gateways' provider addresses.
-pub const GATEWAY_PA: [[&str; 2]; GATEWAYS] =
-    [["10.10.0.1", "fd00:10::1"], ["10.10.0.2", "fd00:10::2"], ["10.10.0.3", "fd00:10::3"]];
+pub const GATEWAY_PA: [[&str; 2]; ROOM] = [
+    ["10.10.0.1", "fd00:10::1"],
+    ["10.10.0.2", "fd00:10::2"],
+    ["10.10.0.3", "fd00:10::3"],
+    ["10.10.0.4", "fd00:10::4"],
+];
 /// The gateways' addresses on the ToR's segment.
-pub const GATEWAY_TOR: [[&str; 2]; GATEWAYS] =
-    [["198.51.100.2", "2001:db8:100::2"], ["198.51.100.3", "2001:db8:100::3"], ["198.51.100.4", "2001:db8:100::4"]];
+pub const GATEWAY_TOR: [[&str; 2]; ROOM] = [
+    ["198.51.100.2", "2001:db8:100::2"],
+    ["198.51.100.3", "2001:db8:100::3"],
+    ["198.51.100.4", "2001:db8:100::4"],
+    ["198.51.100.5", "2001:db8:100::5"],
+];
+/// The gateways' own address inside each tenant: that of whichever gateway is asked.
+pub const TENANT_GATEWAY: &str = "10.1.255.2";
 /// The controller's addresses on the management network.
 pub const CONTROLLER: [&str; 2] = ["192.0.2.1", "2001:db8:2::1"];
 /// The gateways' there.
-pub const GATEWAY_MANAGEMENT: [[&str; 2]; GATEWAYS] =
-    [["192.0.2.11", "2001:db8:2::11"], ["192.0.2.12", "2001:db8:2::12"], ["192.0.2.13", "2001:db8:2::13"]];
+pub const GATEWAY_MANAGEMENT: [[&str; 2]; ROOM] = [
+    ["192.0.2.11", "2001:db8:2::11"],
+    ["192.0.2.12", "2001:db8:2::12"],
+    ["192.0.2.13", "2001:db8:2::13"],
+    ["192.0.2.14", "2001:db8:2::14"],
+];
 /// The compute hosts' there.
 pub const HOST_MANAGEMENT: [[&str; 2]; 2] = [["192.0.2.21", "2001:db8:2::21"], ["192.0.2.22", "2001:db8:2::22"]];
 
@@ -102,10 +118,8 @@ impl Cloud {
         };
         cloud.manage(&cloud.controller, CONTROLLER)?;
         progress("three gateways and two compute hosts");
-        for (index, management) in GATEWAY_MANAGEMENT.into_iter().enumerate() {
-            let gateway =
-                cloud.gateway(&format!("gw{}", index + 1), management, GATEWAY_PA[index], GATEWAY_TOR[index])?;
-            cloud.gateways.push(gateway);
+        for _ in 0..GATEWAYS {
+            cloud.add_gateway()?;
         }
         for (index, management) in HOST_MANAGEMENT.into_iter().enumerate() {
             let host = Node::new(&format!("host{}", index + 1), &cloud.processes)?;
@@ -125,12 +139,17 @@ impl Cloud {
         plug_in(node, "mgmt0", MTU, at, End::new(&self.management, node.name()))
     }
 
-    fn gateway(&self, name: &str, management: [&str; 2], pa: [&str; 2], tor: [&str; 2]) -> Result<Arc<Node>> {
-        let node = Node::new(name, &self.processes)?;
-        self.manage(&node, management)?;
-        plug_in(&node, "fab0", FABRIC_MTU, pa, End::new(&self.fabric, name).from_gateway())?;
-        plug_in(&node, "tor0", MTU, tor, End::new(&self.tor, name).from_gateway())?;
+    /// Adds a gateway's machine.
+    pub(crate) fn add_gateway(&mut self) -> Result<Arc<Node>> {
+        let index = self.gateways.len();
+        ensure!(index < ROOM, "the cloud has room for {ROOM} gateways");
+        let name = format!("gw{}", index + 1);
+        let node = Node::new(&name, &self.processes)?;
+        self.manage(&node, GATEWAY_MANAGEMENT[index])?;
+        plug_in(&node, "fab0", FABRIC_MTU, GATEWAY_PA[index], End::new(&self.fabric, &name).from_gateway())?;
+        plug_in(&node, "tor0", MTU, GATEWAY_TOR[index], End::new(&self.tor, &name).from_gateway())?;
         node.ip(&format!("route add default via {}\nroute add default via {}\n", TOR[0], TOR[1]))?;
+        self.gateways.push(Arc::clone(&node));
         Ok(node)
     }
 

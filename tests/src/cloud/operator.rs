@@ -1,24 +1,32 @@
-//! Who runs the cloud: starts its daemons, and asks the controller by curl, as a script of anybody's would.
+//! Who runs the cloud: starts its daemons, describes it by the files in `examples/cloud`, and asks the controller by `gatewayctl`, or by
+//! curl, as a script of anybody's would.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
+use crate::enter::CONTEXTS;
 use crate::gateway::{Log, program};
 use crate::node::{Node, Running};
-use crate::tenants::{DC_PREFIXES, HOST_PA, HQ_PREFIXES, SUBNETS, Tenant, address};
+use crate::tenants::{HOST_PA, Tenant, address};
 use crate::wait::until;
 
 /// Where the controller keeps what is its own.
 const DATA: &str = "/run/controller";
 const PORT: u16 = 8443;
 /// How long a daemon may take to do something.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The file that describes the fabric or, by its name, a tenant.
+pub fn described(what: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples/cloud").join(format!("{what}.yaml"))
+}
 
 /// The cloud's daemons, and the way to the controller.
 #[derive(Debug)]
@@ -34,6 +42,7 @@ impl Operated {
     pub fn start(cloud: Cloud) -> Result<Self> {
         let mut this = Self { daemons: Vec::new(), cloud };
         this.start_controller()?;
+        this.contexts()?;
         Ok(this)
     }
 
@@ -87,14 +96,6 @@ impl Operated {
         Ok(body)
     }
 
-    /// Creates or replaces a resource.
-    pub fn put(&self, path: &str, properties: &Value) -> Result<Value> {
-        let body = json!({ "properties": properties }).to_string();
-        let (status, body) = self.curl(&["-X", "PUT", "-d", &body], path)?;
-        ensure!(status == 200 || status == 201, "PUT {path}: {status} {body}\n{}", self.log());
-        Ok(body)
-    }
-
     /// Removes a resource.
     pub fn delete(&self, path: &str) -> Result<()> {
         let (status, body) = self.curl(&["-X", "DELETE"], path)?;
@@ -102,56 +103,85 @@ impl Operated {
         Ok(())
     }
 
-    /// Describes the fabric: networks, the pool, gateways and servers.
-    pub fn describe_fabric(&self) -> Result<()> {
-        let pool = |start: &str, end: &str| json!([{ "resourceId": "pool", "properties": { "startIpAddress": start, "endIpAddress": end } }]);
-        self.put(
-            "/logicalNetworks/vips",
-            &json!({ "subnets": [{ "resourceId": "gre", "properties": {
-                "addressPrefix": "198.51.100.0/24", "ipPools": pool("198.51.100.16", "198.51.100.31") } }] }),
-        )?;
-        let vlans: Vec<Value> = self
-            .cloud
-            .tenants
-            .iter()
-            .map(|members| {
-                json!({ "resourceId": members.tenant.name, "properties": {
-                    "addressPrefix": "10.127.134.0/24", "vlanID": members.tenant.vlan } })
-            })
-            .collect();
-        for vlan in vlans {
-            let name = vlan["resourceId"].as_str().unwrap_or_default().to_owned();
-            self.put(&format!("/logicalNetworks/{name}-dc"), &json!({ "subnets": [vlan] }))?;
-        }
-        self.put(
-            "/gatewayPools/default",
-            &json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 10_000_000,
-                     "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] } }),
-        )?;
-        for gateway in &self.cloud.gateways {
-            let name = gateway.name();
-            self.put(&format!("/virtualServers/{name}"), &json!({}))?;
-            self.put(
-                &format!("/gateways/{name}"),
-                &json!({ "pool": { "resourceRef": "/gatewayPools/default" },
-                         "virtualServer": { "resourceRef": format!("/virtualServers/{name}") } }),
-            )?;
-        }
-        for host in &self.cloud.hosts {
-            self.put(&format!("/servers/{}", host.name()), &json!({}))?;
+    /// Runs `gatewayctl` as the administrator, or as whom `--context` says; gives what it printed.
+    pub fn ctl(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(program("gatewayctl")?);
+        command.env("GATEWAYCTL_CONTEXTS", CONTEXTS).args(["--timeout", "120"]).args(words);
+        self.cloud.controller.run(&mut command)
+    }
+
+    /// Prepares a context for `gatewayctl`: a name for the controller, and as whom to ask it.
+    fn context(&self, name: &str, certificate: &str, key: &str) -> Result<()> {
+        let (controller, authority) = (format!("https://{}:{PORT}", CONTROLLER[0]), format!("{DATA}/ca.crt"));
+        let set = ["config", "set-context", name, "--controller", &controller, "--ca", &authority];
+        self.ctl(&[&set[..], &["--cert", certificate, "--key", key]].concat()).map(drop)
+    }
+
+    /// Prepares the contexts: the administrator's, which is used if none is named, and each tenant's own user's, by the tenant's name.
+    fn contexts(&self) -> Result<()> {
+        self.context("admin", &format!("{DATA}/admin.crt"), &format!("{DATA}/admin.key"))?;
+        for members in &self.cloud.tenants {
+            let name = members.tenant.name;
+            let out = format!("/run/{name}");
+            let create =
+                ["controller", "certificate", "create", "--role", "tenant", "--tenant", name, "--client", name];
+            let mut command = Command::new(program("gatewayd")?);
+            self.cloud.controller.run(command.args(create).args(["--out", &out, "--data-dir", DATA]))?;
+            self.context(name, &format!("{out}/client.crt"), &format!("{out}/client.key"))?;
         }
         Ok(())
     }
 
+    /// Creates and changes what a file describes.
+    pub fn apply(&self, file: &Path) -> Result<()> {
+        let file = file.to_str().context("the file's path is no text")?;
+        self.ctl(&["apply", "-f", file]).with_context(|| self.log()).map(drop)
+    }
+
+    /// The same for what a text describes.
+    pub fn apply_text(&self, resources: &str) -> Result<()> {
+        self.cloud.controller.write("/run/resources.yaml", resources)?;
+        self.apply(Path::new("/run/resources.yaml"))
+    }
+
+    /// Describes the fabric: networks, the pool, gateways and servers.
+    pub fn describe_fabric(&self) -> Result<()> {
+        self.apply(&described("fabric"))
+    }
+
+    /// Describes a tenant: its network, its machines, its gateway with a GRE and an L3 connection.
+    pub fn describe_tenant(&self, tenant: Tenant) -> Result<()> {
+        self.apply(&described(tenant.name))
+    }
+
     /// Lets every gateway and host join.
     pub fn start_agents(&mut self) -> Result<()> {
-        for (node, pa) in self.cloud.gateways.clone().iter().zip(GATEWAY_PA) {
-            self.join("gateway", node, &pa[..1], &["fab0=fabric", "tor0=site"])?;
+        for index in 0..self.cloud.gateways.len() {
+            self.join_gateway(index)?;
         }
         for (node, pa) in self.cloud.hosts.clone().iter().zip(HOST_PA) {
             self.join("host", node, &pa[..1], &["fab0=fabric"])?;
         }
         Ok(())
+    }
+
+    fn join_gateway(&mut self, index: usize) -> Result<()> {
+        let node = Arc::clone(&self.cloud.gateways[index]);
+        self.join("gateway", &node, &GATEWAY_PA[index][..1], &["fab0=fabric", "tor0=site"])
+    }
+
+    /// Adds a gateway to the pool: its machine, its resources, its daemon.
+    pub fn add_gateway(&mut self) -> Result<Arc<Node>> {
+        let node = self.cloud.add_gateway()?;
+        let (name, pool) = (node.name(), "{ resourceRef: /gatewayPools/default }");
+        self.apply_text(&format!(
+            "{{ kind: virtualServer, resourceId: {name}, properties: {{}} }}
+---
+{{ kind: gateway, resourceId: {name}, properties: {{ pool: {pool}, virtualServer: {{ resourceRef: /virtualServers/{name} }} }} }}
+"
+        ))?;
+        self.join_gateway(self.cloud.gateways.len() - 1)?;
+        Ok(node)
     }
 
     fn join(&mut self, role: &str, node: &Arc<Node>, pa: &[&str], ports: &[&str]) -> Result<()> {
@@ -165,55 +195,6 @@ impl Operated {
         arguments.extend(pa.iter().flat_map(|pa| ["--pa", pa]));
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
         self.daemon(&name, node, &arguments)
-    }
-
-    /// Describes a tenant: its network, its machines, its gateway with a GRE and an L3 connection.
-    pub fn describe_tenant(&self, tenant: Tenant) -> Result<()> {
-        let name = tenant.name;
-        let mut subnets: Vec<Value> = (SUBNETS.iter().enumerate())
-            .map(|(index, subnet)| {
-                json!({ "resourceId": format!("subnet{index}"), "properties": { "addressPrefix": subnet.prefixes[0] } })
-            })
-            .collect();
-        subnets.push(json!({ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }));
-        self.put(
-            &format!("/virtualNetworks/{name}"),
-            &json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] }, "subnets": subnets }),
-        )?;
-        for (index, subnet) in SUBNETS.iter().enumerate() {
-            let host = self.cloud.hosts[subnet.host].name();
-            self.put(
-                &format!("/networkInterfaces/{name}-{}", subnet.vm),
-                &json!({
-                    "privateMacAddress": subnet.mac, "server": { "resourceRef": format!("/servers/{host}") },
-                    "deviceName": format!("{name}-{}", subnet.vm),
-                    "ipConfigurations": [{ "resourceId": "ip", "properties": {
-                        "privateIPAddress": subnet.addresses[0], "privateIPAllocationMethod": "Static",
-                        "subnet": { "resourceRef": format!("/virtualNetworks/{name}/subnets/subnet{index}") } } }],
-                }),
-            )?;
-        }
-        let vlan = format!("/logicalNetworks/{name}-dc/subnets/{name}");
-        self.put(
-            &format!("/virtualGateways/{name}"),
-            &json!({
-                "gatewaySubnets": [{ "resourceRef": format!("/virtualNetworks/{name}/subnets/gateway") }],
-                "routingType": "Dynamic",
-                "networkConnections": [
-                    { "resourceId": "hq", "properties": {
-                        "connectionType": "GRE", "inboundKiloBitsPerSecond": 100_000, "outboundKiloBitsPerSecond": 100_000,
-                        "greConfiguration": { "greKey": tenant.key.to_string() }, "destinationIPAddress": tenant.remote[0],
-                        "routes": [{ "destinationPrefix": HQ_PREFIXES[0], "metric": 10 }] } },
-                    { "resourceId": "dc", "properties": {
-                        "connectionType": "L3", "inboundKiloBitsPerSecond": 100_000, "outboundKiloBitsPerSecond": 100_000,
-                        "l3Configuration": { "vlanSubnet": { "resourceRef": vlan } },
-                        "ipAddresses": [{ "ipAddress": tenant.vlan_gateway[0], "prefixLength": 24 }],
-                        "peerIPAddresses": [tenant.vlan_peer[0]],
-                        "routes": [{ "destinationPrefix": DC_PREFIXES[0], "metric": 10 }] } },
-                ],
-            }),
-        )?;
-        Ok(())
     }
 
     /// Sets up the GRE site's end, to the address that the controller gave the connection.

@@ -1,0 +1,246 @@
+//! `lab run`: the cloud, live. What the controller's agents do, where it has put the tenants' connections, and who reaches whom.
+
+mod plans;
+mod reach;
+
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::cloud::{Cloud, Operated, SiteTunnel, described};
+use crate::enter::Register;
+use plans::Plans;
+use reach::{Reach, Which};
+
+/// Options of `lab run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lab run
+  lab run --once | cat")]
+pub struct Options {
+    /// Print the tables once, complete, and end: with 0 if everybody reaches whom they should
+    #[arg(long)]
+    once: bool,
+}
+
+/// How long tables that are printed once may take to be complete.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often the live tables are renewed on a terminal, and elsewhere.
+const RENEWAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// Set by the first interrupt; the second ends the process at once, which takes the lab away just as well.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn interrupted(_: libc::c_int) {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Brings the cloud up, shows it until it is interrupted, and takes it away.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESETHAND, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler does nothing but store to an atomic.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    let start = Instant::now();
+    let mut scene = match Scene::build(|step| eprintln!("{:6.2} s  {step}", start.elapsed().as_secs_f64())) {
+        Err(_) if is_interrupted() => return Ok(ExitCode::from(130)),
+        scene => scene.context("cannot bring the lab up")?,
+    };
+    let register = Register::new(&scene.operated.cloud.machines())?;
+    let complete = if options.once {
+        once(&mut scene)
+    } else {
+        watch(&mut scene);
+        true
+    };
+    if !complete {
+        eprintln!("{}", scene.operated.log());
+    }
+    drop((register, scene));
+    eprintln!("everything is taken away again");
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The cloud, and what is seen of it.
+struct Scene {
+    plans: Plans,
+    reach: Reach,
+    _tunnels: Vec<SiteTunnel>,
+    operated: Operated,
+}
+
+impl Scene {
+    /// Makes the machines, starts the daemons, and describes everything to the controller as an operator would.
+    fn build(tell: impl Fn(&str)) -> Result<Self> {
+        let tell = |step: &str| -> Result<()> {
+            ensure!(!is_interrupted(), "interrupted");
+            tell(step);
+            Ok(())
+        };
+        // Building says what it does and asks nothing; an interrupt is noticed after it.
+        let cloud = Cloud::build(|step| drop(tell(step)))?;
+        tell("the controller")?;
+        let mut operated = Operated::start(cloud)?;
+        tell(&format!("gatewayctl apply -f {}", shown("fabric").display()))?;
+        operated.describe_fabric()?;
+        tell("gateways and hosts join, and load their programs")?;
+        operated.start_agents()?;
+        let Cloud { gateways, hosts, .. } = &operated.cloud;
+        let agents = gateways.iter().map(|it| ("gateways", it)).chain(hosts.iter().map(|it| ("servers", it)));
+        for (collection, machine) in agents {
+            operated.configured(&format!("/{collection}/{}", machine.name()))?;
+            tell(&format!("{} has its plan", machine.name()))?;
+        }
+        for members in &operated.cloud.tenants {
+            tell(&format!("gatewayctl apply -f {}", shown(members.tenant.name).display()))?;
+            operated.describe_tenant(members.tenant)?;
+        }
+        tell("the sites dig their tunnels to the addresses that the controller drew")?;
+        let tunnels = operated.cloud.tenants.iter().map(|members| operated.dig(members)).collect::<Result<_>>()?;
+        tell("up")?;
+        let reach = Reach::new(&operated.cloud.tenants);
+        Ok(Self { plans: Plans::default(), reach, _tunnels: tunnels, operated })
+    }
+
+    /// Looks again.
+    fn look(&mut self, which: Which) {
+        let Self { plans, reach, operated, .. } = self;
+        std::thread::scope(|scope| {
+            scope.spawn(|| plans.look(operated));
+            reach.ask(which);
+        });
+    }
+
+    fn is_complete(&self) -> bool {
+        self.plans.is_complete() && self.reach.is_complete()
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n{}", self.plans.text(), self.reach.text())
+    }
+}
+
+/// The file that describes something, as seen from here.
+fn shown(what: &str) -> PathBuf {
+    let path = described(what);
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(&path).to_owned()
+}
+
+fn once(scene: &mut Scene) -> bool {
+    let start = Instant::now();
+    while !is_interrupted() {
+        scene.look(Which::Missing);
+        if scene.is_complete() || start.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    for number in 0..scene.reach.rates() {
+        scene.reach.measure(number);
+    }
+    print!("{}", scene.text());
+    scene.is_complete()
+}
+
+fn watch(scene: &mut Scene) {
+    let mut out = std::io::stdout();
+    let terminal = out.is_terminal();
+    scene.look(Which::All);
+    // Above the tables, which alone are drawn again. A reader that has gone is noticed at the tables.
+    let _ = writeln!(out, "\n{}", hints(scene));
+    let mut lines = 0;
+    for next in (0..scene.reach.rates()).cycle() {
+        let start = Instant::now();
+        scene.look(Which::All);
+        scene.reach.measure(next);
+        if is_interrupted() {
+            break;
+        }
+        let text = scene.text() + "\nCtrl-C takes everything away.\n";
+        // Back to where the last tables began, and rid of them.
+        let back = match lines {
+            0 => String::new(),
+            lines if terminal => format!("\x1b[{lines}A\x1b[J"),
+            _ => "\n".to_owned(),
+        };
+        if write!(out, "{back}{text}").and_then(|()| out.flush()).is_err() {
+            // Whoever read it has gone.
+            break;
+        }
+        lines = text.lines().count();
+        let renewal = if terminal { RENEWAL[0] } else { RENEWAL[1] };
+        while start.elapsed() < renewal && !is_interrupted() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if is_interrupted() {
+            break;
+        }
+    }
+}
+
+/// What can be pasted into another terminal to see more.
+fn hints(scene: &Scene) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let own = std::env::current_exe().unwrap_or_else(|_| "lab".into());
+    let own = own.strip_prefix(here).unwrap_or(&own).display();
+    let tenant = scene.operated.cloud.tenants[0].tenant.name;
+    let gateway = scene.plans.gateway_of(tenant).unwrap_or_else(|| scene.operated.cloud.gateways[0].name().to_owned());
+    let machine = scene.operated.cloud.tenants[0].vms[0].name();
+    let groups: [(String, &str, &[String]); 5] = [
+        (
+            "The controller:".to_owned(),
+            "controller",
+            &[
+                format!("gatewayctl where tenant/{tenant}"),
+                format!("gatewayctl explain connection/{tenant}/hq"),
+                "gatewayctl get networkConnections -o wide".to_owned(),
+                "gatewayctl watch".to_owned(),
+            ],
+        ),
+        (
+            format!("Change {}, then:", shown(tenant).display()),
+            "controller",
+            &[format!("gatewayctl apply -f {}", shown(tenant).display())],
+        ),
+        (
+            format!("As {tenant}'s own user, for whom nobody else is there:"),
+            "controller",
+            &[format!("gatewayctl --context {tenant} get virtualGateways")],
+        ),
+        (
+            format!("The gateway that carries {tenant}:"),
+            &gateway,
+            &["gatewayctl top".to_owned(), format!("gatewayctl trace --tenant {tenant} --dst 10.2.0.1")],
+        ),
+        (
+            "One of its machines, and the names of all machines:".to_owned(),
+            machine,
+            &["traceroute -n 10.2.0.1".to_owned()],
+        ),
+    ];
+    let mut text = String::from("To look closer, paste a line into another terminal.\n");
+    for (heading, machine, commands) in groups {
+        text += &format!("{heading}\n");
+        text.extend(commands.iter().map(|command| format!("  {own} enter {machine} {command}\n")));
+    }
+    text + &format!("  {own} enter\n")
+}
+
+/// A cell of a table: shortened to what it may take, so that lines keep their length.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width { text.to_owned() } else { text.chars().take(width - 1).chain(['…']).collect() }
+}
+
+/// A machine, shared with who built it.
+type Machine = Arc<crate::node::Node>;
