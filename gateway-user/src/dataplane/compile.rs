@@ -6,7 +6,7 @@ use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
 use super::world::{ConnectionName, Hop, Mac, World};
 use crate::plan::{
-    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, L3, Plan, Steer, SteerMatch, Tenant, Vm,
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, L3, Plan, Steer, SteerMatch, Tenant, Vm, Vsid,
 };
 use gateway_common::policer::Policer;
 use gateway_common::tables::{self, GATEWAY_MAC, Nexthop, Settings};
@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
     fn tenant(&mut self, tenant: &Tenant, memory: &Memory) -> (TenantId, Vec<(ConnectionId, IpAddr)>, Chosen) {
         let id = self.ids.tenant(tenant.name.as_str());
         let neighbours = self.neighbours_of(id, tenant);
-        let remembered = memory.of(id, tenant, &neighbours);
+        let remembered = memory.of(id, (&self.plan.gateway, tenant), &neighbours);
         let mut routes = if remembered.is_some() { Routes::Known } else { Routes::Gathered(RouteBuilder::default()) };
         self.own_addresses(id, tenant, &mut routes);
         let fabric_mtu = self.fabric(id, tenant, &mut routes);
@@ -213,7 +213,7 @@ impl<'a> Compiler<'a> {
         self.tables.tenants.insert(id.0, entry);
     }
 
-    /// The tenant's side of the fabric. Returns the largest packet that all its VMs take, as far as the way to them is known.
+    /// The tenant's side of the fabric. Returns the largest packet that all its VMs and other gateways take, as far as the way to them is known.
     fn fabric(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) -> u32 {
         let travels = tenant.encapsulation.unwrap_or(self.plan.gateway.encapsulation);
         let encapsulation = match travels {
@@ -222,8 +222,11 @@ impl<'a> Compiler<'a> {
         };
         for subnet in &tenant.subnets {
             routes.subnet(subnet.prefix.net(), self.blackhole);
+        }
+        let vsids = tenant.subnets.iter().map(|subnet| subnet.vsid).chain(tenant.gateway_vsid);
+        for vni in vsids.map(|vsid| Vni(vsid.get())) {
             for pa in self.plan.gateway.pa.iter() {
-                let key = tables::FabricKey { pa: pa.into(), vni: Vni(subnet.vsid.get()), encapsulation };
+                let key = tables::FabricKey { pa: pa.into(), vni, encapsulation };
                 self.tables.fabric.insert(key, tables::Vnet { tenant: id, seat: SEAT });
             }
         }
@@ -232,30 +235,58 @@ impl<'a> Compiler<'a> {
             let host = OriginId::host(self.ids.host(vm.pa));
             self.tables.fabric_peers.insert(tables::FabricPeerKey { pa: vm.pa.into(), tenant: id }, host);
             let nexthop = self.vm(id, travels, vm);
-            if let Some(way) = self.tables.nexthops.get(&nexthop.0).filter(|way| way.kind == Nexthop::ADJACENCY) {
-                mtu = mtu.min(way.mtu);
-            }
+            mtu = mtu.min(self.room_of(nexthop));
             routes.add(vm.ca.into(), Candidate::new(Rank::Own, nexthop).feasible(host));
+        }
+        for gateway in &tenant.gateways {
+            let Some(vsid) = tenant.gateway_vsid else { continue };
+            let key = tables::FabricPeerKey { pa: gateway.pa.into(), tenant: id };
+            self.tables.fabric_peers.insert(key, OriginId::GATEWAY);
+            let meaning = format!("gateway/{}/{}/{vsid}", id.0, gateway.pa);
+            let nexthop = self.tunnel(&meaning, travels, gateway.pa, vsid, GATEWAY_MAC, Nexthop::TO_GATEWAY);
+            mtu = mtu.min(self.room_of(nexthop));
+            for route in &gateway.routes {
+                routes.add(route.destination.net().into(), Candidate::new(Rank::Metric(route.metric), nexthop));
+            }
         }
         mtu
     }
 
+    /// The largest packet that a next hop takes, as far as that is known.
+    fn room_of(&self, nexthop: NexthopId) -> u32 {
+        let resolved = self.tables.nexthops.get(&nexthop.0).filter(|way| way.kind == Nexthop::ADJACENCY);
+        resolved.map_or(u32::MAX, |way| way.mtu)
+    }
+
     fn vm(&mut self, tenant: TenantId, travels: Encapsulation, vm: &Vm) -> NexthopId {
-        let mac = vm.mac.octets();
-        let local = self.plan.gateway.pa.same_family(vm.pa);
-        let form = match self.plan.gateway.encapsulation {
+        let meaning = format!("vm/{}/{}/{}/{}", tenant.0, vm.vsid, vm.mac, vm.pa);
+        self.tunnel(&meaning, travels, vm.pa, vm.vsid, vm.mac.octets(), 0)
+    }
+
+    /// The next hop to a station in a virtual subnet, behind an address of the fabric.
+    fn tunnel(
+        &mut self,
+        meaning: &str,
+        travels: Encapsulation,
+        to: IpAddr,
+        vsid: Vsid,
+        station: Mac,
+        flags: u32,
+    ) -> NexthopId {
+        let local = self.plan.gateway.pa.same_family(to);
+        let form = match travels {
             Encapsulation::Vxlan => "vxlan",
             Encapsulation::Nvgre => "nvgre",
         };
         let from = local.map_or_else(String::new, |local| local.to_string());
-        let id = self.ids.nexthop(&format!("vm/{}/{}/{}/{}/{form}/{from}", tenant.0, vm.vsid, vm.mac, vm.pa));
-        let ends = local.and_then(|local| Ends::new(local, vm.pa));
-        let way = ends.zip(self.way(vm.pa));
+        let id = self.ids.nexthop(&format!("{meaning}/{form}/{from}"));
+        let ends = local.and_then(|local| Ends::new(local, to));
+        let way = ends.zip(self.way(to));
         let nexthop = way.map_or_else(
             || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
             |(ends, (hop, port))| {
-                let inner = Link { destination: mac, source: GATEWAY_MAC };
-                let vni = Vni(vm.vsid.get());
+                let inner = Link { destination: station, source: GATEWAY_MAC };
+                let vni = Vni(vsid.get());
                 let template = match travels {
                     Encapsulation::Vxlan => Template::vxlan(link(hop), ends, vni, inner),
                     Encapsulation::Nvgre => Template::nvgre(link(hop), ends, vni, inner),
@@ -263,7 +294,7 @@ impl<'a> Compiler<'a> {
                 adjacency(&template, ConnectionId::NONE, port, room(hop.mtu, &template))
             },
         );
-        self.tables.nexthops.insert(id.0, nexthop);
+        self.tables.nexthops.insert(id.0, Nexthop { flags, ..nexthop });
         id
     }
 

@@ -83,6 +83,7 @@ fn world() -> World {
     World {
         ports: BTreeMap::from([("fab0".into(), FABRIC), ("tor0".into(), TOR)]),
         hops: [
+            (ip("10.10.0.2"), hop(FABRIC, 2)),
             (ip("10.10.0.11"), hop(FABRIC, 11)),
             (ip("203.0.113.20"), hop(TOR, 20)),
             (ip("203.0.113.21"), hop(TOR, 21)),
@@ -224,6 +225,42 @@ fn the_lower_metric_wins_and_both_connections_are_good_sources() {
     let compiled = Compiled::new(&plan(&[CONTOSO, HQ, hq, BACKUP, backup]), &world());
     assert_eq!(compiled.nexthop("10.2.0.0/16").connection, compiled.connection_id("hq"));
     assert_eq!(compiled.feasible("10.2.0.0/16"), [compiled.origin("hq"), compiled.origin("backup")]);
+}
+
+/// The tenant's other gateway, behind which two prefixes are.
+const OTHER: &str = r#"
+gateway_vsid = 5009
+[[tenant.gateways]]
+pa = "10.10.0.2"
+routes = [ { destination = "10.2.0.0/16", metric = 20 }, { destination = "10.3.0.0/16", metric = 20 } ]
+"#;
+
+#[test]
+fn another_gateway_is_reached_by_the_gateways_virtual_subnet_and_trusted() {
+    let compiled = Compiled::new(&plan(&[CONTOSO, OTHER]), &world());
+    let way = compiled.nexthop("10.3.0.0/16");
+    let link = Link { destination: [2, 0, 0, 0, 1, 2], source: FABRIC.mac };
+    let ends = Ends::new(ip("10.10.0.1"), ip("10.10.0.2")).expect("one family");
+    let inner = Link { destination: GATEWAY_MAC, source: GATEWAY_MAC };
+    let template = Template::vxlan(link, ends, Vni(5009), inner);
+    assert_eq!((way.kind, way.flags, way.header), (Nexthop::ADJACENCY, Nexthop::TO_GATEWAY, template.words()));
+    assert_eq!(way.connection, ConnectionId::NONE);
+    let tenant = compiled.tenant();
+    let peer = FabricPeerKey { pa: ip("10.10.0.2").into(), tenant };
+    assert_eq!(compiled.tables.fabric_peers[&peer], OriginId::GATEWAY);
+    let vnet = FabricKey { pa: ip("10.10.0.1").into(), vni: Vni(5009), encapsulation: FabricKey::VXLAN };
+    assert_eq!(compiled.tables.fabric[&vnet].tenant, tenant);
+    assert_eq!(compiled.feasible("10.3.0.0/16"), [], "no connection here is a good source of what is behind another");
+}
+
+#[test]
+fn metrics_decide_between_a_connection_and_another_gateway() {
+    for (metric, flags) in [(10, 0), (30, Nexthop::TO_GATEWAY)] {
+        let route = format!("routes = [ {{ destination = \"10.2.0.0/16\", metric = {metric} }} ]");
+        let compiled = Compiled::new(&plan(&[CONTOSO, OTHER, HQ, &route]), &world());
+        assert_eq!(compiled.nexthop("10.2.0.0/16").flags, flags);
+        assert_eq!(compiled.feasible("10.2.0.0/16"), [compiled.origin("hq")]);
+    }
 }
 
 #[test]
@@ -600,6 +637,9 @@ fn what_is_remembered_of_the_last_time_changes_no_table() {
         plan(&[CONTOSO, HQ, shared, BACKUP, shared, DC, hop, woodgrove, &moved, other]),
         plan(&[woodgrove, &moved, other, CONTOSO, HQ, shared, BACKUP, shared, DC, hop]),
         plan(&[woodgrove, &moved, shared, CONTOSO, HQ, shared, BACKUP, other]),
+        plan(&[CONTOSO, OTHER, HQ, shared]),
+        parse(&[&GATEWAY.replace("10.10.0.1", "10.10.0.9"), CONTOSO, OTHER, HQ, shared].concat(), "test")
+            .expect("good"),
     ]
     .map(Arc::new);
     let seen = Neighbour {
@@ -607,7 +647,7 @@ fn what_is_remembered_of_the_last_time_changes_no_table() {
         address: ip("10.127.134.77"),
     };
     let (mut ids, mut memory) = (Ids::default(), Memory::default());
-    for step in [0, 0, 1, 1, 2, 3, 0, 2] {
+    for step in [0, 0, 1, 1, 2, 3, 0, 2, 4, 5, 4] {
         for known in [false, true] {
             let mut world = world();
             if known {

@@ -1,7 +1,7 @@
 //! What was chosen for the last plan, so that a change costs what has changed and not what there is.
 
 use super::routes::Chosen;
-use crate::plan::{Plan, Tenant};
+use crate::plan::{Gateway, Plan, Tenant};
 use gateway_common::{ConnectionId, TenantId};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,10 +35,15 @@ impl Memory {
         self.plan.clone()
     }
 
-    /// What was chosen for a tenant, if all that it depends on is as it was.
-    pub(super) fn of(&self, id: TenantId, tenant: &Tenant, neighbours: &[(ConnectionId, IpAddr)]) -> Option<&Chosen> {
-        let remembered = self.tenants.get(&id)?;
-        let before = self.plan.as_ref()?.tenants.get(remembered.index)?;
-        (before == tenant && remembered.neighbours == neighbours).then_some(&remembered.chosen)
+    /// What was chosen for a tenant of a gateway, if all that it depends on is as it was.
+    pub(super) fn of(
+        &self,
+        id: TenantId,
+        (gateway, tenant): (&Gateway, &Tenant),
+        neighbours: &[(ConnectionId, IpAddr)],
+    ) -> Option<&Chosen> {
+        let (plan, remembered) = (self.plan.as_ref()?, self.tenants.get(&id)?);
+        let before = (&plan.gateway, plan.tenants.get(remembered.index)?);
+        (before == (gateway, tenant) && remembered.neighbours == neighbours).then_some(&remembered.chosen)
     }
 }

@@ -71,7 +71,8 @@ impl Assignment {
             ConnectionKind::L3(_) => None,
         });
         let steered = self.plan.steer.iter().flat_map(|rule| [(rule.gateway, None), (rule.source, Some(rule.vip))]);
-        hosts.chain(sites).chain(steered).collect()
+        let gateways = self.plan.tenants.iter().flat_map(|tenant| &tenant.gateways).map(|gateway| own(gateway.pa));
+        hosts.chain(gateways).chain(sites).chain(steered).collect()
     }
 
     /// Our own outer addresses.

@@ -49,7 +49,8 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
 
 /// What a tenant has beside its connections.
 fn itself(tenant: &Tenant) -> impl PartialEq + '_ {
-    (&tenant.encapsulation, &tenant.gateway_addresses, &tenant.gateway_subnet, &tenant.subnets, &tenant.vms)
+    let inside = (&tenant.gateway_addresses, &tenant.gateway_subnet, &tenant.subnets, &tenant.vms);
+    (&tenant.encapsulation, inside, &tenant.gateway_vsid, &tenant.gateways)
 }
 
 fn named<T>(list: &[T], name: impl Fn(&T) -> &str) -> BTreeMap<&str, &T> {

@@ -28,8 +28,8 @@ use std::path::Path;
 
 pub use host::HostPlan;
 pub use model::{
-    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, Gre, L3, Plan, Port, PortMode, PortRole, Route,
-    Steer, SteerMatch, Subnet, Tenant, Vm,
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, GatewayRoute, Gre, L3, OtherGateway, Plan, Port,
+    PortMode, PortRole, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 pub use report::{Place, PlanErrors, Problem};
 pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};

@@ -172,6 +172,12 @@ pub struct Tenant {
     /// Where the VMs are.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub vms: Box<[Vm]>,
+    /// The virtual subnet by which the tenant's gateways send to each other; present if there are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_vsid: Option<Vsid>,
+    /// The tenant's other gateways.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub gateways: Box<[OtherGateway]>,
     /// The tenant's connections to its sites.
     #[serde(rename = "connection", default, skip_serializing_if = "<[_]>::is_empty")]
     pub connections: Box<[Connection]>,
@@ -199,6 +205,28 @@ pub struct Vm {
     pub vsid: Vsid,
     /// The provider address of its host.
     pub pa: IpAddr,
+}
+
+/// Another gateway of the tenant's. What it sends was admitted there, and is never sent on to a third one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherGateway {
+    /// Its provider address.
+    pub pa: IpAddr,
+    /// What lies behind it, as far as it is the best way there.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub routes: Box<[GatewayRoute]>,
+}
+
+/// A prefix behind another gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayRoute {
+    /// Where it leads.
+    pub destination: Prefix,
+    /// Compared with those of the tenant's own connections.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub metric: u32,
 }
 
 /// One tenant's link to one of its sites.

@@ -4,8 +4,8 @@ use super::document::Document;
 use super::fields::{Fields, Key, Reader};
 use super::locate::Missing;
 use super::model::{
-    AntiSpoofing, Connection, ConnectionKind, Draft, Encapsulation, Gateway, Gre, KindForm, L3, Port, PortMode,
-    PortRole, ProtocolForm, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
+    AntiSpoofing, Connection, ConnectionKind, Draft, Encapsulation, Gateway, GatewayRoute, Gre, KindForm, L3,
+    OtherGateway, Port, PortMode, PortRole, ProtocolForm, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 use super::report::Problems;
 use super::values::Complaint;
@@ -35,8 +35,13 @@ const TENANT: &[Key] = &[
     Key("gateway_subnet", "gateway_subnet = \"10.1.255.0/29\""),
     Key("subnets", "subnets = [ { vsid = 5001, prefix = \"10.1.0.0/24\" } ]"),
     Key("vms", "vms = [ { ca = \"10.1.0.5\", mac = \"02:00:00:00:01:05\", vsid = 5001, pa = \"10.10.0.11\" } ]"),
+    Key("gateway_vsid", "gateway_vsid = 5002"),
+    Key("gateways", "gateways = [ { pa = \"10.10.0.2\", routes = [ { destination = \"10.3.0.0/16\" } ] } ]"),
     Key("connection", "the header `[[tenant.connection]]`"),
 ];
+const OTHER_GATEWAY: &[Key] =
+    &[Key("pa", "pa = \"10.10.0.2\""), Key("routes", "routes = [ { destination = \"10.3.0.0/16\", metric = 10 } ]")];
+const GATEWAY_ROUTE: &[Key] = &[Key("destination", "destination = \"10.3.0.0/16\""), Key("metric", "metric = 10")];
 const SUBNET: &[Key] = &[Key("vsid", "vsid = 5001"), Key("prefix", "prefix = \"10.1.0.0/24\"")];
 const VM: &[Key] = &[
     Key("ca", "ca = \"10.1.0.5\""),
@@ -108,6 +113,7 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("`[[tenant]]`", TENANT),
     ("an entry of a connection's `routes`", ROUTE),
     ("an entry of a tenant's `vms`", VM),
+    ("an entry of a tenant's `gateways`", OTHER_GATEWAY),
     ("an entry of a tenant's `subnets`", SUBNET),
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
@@ -197,8 +203,34 @@ fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
     let gateway_subnet = reader.optional(&fields, "gateway_subnet");
     let subnets = reader.list(&fields, "subnets", subnet);
     let vms = reader.list(&fields, "vms", vm);
+    let gateway_vsid = reader.optional(&fields, "gateway_vsid");
+    let gateways = reader.list(&fields, "gateways", other_gateway);
     let connections = reader.list(&fields, "connection", connection);
-    Some(Tenant { name: name?, encapsulation, gateway_addresses, gateway_subnet, subnets, vms, connections })
+    Some(Tenant {
+        name: name?,
+        encapsulation,
+        gateway_addresses,
+        gateway_subnet,
+        subnets,
+        vms,
+        gateway_vsid,
+        gateways,
+        connections,
+    })
+}
+
+fn other_gateway(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<OtherGateway> {
+    let fields = reader.open(node, "another gateway", OTHER_GATEWAY)?;
+    let pa = reader.required(&fields, "pa");
+    let routes = reader.list(&fields, "routes", gateway_route);
+    Some(OtherGateway { pa: pa?, routes })
+}
+
+fn gateway_route(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<GatewayRoute> {
+    let fields = reader.open(node, "a route by another gateway", GATEWAY_ROUTE)?;
+    let destination = reader.required(&fields, "destination");
+    let metric = reader.optional(&fields, "metric").unwrap_or_default();
+    Some(GatewayRoute { destination: destination?, metric })
 }
 
 fn subnet(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Subnet> {

@@ -106,6 +106,7 @@ pub fn leads_to<'a>(
     }
     match meaning().split('/').collect::<Vec<_>>().as_slice() {
         ["vm", _, _, mac, pa, ..] => format!("vm {mac} at {pa}"),
+        ["gateway", _, pa, ..] => format!("gateway {pa}"),
         ["hop", address] => format!("{address}, steered"),
         _ => tunnel_end(nexthop).map_or_else(|| "unknown".to_owned(), |address| format!("host {address}")),
     }

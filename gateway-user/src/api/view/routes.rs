@@ -168,12 +168,12 @@ impl View<'_> {
 
     fn nexthop(&self, id: u32, nexthop: &Nexthop, meaning: &str, names: &Names<'_>) -> NexthopReport {
         let adjacency = nexthop.kind == Nexthop::ADJACENCY;
-        let of_vm = || {
-            let tenant = meaning.strip_prefix("vm/")?.split('/').next()?;
+        let of_fabric = || {
+            let tenant = meaning.strip_prefix("vm/").or_else(|| meaning.strip_prefix("gateway/"))?.split('/').next()?;
             Some(names.tenant(TenantId(tenant.parse().ok()?)))
         };
         let tenant = match nexthop.connection {
-            ConnectionId::NONE => of_vm(),
+            ConnectionId::NONE => of_fabric(),
             connection => names.connection(connection).0,
         };
         NexthopReport {

@@ -9,7 +9,7 @@ use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::model::tenant::Encapsulation;
 use crate::plan::host::{Host, HostPlan, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
-use crate::plan::{self, ConnectionKind, Dual, Name, Plan, Port, PortMode, Prefix, Subnet, Vm};
+use crate::plan::{self, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, Prefix, Subnet, Vm};
 use gateway_common::tables::Nexthop;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,6 +104,8 @@ impl Whole<'_> {
         for (interface, host) in apart {
             self.apart(&interface, &host, &format!("gateway {id}"));
         }
+        let gateway_vsid = self.subnets.between_gateways().filter(|_| self.carriers.len() > 1);
+        let gateways = if gateway_vsid.is_some() { self.other_gateways(id, pa) } else { Box::default() };
         let subnets = self.subnets.all.iter().filter(|subnet| !subnet.of_gateway);
         Some(plan::Tenant {
             name,
@@ -112,6 +114,8 @@ impl Whole<'_> {
             gateway_subnet: self.subnets.all.iter().find(|subnet| subnet.of_gateway).map(|subnet| subnet.prefix),
             subnets: subnets.map(|subnet| Subnet { vsid: subnet.vsid, prefix: subnet.prefix }).collect(),
             vms: vms.into(),
+            gateway_vsid,
+            gateways,
             connections: connections.into(),
         })
     }
@@ -157,34 +161,12 @@ impl Whole<'_> {
         }
     }
 
-    /// Ways to what is behind the gateways. Of several metrics only the lowest is of use: hosts do not see connections fail.
+    /// Ways to what is behind the gateways.
     fn host_routes(&mut self, host: &Id, pa: Dual) -> Box<[HostRoute]> {
-        let mut routes: BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> = BTreeMap::new();
-        let mut apart = Vec::new();
-        for (id, carrier) in &self.carriers {
-            let Some((_, gateway)) = common(pa, carrier.registration.pa) else {
-                apart.push(id.clone());
-                continue;
-            };
-            let enabled = carrier.connections.iter().filter(|connection| connection.enabled);
-            let own = self.subnets.all.iter().filter(|subnet| subnet.of_gateway).map(|subnet| (subnet.prefix, 0));
-            for (destination, metric) in enabled.flat_map(destinations).chain(own) {
-                let (least, gateways) = routes.entry(destination).or_insert((metric, BTreeSet::new()));
-                if metric < *least {
-                    (*least, *gateways) = (metric, BTreeSet::new());
-                }
-                if metric == *least {
-                    gateways.insert(gateway);
-                }
-            }
-        }
-        for gateway in apart {
-            if self.told.insert(format!("{host} {gateway}")) {
-                let message = format!(
-                    "host {host} and gateway {gateway} have no provider addresses of one family; give one of them another"
-                );
-                self.problems.push(Problem { about: None, code: UNREACHABLE, message });
-            }
+        let others = self.reached(|_| true, pa, &format!("host {host}"));
+        let mut routes = self.ways(&others);
+        for subnet in self.subnets.all.iter().filter(|subnet| subnet.of_gateway) {
+            routes.insert(subnet.prefix, (0, others.values().copied().collect()));
         }
         let route = |(destination, (metric, gateways)): (Prefix, (u32, BTreeSet<IpAddr>))| HostRoute {
             destination,
@@ -192,6 +174,57 @@ impl Whole<'_> {
             metric,
         };
         routes.into_iter().map(route).collect()
+    }
+
+    /// The tenant's other gateways, each with what only it, or it best, leads to. What a gateway reaches as well by a connection of its own is
+    /// never sent to another one, which would have to drop it if it thought the same.
+    fn other_gateways(&mut self, id: &Id, pa: Dual) -> Box<[OtherGateway]> {
+        let others = self.reached(|other| other != id, pa, &format!("gateway {id}"));
+        let own = self.carriers.get(id).map(Carrier::destinations).unwrap_or_default();
+        let mut routes: BTreeMap<IpAddr, Vec<GatewayRoute>> = others.values().map(|&pa| (pa, Vec::new())).collect();
+        for (destination, (metric, gateways)) in self.ways(&others) {
+            if own.get(&destination).is_some_and(|own| *own <= metric) {
+                continue;
+            }
+            for gateway in gateways.iter().take(Nexthop::GROUP_SIZE) {
+                routes.entry(*gateway).or_default().push(GatewayRoute { destination, metric });
+            }
+        }
+        routes.into_iter().map(|(pa, routes)| OtherGateway { pa, routes: routes.into() }).collect()
+    }
+
+    /// Where gateways are reached from a machine with these provider addresses. Those that are not are told.
+    fn reached(&mut self, wanted: impl Fn(&Id) -> bool, pa: Dual, from: &str) -> BTreeMap<Id, IpAddr> {
+        let mut reached = BTreeMap::new();
+        for (id, carrier) in self.carriers.iter().filter(|(id, _)| wanted(id)) {
+            if let Some((_, gateway)) = common(pa, carrier.registration.pa) {
+                reached.insert(id.clone(), gateway);
+            } else if self.told.insert(format!("{from} {id}")) {
+                let message = format!(
+                    "{from} and gateway {id} have no provider addresses of one family; give one of them another"
+                );
+                self.problems.push(Problem { about: None, code: UNREACHABLE, message });
+            }
+        }
+        reached
+    }
+
+    /// The best ways to what is behind gateways. Of several metrics only the lowest is of use: who is told does not see connections fail.
+    fn ways(&self, gateways: &BTreeMap<Id, IpAddr>) -> BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> {
+        let mut ways: BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> = BTreeMap::new();
+        for (id, &gateway) in gateways {
+            let destinations = self.carriers.get(id).map(Carrier::destinations).unwrap_or_default();
+            for (destination, metric) in destinations {
+                let (least, by) = ways.entry(destination).or_insert((metric, BTreeSet::new()));
+                if metric < *least {
+                    (*least, *by) = (metric, BTreeSet::new());
+                }
+                if metric == *least {
+                    by.insert(gateway);
+                }
+            }
+        }
+        ways
     }
 
     fn apart(&mut self, interface: &Id, host: &Id, other: &str) {
@@ -209,18 +242,6 @@ impl Whole<'_> {
             Encapsulation::Nvgre => plan::Encapsulation::Nvgre,
         }
     }
-}
-
-/// What is reached by a connection: its routes, its peers, its VLAN's networks.
-fn destinations(connection: &plan::Connection) -> Vec<(Prefix, u32)> {
-    let routes = connection.routes.iter().map(|route| (route.destination, route.metric));
-    let peers = connection.peers.iter().filter_map(|peer| Prefix::try_from(ipnet::IpNet::from(*peer)).ok());
-    let networks = match &connection.kind {
-        ConnectionKind::Gre(_) => &[][..],
-        ConnectionKind::L3(l3) => &l3.addresses,
-    };
-    let networks = networks.iter().map(|address| address.network());
-    routes.chain(peers.chain(networks).map(|prefix| (prefix, 0))).collect()
 }
 
 /// Addresses of one family, IPv4 first: ours and the other's.

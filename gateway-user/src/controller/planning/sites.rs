@@ -16,6 +16,27 @@ pub(super) struct Carrier<'a> {
     pub connections: Vec<Connection>,
 }
 
+impl Carrier<'_> {
+    /// What is reached by its connections, with the lowest metric: their routes, their peers, their VLANs' networks.
+    pub fn destinations(&self) -> BTreeMap<Prefix, u32> {
+        let mut destinations = BTreeMap::new();
+        for connection in self.connections.iter().filter(|connection| connection.enabled) {
+            let networks = match &connection.kind {
+                ConnectionKind::Gre(_) => &[][..],
+                ConnectionKind::L3(l3) => &l3.addresses,
+            };
+            let networks = networks.iter().map(|address| address.network());
+            let peers = connection.peers.iter().filter_map(|peer| Prefix::try_from(IpNet::from(*peer)).ok());
+            let routes = connection.routes.iter().map(|route| (route.destination, route.metric));
+            for (destination, metric) in routes.chain(peers.chain(networks).map(|prefix| (prefix, 0))) {
+                let least = destinations.entry(destination).or_insert(metric);
+                *least = metric.min(*least);
+            }
+        }
+        destinations
+    }
+}
+
 /// The gateways that carry the tenant, with what they carry.
 pub(super) fn carriers<'a>(
     input: &Input<'_>,

@@ -69,6 +69,12 @@ impl Subnets {
         self.all.iter().find(|subnet| reference.root() == self.network && subnet.id == id)
     }
 
+    /// The virtual subnet by which gateways send to each other: the one that their own addresses are from.
+    pub fn between_gateways(&self) -> Option<Vsid> {
+        let of_gateway = self.all.iter().find(|subnet| subnet.of_gateway);
+        of_gateway.or(self.all.first()).map(|subnet| subnet.vsid)
+    }
+
     /// Whether the network's own devices have an address.
     pub fn reserved(&self, address: IpAddr) -> Option<&'static str> {
         if self.gateway_addresses.contains(address) {

@@ -175,9 +175,17 @@ fn whole(base: &Document, tenants: &[&Document]) -> Value {
 #[test]
 fn what_agents_are_told_passes_their_own_checks() {
     let case = Case::usual();
+    let agents = [gateway("GW1"), host("HOST1"), host("HOST2")];
+    assert_eq!(case.plan().documents.keys().cloned().collect::<Vec<_>>(), agents);
+    passes(&case);
+    let case = case.at("dc", "GW2");
+    assert_eq!(case.plan().documents.len(), 4);
+    passes(&case);
+}
+
+fn passes(case: &Case) {
     let planned = case.plan();
     assert_eq!(planned.problems, []);
-    assert_eq!(planned.documents.keys().cloned().collect::<Vec<_>>(), [gateway("GW1"), host("HOST1"), host("HOST2")]);
     for (agent, document) in &planned.documents {
         let base = base(agent, &case.world.registrations[agent]).unwrap();
         let plan = whole(&base, &[document]);
@@ -250,6 +258,65 @@ fn of_several_ways_hosts_are_told_the_best_ones() {
     };
     assert_eq!(gateways(10, 10), "[10.10.0.1, 10.10.0.2] 10");
     assert_eq!(gateways(20, 10), "[10.10.0.2] 10");
+}
+
+/// Where a gateway sends what is behind other gateways: prefix, metric, by which addresses.
+fn by_others(planned: &Planned, name: &str) -> Vec<String> {
+    let others = for_gateway(planned, name).gateways;
+    let routes = others.iter().flat_map(|other| other.routes.iter().map(move |route| (route, other.pa)));
+    let mut told: Vec<String> =
+        routes.map(|(route, pa)| format!("{} {} by {pa}", route.destination, route.metric)).collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn gateways_of_one_tenant_are_told_what_is_behind_each_other() {
+    let planned = Case::usual().at("dc", "GW2").plan();
+    assert_eq!(
+        by_others(&planned, "GW1"),
+        ["10.127.134.0/24 0 by 10.10.0.2", "10.127.134.55/32 0 by 10.10.0.2", "10.3.0.0/16 10 by 10.10.0.2"]
+    );
+    assert_eq!(by_others(&planned, "GW2"), ["10.2.0.0/16 10 by 10.10.0.1"]);
+    for name in ["GW1", "GW2"] {
+        assert_eq!(
+            for_gateway(&planned, name).gateway_vsid.map(|vsid| vsid.get()),
+            Some(5002),
+            "the gateways' own subnet"
+        );
+    }
+    // A tenant on one gateway needs none of this.
+    let alone = for_gateway(&Case::usual().plan(), "GW1");
+    assert_eq!((alone.gateway_vsid, alone.gateways.len()), (None, 0));
+}
+
+#[test]
+fn a_gateway_sends_to_another_one_only_what_that_reaches_better() {
+    let to = |metric: u32| json!([{"destinationPrefix": "10.2.0.0/16", "metric": metric}]);
+    let case = |one, other| Case::new(&[gre("a", to(one)), gre("b", to(other))], &[]).at("b", "GW2").plan();
+    let better = case(20, 10);
+    assert_eq!(by_others(&better, "GW1"), ["10.2.0.0/16 10 by 10.10.0.2"]);
+    assert_eq!(by_others(&better, "GW2"), [""; 0], "else a packet would come back");
+    let equal = case(10, 10);
+    for name in ["GW1", "GW2"] {
+        assert_eq!(by_others(&equal, name), [""; 0]);
+        assert_eq!(for_gateway(&equal, name).gateways.len(), 1, "it is to be trusted all the same");
+    }
+}
+
+#[test]
+fn gateways_without_a_common_family_are_named() {
+    let mut case = Case::usual().at("dc", "GW2");
+    let ports = [("fab0", PortRole::Fabric), ("tor0", PortRole::Site)];
+    case.world.registrations.insert(gateway("GW2"), registration(&["fd00:10::2"], &ports));
+    case.world.registrations.insert(gateway("GW1"), registration(&["10.10.0.1"], &ports));
+    let both = "no provider addresses of one family; give one of them another";
+    let problems = case.problems();
+    assert!(
+        problems.contains(&format!("tenant: HostUnreachable: gateway GW1 and gateway GW2 have {both}")),
+        "{problems:?}"
+    );
+    assert!(by_others(&case.plan(), "GW1").is_empty());
 }
 
 #[test]

@@ -264,7 +264,8 @@ fn table_size(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut P
         })
         .sum();
     let own = tenant.gateway_addresses.iter().count() + usize::from(tenant.gateway_subnet.is_some());
-    let count = of_connections + tenant.vms.len() + tenant.subnets.len() + own;
+    let of_gateways: usize = tenant.gateways.iter().map(|gateway| gateway.routes.len()).sum();
+    let count = of_connections + of_gateways + tenant.vms.len() + tenant.subnets.len() + own;
     if gateway.routes_per_tenant > 0 && count > gateway.routes_per_tenant as usize {
         let what = format!(
             "the tenant {} needs {count} table entries, more than `routes_per_tenant` allows ({})",

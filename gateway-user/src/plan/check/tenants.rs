@@ -19,20 +19,22 @@ pub(super) fn check(tenants: &[Tenant], world: &World<'_>, problems: &mut Proble
             let complaint = Complaint::new(what, "rename one, or join the two");
             problems.conflict(Path::tenant(index).key("name"), Path::tenant(first).key("name"), complaint);
         }
-        for (number, subnet) in tenant.subnets.iter().enumerate() {
-            let (owner, at) = *vsids.entry(subnet.vsid).or_insert((index, number));
+        let of_subnets = tenant.subnets.iter().enumerate().map(|(number, subnet)| (subnet.vsid, Some(number)));
+        for (vsid, number) in of_subnets.chain(tenant.gateway_vsid.map(|vsid| (vsid, None))) {
+            let path = |tenant, number: Option<usize>| match number {
+                Some(number) => Path::tenant(tenant).item("subnets", number).key("vsid"),
+                None => Path::tenant(tenant).key("gateway_vsid"),
+            };
+            let (owner, at) = *vsids.entry(vsid).or_insert((index, number));
             if owner != index {
-                let what = format!("the VSID {} belongs to the tenant {}", subnet.vsid, tenants[owner].name);
+                let what = format!("the VSID {vsid} belongs to the tenant {}", tenants[owner].name);
                 let complaint =
                     Complaint::new(what, "give this subnet a VSID of its own: it is what tells tenants apart");
-                problems.conflict(
-                    Path::tenant(index).item("subnets", number).key("vsid"),
-                    Path::tenant(owner).item("subnets", at).key("vsid"),
-                    complaint,
-                );
+                problems.conflict(path(index, number), path(owner, at), complaint);
             }
         }
         subnets(index, tenant, problems);
+        gateways(index, tenant, world, problems);
         gateway_addresses(index, tenant, problems);
         vms(index, tenant, world, problems);
     }
@@ -87,6 +89,54 @@ fn gateway_addresses(index: usize, tenant: &Tenant, problems: &mut Problems) {
         for prefix in around.filter(|prefix| names_no_host(prefix.net(), address)) {
             let what = format!("{address} is the network's or broadcast address of {prefix}");
             problems.at(here(), Complaint::new(what, "take another address of the subnet"));
+        }
+    }
+}
+
+fn gateways(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems) {
+    if !tenant.gateways.is_empty() && tenant.gateway_vsid.is_none() && world.missing.nothing_of("gateway_vsid") {
+        let remedy = "add `gateway_vsid`, the same on all of the tenant's gateways";
+        let what = "nothing says by which virtual subnet the tenant's gateways send to each other";
+        problems.at(Path::tenant(index).key("gateways"), Complaint::new(what, remedy));
+    }
+    let mut seen = HashMap::with_capacity(tenant.gateways.len());
+    for (number, gateway) in tenant.gateways.iter().enumerate() {
+        let path = || Path::tenant(index).item("gateways", number);
+        let here = || path().key("pa");
+        if let Some(first) = seen.insert(gateway.pa, number) {
+            let what = format!("the gateway at {} stands here for the second time", gateway.pa);
+            let there = Path::tenant(index).item("gateways", first).key("pa");
+            problems.conflict(here(), there, Complaint::new(what, "join the two"));
+        }
+        if let Some(vm) = tenant.vms.iter().position(|vm| vm.pa == gateway.pa) {
+            let what = format!("{} is the provider address of a VM's host", gateway.pa);
+            let remedy = "write the other gateway's own: what comes from there is trusted otherwise";
+            let there = Path::tenant(index).item("vms", vm).key("pa");
+            problems.conflict(here(), there, Complaint::new(what, remedy));
+        }
+        good(problems, unicast(gateway.pa), here);
+        let own = world.gateway.map(|own| (own.pa.same_family(gateway.pa), Path::root().key("gateway").key("pa")));
+        match own {
+            Some((Some(pa), there)) if pa == gateway.pa => {
+                let what = format!("{pa} is the gateway's own provider address");
+                problems.conflict(here(), there, Complaint::new(what, "write the other gateway's"));
+            }
+            Some((None, there)) if world.missing.nothing_of("pa") => {
+                let family = family(gateway.pa);
+                let what = format!("{} is {family}, but the gateway has no {family} provider address", gateway.pa);
+                let remedy = "add one to `pa` in `[gateway]`, or write the other gateway's other address";
+                problems.conflict(here(), there, Complaint::new(what, remedy));
+            }
+            _ => {}
+        }
+        let mut destinations = HashMap::with_capacity(gateway.routes.len());
+        for (at, route) in gateway.routes.iter().enumerate() {
+            let here = || path().item("routes", at).key("destination");
+            good(problems, routable(route.destination), here);
+            if let Some(first) = destinations.insert(route.destination, at) {
+                let what = format!("{} stands here for the second time", route.destination);
+                problems.conflict(here(), path().item("routes", first), Complaint::new(what, "keep one"));
+            }
         }
     }
 }

@@ -194,6 +194,8 @@ impl HostPlan {
                 .iter()
                 .flat_map(|vm| vm.ca.iter().map(|&ca| model::Vm { ca, mac: vm.mac, vsid: vm.vsid, pa: vm.pa }))
                 .collect(),
+            gateway_vsid: None,
+            gateways: Box::default(),
             connections: Box::default(),
         };
         let port = |port: &HostPort| Port { name: port.name.clone(), role: PortRole::Fabric, mode: port.mode };

@@ -190,12 +190,12 @@ mod whole {
 
     refused! {
         no_provider_address: ["pa = [\"10.10.0.1\", \"fd00:10::1\"]" => "pa = []", "vms = [ { ca = \"10.1.0.6\", mac = \"02-00-00-00-02-06\", vsid = 6001, pa = \"10.10.0.12\" } ]" => "",
-            "    { ca = \"10.1.0.5\", mac = \"02:00:00:00:01:05\", vsid = 5001, pa = \"10.10.0.11\" },\n" => "", "    { ca = \"fd01::5\", mac = \"02:00:00:00:01:05\", vsid = 5001, pa = \"fd00:10::11\" },\n" => ""],
+            "    { ca = \"10.1.0.5\", mac = \"02:00:00:00:01:05\", vsid = 5001, pa = \"10.10.0.11\" },\n" => "", "    { ca = \"fd01::5\", mac = \"02:00:00:00:01:05\", vsid = 5001, pa = \"fd00:10::11\" },\n" => "", "gateways = [ { pa = \"10.10.0.2\", routes = [ { destination = \"10.4.0.0/16\", metric = 10 } ] } ]" => ""],
             "the gateway has no provider address", "[]";
         room_for_no_route: ["routes_per_tenant = 100000" => "routes_per_tenant = 0"],
             "a tenant's table has room for no route", "0";
-        more_routes_than_a_tenant_may_have: ["routes_per_tenant = 100000" => "routes_per_tenant = 16"],
-            "the tenant contoso needs 17 table entries, more than `routes_per_tenant` allows (16)", "\"contoso\"";
+        more_routes_than_a_tenant_may_have: ["routes_per_tenant = 100000" => "routes_per_tenant = 17"],
+            "the tenant contoso needs 18 table entries, more than `routes_per_tenant` allows (17)", "\"contoso\"";
         a_port_twice: ["name = \"tor1\"" => "name = \"tor0\"", "port = \"tor1\"" => "port = \"tor0\""],
             "the port tor0 stands here for the second time", "\"tor0\"";
         a_tenant_twice: ["name = \"woodgrove\"" => "name = \"contoso\""],
@@ -232,6 +232,20 @@ mod whole {
             "02:00:5e:00:00:01 is the MAC address that the gateway itself has in virtual subnets", "\"02:00:5e:00:00:01\"";
         a_host_at_the_gateways_pa: ["pa = \"10.10.0.12\"" => "pa = \"10.10.0.1\""],
             "10.10.0.1 is the gateway's own provider address", "\"10.10.0.1\"";
+        the_gateways_vsid_is_another_tenants: ["gateway_vsid = 5003" => "gateway_vsid = 6001"],
+            "the VSID 6001 belongs to the tenant contoso", "6001";
+        other_gateways_without_a_vsid: ["gateway_vsid = 5003\n" => ""],
+            "nothing says by which virtual subnet the tenant's gateways send to each other", "[ { pa = \"10.10.0.2\", routes = [ { destination = \"10.4.0.0/16\", metric = 10 } ] } ]";
+        another_gateway_at_the_own_pa: ["pa = \"10.10.0.2\"" => "pa = \"10.10.0.1\""],
+            "10.10.0.1 is the gateway's own provider address", "\"10.10.0.1\"";
+        another_gateway_at_a_hosts_pa: ["pa = \"10.10.0.2\"" => "pa = \"10.10.0.11\""],
+            "10.10.0.11 is the provider address of a VM's host", "\"10.10.0.11\"";
+        another_gateway_twice: ["gateways = [ {" => "gateways = [ { pa = \"10.10.0.2\" }, {"],
+            "the gateway at 10.10.0.2 stands here for the second time", "\"10.10.0.2\"";
+        a_route_by_another_gateway_to_multicast: ["destination = \"10.4.0.0/16\"" => "destination = \"239.0.0.0/8\""],
+            "239.0.0.0/8 is multicast, to which nothing is routed", "\"239.0.0.0/8\"";
+        a_route_by_another_gateway_twice: ["{ destination = \"10.4.0.0/16\", metric = 10 }" => "{ destination = \"10.4.0.0/16\", metric = 10 }, { destination = \"10.4.0.0/16\" }"],
+            "10.4.0.0/16 stands here for the second time", "\"10.4.0.0/16\"";
         a_host_of_a_family_without_pa: ["pa = [\"10.10.0.1\", \"fd00:10::1\"]" => "pa = [\"10.10.0.1\"]"],
             "the host is at fd00:10::11, but the gateway has no IPv6 provider address", "\"fd00:10::11\"";
     }

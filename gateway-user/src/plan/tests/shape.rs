@@ -8,11 +8,11 @@ fn a_refusal_shows_the_place_the_line_the_other_place_and_a_remedy() {
     let text = edited("vlan = 1002", "vlan = 1001").replace("port = \"tor1\"", "port = \"tor0\"");
     let expected = "\
 error: the VLAN 1001 on tor0 is the connection dc of the tenant contoso already
-  --> plan.toml:78:8
+  --> plan.toml:80:8
    |
-78 | vlan = 1001
+80 | vlan = 1001
    |        ^^^^
-   = note: the other is at plan.toml:57:8: vlan = 1001
+   = note: the other is at plan.toml:59:8: vlan = 1001
    = help: take another VLAN or another port: a VLAN on a port belongs to one connection";
     assert_eq!(refusal(&text).to_string(), expected);
 }
