@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Plan events that an agent may leave unread before its stream is ended.
 const PLANS: usize = 256;
-/// Events that a watcher may leave unread before its stream is ended.
+/// Events that a watcher may leave unread, beside those that it began with, before its stream is ended.
 const EVENTS: usize = 4096;
 /// The name of the leadership.
 const LEADERSHIP: &str = "controller";
@@ -267,7 +267,7 @@ enum Waiting {
     Answer(Reply<Answer>),
     Admission(Reply<Result<(), Refusal>>),
     Plan(Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>, mpsc::Receiver<Arc<PlanEvent>>),
-    Watch(Reply<Result<mpsc::Receiver<Arc<WatchEvent>>, Answer>>, mpsc::Receiver<Arc<WatchEvent>>),
+    Watch(Reply<Result<mpsc::Receiver<Arc<WatchEvent>>, Answer>>),
 }
 
 impl Driver {
@@ -325,9 +325,7 @@ impl Driver {
             }
             Call::Watch(request, reply) => {
                 let stream = StreamId(self.number());
-                let (sender, receiver) = mpsc::channel(EVENTS);
-                self.watches.insert(stream, sender);
-                self.answers.insert(id, Waiting::Watch(reply, receiver));
+                self.answers.insert(id, Waiting::Watch(reply));
                 Event::Watch(id, stream, request)
             }
             Call::Enrol(enrol, reply) => {
@@ -378,9 +376,9 @@ impl Driver {
                 Some(Waiting::Plan(reply, stream)) => reply.send(admitted.map(|()| stream)),
                 _ => {}
             },
-            Action::Follow(call, followed) => {
-                if let Some(Waiting::Watch(reply, stream)) = self.answers.remove(&call) {
-                    reply.send(followed.map(|()| stream));
+            Action::Follow(call, stream, followed) => {
+                if let Some(Waiting::Watch(reply)) = self.answers.remove(&call) {
+                    reply.send(followed.map(|events| self.follow(stream, events)));
                 }
             }
             Action::Plan(stream, event) => {
@@ -400,6 +398,17 @@ impl Driver {
                 self.watches.remove(&stream);
             }
         }
+    }
+
+    /// Opens a watcher's stream, with room for what it begins with and for what comes before that is read.
+    fn follow(&mut self, stream: StreamId, events: Vec<Arc<WatchEvent>>) -> mpsc::Receiver<Arc<WatchEvent>> {
+        let (sender, receiver) = mpsc::channel(events.len() + EVENTS);
+        for event in events {
+            // There is room.
+            let _ = sender.try_send(event);
+        }
+        self.watches.insert(stream, sender);
+        receiver
     }
 
     /// Gives the writes that were decided to the store, in their order.
@@ -424,7 +433,7 @@ impl Drop for Driver {
                 Waiting::Answer(reply) => reply.send(unanswered(self.end.as_ref())),
                 Waiting::Admission(reply) => reply.send(Err(later())),
                 Waiting::Plan(reply, _) => reply.send(Err(later())),
-                Waiting::Watch(reply, _) => reply.send(Err(unanswered(None))),
+                Waiting::Watch(reply) => reply.send(Err(unanswered(None))),
             }
         }
     }

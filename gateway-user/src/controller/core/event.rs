@@ -43,7 +43,7 @@ pub enum Event {
         /// Keys, with their values if they are there still.
         entries: Vec<(String, Option<Arc<str>>)>,
     },
-    /// A write and all before it are durable, at this revision of the store.
+    /// A write is durable, at this revision of the store, and all before it are. Each write is told of by itself, in their order.
     Durable(Sequence, u64),
     /// A client asks.
     Request(CallId, Request),
@@ -72,8 +72,8 @@ pub enum Action {
     Answer(CallId, Answer),
     /// Let somebody in: an agent to its plan, an agent's report, a new agent; or say why not.
     Admit(CallId, Result<(), Refusal>),
-    /// Open a watch, or say why not.
-    Follow(CallId, Result<(), Answer>),
+    /// Open a watch by this stream, which begins with these events; or say why not. Nothing is told by the stream before.
+    Follow(CallId, StreamId, Result<Vec<Arc<WatchEvent>>, Answer>),
     /// Send an agent what it is to do.
     Plan(StreamId, Arc<PlanEvent>),
     /// Tell a watcher.

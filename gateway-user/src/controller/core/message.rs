@@ -97,8 +97,9 @@ pub struct WatchRequest {
 /// What became of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchEvent {
-    /// The store's revision: what to come again with.
-    pub revision: u64,
+    /// The store's revision: what to come again with. Absent while what is there at the beginning is told: who has heard only part of it begins
+    /// again.
+    pub revision: Option<u64>,
     /// What happened.
     pub kind: WatchKind,
     /// The event's JSON: for a resource `{"resourceRef": …, "object": …}`, for a bookmark `{}`.

@@ -41,15 +41,15 @@ use self::agents::Presence;
 use self::change::Entries;
 use self::event::{Action, CallId, Event, Moment, StreamId, Write};
 use self::held::Held;
-use self::message::{Answer, Refusal, RefusalKind, WatchKind, WatchRequest};
-use self::state::{RESOURCES, State, Unreadable};
+use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchKind, WatchRequest};
+use self::state::{PLACEMENTS, RESOURCES, State, Unreadable};
 use self::watchers::{Interest, News, Watchers};
 use crate::agent::protocol::PlanEvent;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::placement::{self, Health};
 use crate::controller::resources::operations::Operations;
-use crate::controller::resources::{Path, Role as ClientRole, Seal};
+use crate::controller::resources::{Kind, Path, Role as ClientRole, Seal};
 use std::sync::Arc;
 
 /// How many operations are remembered.
@@ -104,12 +104,32 @@ enum Out {
     Action(Action),
     /// A tree changed.
     News(News),
+    /// A watch is to be opened.
+    Watch(Opening),
     /// An agent's plan: to be numbered with the revision.
     Plan {
         agent: AgentId,
         stream: StreamId,
         event: PlanEvent,
     },
+}
+
+/// A watch that is to be opened.
+#[derive(Debug)]
+struct Opening {
+    call: CallId,
+    stream: StreamId,
+    interest: Interest,
+    begin: Begin,
+}
+
+/// Where a watch begins.
+#[derive(Debug)]
+enum Begin {
+    /// After a revision.
+    After(u64),
+    /// With what is there.
+    With(Vec<Arc<WatchEvent>>),
 }
 
 /// The agent of a gateway.
@@ -220,14 +240,24 @@ impl Core {
             return;
         }
         self.revision = revision;
-        for (key, value) in entries {
-            let taken = if key.starts_with(RESOURCES) {
-                self.follow(revision, key, value.as_ref(), actions)
-            } else {
-                self.state.record(key, value.as_deref())
-            };
-            if let Err(error) = taken {
+        // What a tree shows depends on what was written with it.
+        let (trees, records): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| key.starts_with(RESOURCES));
+        for (key, value) in &records {
+            if let Err(error) = self.state.record(key, value.as_deref()) {
                 self.unreadable = Some(error);
+            }
+        }
+        for (key, value) in &trees {
+            if let Err(error) = self.follow(revision, key, value.as_ref(), actions) {
+                self.unreadable = Some(error);
+            }
+        }
+        for (key, _) in records.iter().filter(|_| trees.is_empty()) {
+            let Some(tenant) = key.strip_prefix(PLACEMENTS) else { continue };
+            let root = Path::root(Kind::VirtualGateway, tenant.into());
+            if self.state.forest.text(&root).is_some() {
+                let news = self.news(WatchKind::Modified, &root, None, None);
+                self.tell(revision, news, actions);
             }
         }
     }
@@ -240,7 +270,9 @@ impl Core {
         value: Option<&Arc<str>>,
         actions: &mut Vec<Action>,
     ) -> Result<(), Unreadable> {
-        let known = Path::from_store_key(key).is_ok_and(|root| self.state.forest.text(&root).is_some());
+        let before = Path::from_store_key(key).ok();
+        let known = before.as_ref().is_some_and(|root| self.state.forest.text(root).is_some());
+        let owner = before.and_then(|root| self.state.forest.tenant(&root).map(Arc::from));
         let root = self
             .state
             .forest
@@ -251,11 +283,15 @@ impl Core {
             (true, Some(_)) => WatchKind::Modified,
             (false, Some(_)) => WatchKind::Added,
         };
-        let news = self.news(kind, &root, None);
+        let news = self.news(kind, &root, owner, None);
+        self.tell(revision, news, actions);
+        Ok(())
+    }
+
+    fn tell(&mut self, revision: u64, news: News, actions: &mut Vec<Action>) {
         for (stream, event) in self.watchers.tell(revision, news) {
             actions.push(Action::Tell(stream, event));
         }
-        Ok(())
     }
 
     /// Issues a write. What is let out from here on waits for it.
@@ -274,11 +310,8 @@ impl Core {
     fn emit(&mut self, out: Out, actions: &mut Vec<Action>) {
         match out {
             Out::Action(action) => actions.push(action),
-            Out::News(news) => {
-                for (stream, event) in self.watchers.tell(self.revision, news) {
-                    actions.push(Action::Tell(stream, event));
-                }
-            }
+            Out::News(news) => self.tell(self.revision, news, actions),
+            Out::Watch(opening) => self.open(opening, actions),
             Out::Plan { agent, stream, event } => self.send(&agent, stream, event, actions),
         }
     }
@@ -288,25 +321,32 @@ impl Core {
             ClientRole::Tenant(tenant) => Some(Arc::from(tenant.as_ref())),
             ClientRole::Admin | ClientRole::ReadOnly => None,
         };
-        if let Some(after) = request.after
-            && !self.watchers.remembers(after)
-        {
-            let message = format!(
-                "what changed since revision {after} is not remembered; read everything again, and watch from its revision"
-            );
-            self.let_out(Out::Action(Action::Follow(call, Err(Answer::error(410, "Gone", &message)))), actions);
-            return;
-        }
         let interest = Interest { path: below_version(&request.path), tenant };
-        // A watch that begins with what is there has it in the state that is durable by then.
-        let present = request.after.is_none().then(|| self.present(&interest, &request.principal));
-        self.let_out(Out::Action(Action::Follow(call, Ok(()))), actions);
-        for event in present.into_iter().flatten() {
-            self.let_out(Out::Action(Action::Tell(stream, event)), actions);
-        }
-        for event in self.watchers.open(stream, interest, request.after) {
-            self.let_out(Out::Action(Action::Tell(stream, event)), actions);
-        }
+        // What is there, as far as it is decided: by the time that the watch opens it is durable.
+        let begin = match request.after {
+            Some(after) => Begin::After(after),
+            None => Begin::With(self.present(&interest, &request.principal)),
+        };
+        self.let_out(Out::Watch(Opening { call, stream, interest, begin }), actions);
+    }
+
+    /// Opens a watch: all writes before it are durable, and have been told to others.
+    fn open(&mut self, Opening { call, stream, interest, begin }: Opening, actions: &mut Vec<Action>) {
+        let events = match begin {
+            Begin::After(after) if !self.watchers.remembers(after) => {
+                let message = format!(
+                    "what changed since revision {after} is not remembered; read everything again, and watch from its revision"
+                );
+                Err(Answer::error(410, "Gone", &message))
+            }
+            Begin::After(after) => Ok(self.watchers.open(stream, interest, after)),
+            Begin::With(mut present) => {
+                self.watchers.open(stream, interest, self.revision);
+                present.push(Arc::new(watchers::bookmark(self.revision)));
+                Ok(present)
+            }
+        };
+        actions.push(Action::Follow(call, stream, events));
     }
 
     /// A gateway that is heard of again may be given connections again.

@@ -190,6 +190,7 @@ impl Core {
         actions: &mut Vec<Action>,
     ) -> Answered {
         let before = self.documents(&self.concerned(change));
+        let owner = self.state.forest.tenant(&change.root).map(Arc::from);
         let mut entries = match change.outcome {
             Outcome::Unchanged => Vec::new(),
             _ => self.state.make(change)?,
@@ -214,7 +215,7 @@ impl Core {
                 (true, true) => WatchKind::Modified,
                 (true, false) => WatchKind::Deleted,
             };
-            let news = self.news(kind, &change.root, Some(now));
+            let news = self.news(kind, &change.root, owner, Some(now));
             self.let_out(Out::News(news), actions);
         }
         answer
@@ -260,27 +261,23 @@ impl Core {
             Error { inner_error: serde_json::to_string(&drain).ok(), ..Error::at(Code::InsufficientCapacity, path.to_string(), message) }
         })?;
         let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
-        let mut entries = Vec::new();
+        // Tenants are independent of each other, and watchers hear of one change a revision.
         for tenant in &tenants {
-            entries.push(self.state.replace(tenant)?);
-        }
-        // Tenants are independent of each other, and a transaction holds so many.
-        for entries in entries.chunks(50) {
-            self.write(entries.to_vec(), actions);
-        }
-        self.tell_agents(&before, actions);
-        for tenant in &tenants {
-            let news = self.news(WatchKind::Modified, &Path::root(Kind::VirtualGateway, tenant.clone()), Some(now));
+            let entry = self.state.replace(tenant)?;
+            self.write(vec![entry], actions);
+            let root = Path::root(Kind::VirtualGateway, tenant.clone());
+            let news = self.news(WatchKind::Modified, &root, None, Some(now));
             self.let_out(Out::News(news), actions);
         }
+        self.tell_agents(&before, actions);
         Ok(body(
             200,
             &json!({ "resourceRef": path.to_string(), "confirmed": true, "moved": moved.iter().map(shown).collect::<Vec<_>>() }),
         ))
     }
 
-    /// What watchers are told of a tree.
-    pub(super) fn news(&self, kind: WatchKind, root: &Path, now: Option<Moment>) -> News {
+    /// What watchers are told of a tree. `owner` is whose it was, which what is gone does not say any more.
+    pub(super) fn news(&self, kind: WatchKind, root: &Path, owner: Option<Arc<str>>, now: Option<Moment>) -> News {
         let now = now.unwrap_or(Moment { unix_milliseconds: 0, seed: 0 });
         let beside = Beside::new(&self.state, now);
         // Who may see it is decided when it is told.
@@ -289,12 +286,12 @@ impl Core {
         News {
             kind,
             path: root.to_string(),
-            tenant: self.state.forest.tenant(root).map(Arc::from),
+            tenant: self.state.forest.tenant(root).map(Arc::from).or(owner),
             object: object.map(|(value, _)| Arc::from(value.to_string())),
         }
     }
 
-    /// What is there of what somebody follows, as events of the present revision.
+    /// What is there of what somebody follows, as events.
     pub(super) fn present(&self, interest: &Interest, principal: &Principal) -> Vec<Arc<WatchEvent>> {
         let beside = Beside::new(&self.state, Moment { unix_milliseconds: 0, seed: 0 });
         let view = View { principal, observed: &beside };
@@ -312,7 +309,7 @@ impl Core {
                         tenant: None,
                         object: Some(Arc::from(value.to_string())),
                     };
-                    events.push(Arc::new(event(self.revision, &news)));
+                    events.push(Arc::new(event(None, &news)));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The core by itself: what a request changes, and what waits for what.
 
 use super::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
-use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchRequest};
+use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchEvent, WatchRequest};
 use super::{Core, Settings, gateway};
 use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Position};
 use crate::controller::model::records::AgentId;
@@ -30,6 +30,7 @@ struct World {
     writes: Vec<(Sequence, Write)>,
     answers: Vec<(CallId, Answer)>,
     plans: Vec<Arc<PlanEvent>>,
+    told: Vec<Arc<WatchEvent>>,
     calls: u64,
     now: u64,
 }
@@ -43,6 +44,7 @@ impl World {
             writes: Vec::new(),
             answers: Vec::new(),
             plans: Vec::new(),
+            told: Vec::new(),
             calls: 0,
             now: 1_700_000_000_000,
         };
@@ -70,7 +72,9 @@ impl World {
                 Action::Answer(call, answer) => self.answers.push((call, answer)),
                 Action::Plan(_, event) => self.plans.push(event),
                 Action::Admit(_, admitted) => admitted.expect("let in"),
-                Action::Follow(..) | Action::Tell(..) | Action::Close(_) => {}
+                Action::Follow(_, _, followed) => self.told.extend(followed.expect("remembered")),
+                Action::Tell(_, event) => self.told.push(event),
+                Action::Close(_) => {}
             }
         }
     }
@@ -371,12 +375,73 @@ fn a_watcher_begins_with_what_is_there_and_hears_what_changes() {
     let mut actions = Vec::new();
     let now = Moment { unix_milliseconds: 1, seed: 1 };
     world.core.step(Event::Watch(CallId(1), StreamId(1), request), now, &mut actions);
-    let told: Vec<&str> = actions
-        .iter()
-        .filter_map(|action| match action {
-            Action::Tell(_, event) => Some(event.kind.as_str()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(told, ["ADDED"]);
+    let [Action::Follow(_, StreamId(1), Ok(events))] = &actions[..] else { panic!("{actions:?}") };
+    let told: Vec<_> = events.iter().map(|event| (event.kind.as_str(), event.revision)).collect();
+    assert_eq!(told, [("ADDED", None), ("BOOKMARK", Some(world.revision))]);
+}
+
+/// What a tenant's watcher, which was there from the beginning, is told.
+fn told(world: &World) -> Vec<(u64, &'static str)> {
+    let events = world.told.iter().filter_map(|event| Some((event.revision?, event.kind.as_str())));
+    events.collect()
+}
+
+fn watch(world: &mut World, principal: Principal, after: Option<u64>) {
+    let request = WatchRequest { principal, path: "/networking/v1/virtualGateways".into(), after };
+    world.step(Event::Watch(CallId(77), StreamId(77), request));
+}
+
+#[test]
+fn a_watch_opens_after_what_is_on_its_way_and_tells_it_once() {
+    for after in [None, Some(5)] {
+        let mut world = World::furnished();
+        world.connect_site("contoso", 100, 1000);
+        watch(&mut world, Principal { name: "operator".into(), role: Role::Admin }, after);
+        assert!(world.told.is_empty(), "a write is on its way");
+        world.settle();
+        let kinds: Vec<_> = told(&world).into_iter().map(|(_, kind)| kind).collect();
+        match after {
+            None => {
+                assert_eq!(world.told[0].kind.as_str(), "ADDED");
+                assert_eq!((kinds, world.told[1].revision), (vec!["BOOKMARK"], Some(world.revision)));
+            }
+            Some(_) => assert_eq!(told(&world), [(world.revision, "ADDED")]),
+        }
+    }
+}
+
+#[test]
+fn a_tenant_hears_that_what_was_its_own_is_gone() {
+    let mut world = World::furnished();
+    let body = json!({ "resourceMetadata": { "tenantId": "c" }, "properties": {
+        "gatewaySubnets": [{ "resourceRef": "/virtualNetworks/contoso/subnets/gateway" }] } });
+    let put = world.ask(Method::Put, "/virtualGateways/contoso", &body, None);
+    world.settle();
+    assert_eq!(world.answer(put).0, 201);
+    let tenant = Principal { name: "contoso".into(), role: Role::Tenant("c".into()) };
+    let revision = world.revision;
+    watch(&mut world, tenant, Some(revision));
+    world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    world.settle();
+    assert_eq!(told(&world), [(revision + 1, "DELETED")]);
+}
+
+#[test]
+fn every_tenant_that_a_drain_moves_is_told_at_a_revision_of_its_own() {
+    let mut world = World::furnished();
+    world.put(
+        "/virtualNetworks/woodgrove",
+        json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
+                "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] }),
+    );
+    world.connect_site("contoso", 100, 1000);
+    world.connect_site("woodgrove", 200, 1000);
+    world.settle();
+    let before = world.revision;
+    watch(&mut world, Principal { name: "operator".into(), role: Role::Admin }, Some(before));
+    world.ask(Method::Post, "/gateways/GW1/drain?confirm", &Value::Null, None);
+    world.settle();
+    let expected: Vec<(u64, &str)> = (before + 1..=world.revision).map(|revision| (revision, "MODIFIED")).collect();
+    assert!(!expected.is_empty());
+    assert_eq!(told(&world), expected);
 }

@@ -43,13 +43,21 @@ impl Interest {
     }
 }
 
+/// An open watch.
+#[derive(Debug)]
+struct Watcher {
+    interest: Interest,
+    /// It has heard of everything until this revision, perhaps from a controller that was further than this one.
+    heard: u64,
+}
+
 /// The open watches, and what happened lately.
 #[derive(Debug, Default)]
 pub struct Watchers {
     /// Changes after this revision are all remembered.
     floor: u64,
     log: VecDeque<(News, Arc<WatchEvent>)>,
-    open: BTreeMap<StreamId, Interest>,
+    open: BTreeMap<StreamId, Watcher>,
 }
 
 impl Watchers {
@@ -63,17 +71,13 @@ impl Watchers {
         after >= self.floor
     }
 
-    /// Opens a watch; gives what happened since the revision, if there is one.
-    pub fn open(&mut self, stream: StreamId, interest: Interest, after: Option<u64>) -> Vec<Arc<WatchEvent>> {
-        let missed = after.map(|after| {
-            let since = self
-                .log
-                .iter()
-                .filter(|(news, event)| event.revision > after && interest.covers(&news.path, news.tenant.as_deref()));
-            since.map(|(_, event)| Arc::clone(event)).collect()
-        });
-        self.open.insert(stream, interest);
-        missed.unwrap_or_default()
+    /// Opens a watch by somebody who has heard of everything until a revision; gives what happened since.
+    pub fn open(&mut self, stream: StreamId, interest: Interest, heard: u64) -> Vec<Arc<WatchEvent>> {
+        let from = self.log.partition_point(|(_, event)| event.revision <= Some(heard));
+        let since = self.log.range(from..).filter(|(news, _)| interest.covers(&news.path, news.tenant.as_deref()));
+        let missed = since.map(|(_, event)| Arc::clone(event)).collect();
+        self.open.insert(stream, Watcher { interest, heard });
+        missed
     }
 
     /// A watch has ended.
@@ -81,23 +85,30 @@ impl Watchers {
         self.open.remove(&stream);
     }
 
-    /// A change is durable: who is to be told.
+    /// A change is durable: who is to be told. There is one a revision at most, so that a revision says what somebody has heard.
     pub fn tell(&mut self, revision: u64, news: News) -> Vec<(StreamId, Arc<WatchEvent>)> {
-        let told = Arc::new(event(revision, &news));
-        let interested = self.open.iter().filter(|(_, interest)| interest.covers(&news.path, news.tenant.as_deref()));
+        let told = Arc::new(event(Some(revision), &news));
+        let interested = self.open.iter().filter(|(_, watcher)| {
+            watcher.heard < revision && watcher.interest.covers(&news.path, news.tenant.as_deref())
+        });
         let whom = interested.map(|(stream, _)| (*stream, Arc::clone(&told))).collect();
         self.log.push_back((news, told));
         if self.log.len() > REMEMBERED
             && let Some((_, forgotten)) = self.log.pop_front()
         {
-            self.floor = forgotten.revision;
+            self.floor = forgotten.revision.unwrap_or(self.floor);
         }
         whom
     }
 }
 
-/// The event for a change.
-pub fn event(revision: u64, news: &News) -> WatchEvent {
+/// That everything until a revision has been told.
+pub fn bookmark(revision: u64) -> WatchEvent {
+    WatchEvent { revision: Some(revision), kind: WatchKind::Bookmark, data: "{}".into() }
+}
+
+/// The event for a change, or for what is there at the beginning.
+pub fn event(revision: Option<u64>, news: &News) -> WatchEvent {
     let data = match &news.object {
         Some(object) => format!(r#"{{"resourceRef":{},"object":{object}}}"#, json!(news.path)),
         None => json!({ "resourceRef": news.path }).to_string(),
@@ -121,10 +132,10 @@ mod tests {
     fn a_watcher_hears_of_what_it_follows_alone() {
         let mut watchers = Watchers::default();
         let at = |path: &str| Interest { path: path.into(), tenant: None };
-        watchers.open(StreamId(1), all(), None);
-        watchers.open(StreamId(2), at("/virtualgateways"), None);
-        watchers.open(StreamId(3), at("/virtualgateways/a/networkconnections"), None);
-        watchers.open(StreamId(4), Interest { path: String::new(), tenant: Some("t".into()) }, None);
+        watchers.open(StreamId(1), all(), 0);
+        watchers.open(StreamId(2), at("/virtualgateways"), 0);
+        watchers.open(StreamId(3), at("/virtualgateways/a/networkconnections"), 0);
+        watchers.open(StreamId(4), Interest { path: String::new(), tenant: Some("t".into()) }, 0);
         let whom = |told: Vec<(StreamId, Arc<WatchEvent>)>| told.iter().map(|(stream, _)| stream.0).collect::<Vec<_>>();
         assert_eq!(whom(watchers.tell(1, news("/virtualGateways/A", Some("t")))), [1, 2, 3, 4]);
         assert_eq!(whom(watchers.tell(2, news("/virtualGateways/AB", None))), [1, 2]);
@@ -138,8 +149,17 @@ mod tests {
         watchers.tell(11, news("/gateways/A", None));
         watchers.tell(12, news("/gateways/B", None));
         assert!(!watchers.remembers(9) && watchers.remembers(10));
-        let missed = watchers.open(StreamId(1), all(), Some(11));
-        assert_eq!(missed.iter().map(|event| event.revision).collect::<Vec<_>>(), [12]);
+        let missed = watchers.open(StreamId(1), all(), 11);
+        assert_eq!(missed.iter().map(|event| event.revision).collect::<Vec<_>>(), [Some(12)]);
+    }
+
+    #[test]
+    fn who_was_told_more_by_another_controller_hears_nothing_twice() {
+        let mut watchers = Watchers::default();
+        watchers.begin(10);
+        assert!(watchers.open(StreamId(1), all(), 12).is_empty());
+        let told = (11..=13).map(|revision| watchers.tell(revision, news("/gateways/A", None)).len());
+        assert_eq!(told.collect::<Vec<_>>(), [0, 0, 1]);
     }
 
     #[test]

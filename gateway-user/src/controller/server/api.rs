@@ -105,7 +105,8 @@ async fn watch(head: &Head<'_>, principal: Principal, path: String, query: &[(St
     match head.context.controller.watch(WatchRequest { principal, path, after }).await {
         Ok(Ok(stream)) => {
             let event = |event: Arc<WatchEvent>| {
-                let (id, kind) = (event.revision.to_string(), event.kind.as_str());
+                let id = event.revision.map(|revision| revision.to_string()).unwrap_or_default();
+                let kind = event.kind.as_str();
                 vec![Event { id, kind, data: event.data.clone() }]
             };
             let Head { context, .. } = head;

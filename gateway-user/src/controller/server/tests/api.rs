@@ -203,7 +203,7 @@ async fn a_watch_goes_on_where_it_was_left_and_says_that_it_lives() {
         "the header wins over the query"
     );
     assert_eq!(piece(&mut stream).await.expect("open"), ": alive\n\n");
-    let event = WatchEvent { revision: 42, kind: WatchKind::Modified, data: Bytes::from_static(b"{}") };
+    let event = WatchEvent { revision: Some(42), kind: WatchKind::Modified, data: Bytes::from_static(b"{}") };
     sender.send(Arc::new(event)).await.expect("taken");
     let mut told = piece(&mut stream).await.expect("open");
     while told == ": alive\n\n" {

@@ -176,7 +176,7 @@ pub fn event(revision: u64, kind: WatchKind, path: &str) -> WatchEvent {
         WatchKind::Deleted => json!({ "resourceRef": path }),
         _ => json!({ "resourceRef": path, "object": object }),
     };
-    WatchEvent { revision, kind, data: data.to_string().into() }
+    WatchEvent { revision: Some(revision), kind, data: data.to_string().into() }
 }
 
 pub fn refusal(status: u16, code: &str, message: &str) -> Answer {
