@@ -45,6 +45,112 @@ fn carrier(operated: &Operated, connection: &Value) -> Result<Arc<Node>> {
     gateways.clone().find(|gateway| name.ends_with(gateway.name())).cloned().context("no such gateway")
 }
 
+fn reference(path: &str) -> Value {
+    json!({ "resourceRef": path })
+}
+
+/// Another tenant, as SDN Express and its guides create one: every resource that they have, in their order.
+fn create_in_order(operated: &Operated) -> Result<()> {
+    let subnet = |id: &str, prefix: &str, vlan: u16, pool: Value| json!({ "resourceId": id, "properties": { "addressPrefix": prefix, "vlanID": vlan, "ipPools": pool } });
+    let pool = |start: &str, end: &str| json!([{ "resourceId": "pool", "properties": { "startIpAddress": start, "endIpAddress": end } }]);
+    let external = "/networkInterfaces/express-external";
+    let internal = "/networkInterfaces/express-internal";
+    let gateway = "/virtualGateways/express";
+    for (path, properties) in [
+        (
+            "/credentials/NCHostUser",
+            json!({ "type": "UsernamePassword", "userName": "nc", "value": "secret-of-the-host" }),
+        ),
+        (
+            "/servers/express-host",
+            json!({ "connections": [{ "managementAddresses": ["host.example.com"], "credentialType": "UsernamePassword",
+                    "credential": reference("/credentials/NCHostUser") }] }),
+        ),
+        (
+            "/logicalNetworks/HNVPA",
+            json!({ "networkVirtualizationEnabled": true, "subnets": [subnet("pa", "10.10.56.0/23", 11, json!([]))] }),
+        ),
+        ("/logicalNetworks/Transit", json!({ "subnets": [subnet("transit", "27.1.1.0/24", 10, json!([]))] })),
+        (
+            "/logicalNetworks/PublicVIP",
+            json!({ "subnets": [{ "resourceId": "public", "properties": { "addressPrefix": "41.40.40.0/27", "isPublic": true,
+                    "ipPools": pool("41.40.40.1", "41.40.40.31") } }] }),
+        ),
+        (
+            "/logicalNetworks/GreVIP",
+            json!({ "subnets": [subnet("gre", "31.30.30.0/24", 0, pool("31.30.30.1", "31.30.30.254"))] }),
+        ),
+        (
+            "/loadBalancerManager/config",
+            json!({ "loadBalancerManagerIPAddress": "41.40.40.1",
+                    "vipIpPools": [reference("/logicalNetworks/PublicVIP/subnets/public/ipPools/pool")] }),
+        ),
+        ("/virtualServers/express-mux", json!({ "server": reference("/servers/express-host") })),
+        (
+            "/loadBalancerMuxes/express-mux",
+            json!({ "virtualServer": reference("/virtualServers/express-mux"), "routerConfiguration": { "localASN": 64628,
+                    "peerRouterConfigurations": [{ "routerName": "tor", "routerIPAddress": "10.10.10.1", "peerASN": 64623 }] } }),
+        ),
+        ("/publicIPAddresses/express", json!({ "publicIPAllocationMethod": "Dynamic", "idleTimeoutInMinutes": 4 })),
+        (
+            "/gatewayPools/express",
+            json!({ "type": "All", "redundantGatewayCount": 0, "gatewayCapacityKiloBitsPerSecond": 1_000_000,
+                    "ipConfiguration": { "greVipSubnets": [reference("/logicalNetworks/GreVIP/subnets/gre")],
+                                         "publicIPAddresses": [reference("/publicIPAddresses/express")] } }),
+        ),
+        ("/virtualServers/express-gw", json!({ "server": reference("/servers/express-host") })),
+        (internal, json!({ "privateMacAddress": "001DD8B71C00", "privateMacAllocationMethod": "Static" })),
+        (
+            external,
+            json!({ "privateMacAddress": "001DD8B71C01", "privateMacAllocationMethod": "Static",
+                    "ipConfigurations": [{ "resourceId": "FrontEnd", "properties": { "privateIPAddress": "27.1.1.15",
+                        "privateIPAllocationMethod": "Static", "subnet": reference("/logicalNetworks/Transit/subnets/transit") } }] }),
+        ),
+        (
+            "/gateways/express-gw",
+            json!({ "pool": reference("/gatewayPools/express"), "types": ["s2sipsec", "s2sgre", "forwarding", "vpn"],
+                    "virtualServer": reference("/virtualServers/express-gw"),
+                    "networkInterfaces": { "externalNetworkInterface": reference(external), "internalNetworkInterface": reference(internal) },
+                    "bgpConfig": { "extASNumber": "0.1", "bgpPeer": [{ "peerIP": "27.1.1.1", "peerExtAsNumber": "0.1" }] } }),
+        ),
+        (
+            "/virtualNetworks/express",
+            json!({ "addressSpace": { "addressPrefixes": ["10.2.0.0/16"] }, "logicalNetwork": reference("/logicalNetworks/HNVPA"),
+                    "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.2.255.0/28" } }] }),
+        ),
+        (
+            gateway,
+            json!({ "gatewayPools": [reference("/gatewayPools/express")], "routingType": "Dynamic", "networkConnections": [],
+                    "bgpRouters": [], "gatewaySubnets": [reference("/virtualNetworks/express/subnets/gateway")] }),
+        ),
+        (
+            "/virtualGateways/express/networkConnections/gre",
+            json!({ "connectionType": "GRE", "outboundKiloBitsPerSecond": 1000, "inboundKiloBitsPerSecond": 1000,
+                    "greConfiguration": { "greKey": "1234" }, "l3Configuration": {}, "ipAddresses": [], "peerIPAddresses": [],
+                    "routes": [{ "destinationPrefix": "40.1.1.4/32", "nextHop": "0.0.0.0", "metric": 10, "protocol": "Static" }],
+                    "connectionStatus": "Enabled", "destinationIPAddress": "11.1.0.2" }),
+        ),
+        (
+            "/virtualGateways/express/bgpRouters/router",
+            json!({ "isEnabled": "true", "requireIGPSync": "true", "extAsNumber": "0.64512" }),
+        ),
+        (
+            "/virtualGateways/express/bgpRouters/router/bgpPeers/peer",
+            json!({ "peerIpAddress": "40.1.1.4", "peerAsNumber": 65001, "ExtAsNumber": "0.65001" }),
+        ),
+    ] {
+        let created = operated.put(path, &properties)?;
+        ensure!(created["properties"]["provisioningState"] == "Succeeded", "{path}: {created}");
+    }
+    let tenant = operated.get(gateway)?;
+    let connection = &tenant["properties"]["networkConnections"][0]["properties"];
+    ensure!(connection["gateway"]["resourceRef"] == "/gateways/express-gw", "{tenant}");
+    ensure!(connection["sourceIPAddress"] == "31.30.30.1", "{tenant}");
+    // Nobody has enrolled there, and that is what it says.
+    ensure!(connection["configurationState"]["detailedInfo"][0]["code"] == "HostUnreachable", "{tenant}");
+    Ok(())
+}
+
 #[test]
 fn sites_on_different_gateways_reach_each_other() -> Result<()> {
     let mut operated = Operated::start(Cloud::build(|_| {})?)?;
@@ -52,7 +158,7 @@ fn sites_on_different_gateways_reach_each_other() -> Result<()> {
     // Room for one of the tenant's two connections on each gateway.
     operated.put(
         "/gatewayPools/default",
-        &json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 300_000,
+        &json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 500_000,
                  "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] } }),
     )?;
     operated.start_agents()?;
@@ -79,5 +185,5 @@ fn sites_on_different_gateways_reach_each_other() -> Result<()> {
         let drops: Vec<DropReport> = show(gateway, "drops")?;
         ensure!(!drops.iter().any(|drop| drop.reason == "gateway_loop"), "{drops:?}");
     }
-    Ok(())
+    create_in_order(&operated)
 }

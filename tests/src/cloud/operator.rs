@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
 use crate::enter::CONTEXTS;
@@ -93,6 +93,14 @@ impl Operated {
     pub fn get(&self, path: &str) -> Result<Value> {
         let (status, body) = self.curl(&[], path)?;
         ensure!(status == 200, "GET {path}: {status} {body}");
+        Ok(body)
+    }
+
+    /// Creates or replaces a resource.
+    pub fn put(&self, path: &str, properties: &Value) -> Result<Value> {
+        let body = json!({ "properties": properties }).to_string();
+        let (status, body) = self.curl(&["-X", "PUT", "-d", &body], path)?;
+        ensure!(status == 200 || status == 201, "PUT {path}: {status} {body}");
         Ok(body)
     }
 
