@@ -78,8 +78,8 @@ impl Live {
         Path::new("/run/gateway-lab").join(format!("{}.json", self.number()))
     }
 
-    /// Waits until its machines can be entered; gives their networks.
-    fn networks(&mut self) -> Result<Vec<PathBuf>> {
+    /// Waits until its machines can be entered; gives the processes that run on them.
+    fn processes(&mut self) -> Result<Vec<Process>> {
         until(PATIENCE, "the lab to be up", || {
             let ended = self.child.try_wait().ok().flatten().is_some();
             let entered = self.enter(&["controller", "true"]).is_ok_and(|output| output.status.success());
@@ -88,10 +88,17 @@ impl Live {
         let listed: Value = serde_json::from_str(&std::fs::read_to_string(self.listed())?)?;
         let machines = listed["machines"].as_object().context("it lists no machines")?;
         let network = |at: &Value| Ok(std::fs::read_link(at[0].as_str().context("no path")?)?);
-        let networks = machines.values().map(network).collect::<Result<Vec<_>>>()?;
-        let running = networks.iter().filter(|network| in_network(network) > 0).count();
-        ensure!(running >= 6, "daemons run in {running} of {} networks", networks.len());
-        Ok(networks)
+        let networks = machines.values().map(network).collect::<Result<Vec<PathBuf>>>()?;
+        let inside: Vec<Process> = everybody()?
+            .into_iter()
+            .filter(|number| {
+                let network = std::fs::read_link(format!("/proc/{number}/ns/net"));
+                network.is_ok_and(|network| networks.contains(&network))
+            })
+            .filter_map(Process::find)
+            .collect();
+        ensure!(inside.len() >= 6, "a controller, three gateways and two hosts should run, and not {}", inside.len());
+        Ok(inside)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -99,9 +106,9 @@ impl Live {
     }
 
     /// Fails unless nothing is left of it.
-    fn is_gone(&self, networks: &[PathBuf]) -> Result<()> {
-        for network in networks {
-            until(SOON, "the lab's processes to end", || (in_network(network) == 0).then_some(()))?;
+    fn is_gone(&self, processes: &[Process]) -> Result<()> {
+        for process in processes {
+            until(SOON, "the lab's processes to end", || (!process.lives()).then_some(()))?;
         }
         ensure!(!self.enter(&["controller", "true"])?.status.success(), "an ended lab can be entered");
         ensure!(!self.listed().exists(), "{} is left", self.listed().display());
@@ -120,7 +127,7 @@ impl Drop for Live {
 #[test]
 fn it_shows_live_tables_and_how_to_look_closer_and_an_interrupt_takes_everything_away() -> Result<()> {
     let mut live = Live::start()?;
-    let networks = live.networks()?;
+    let processes = live.processes()?;
     let seen = until(PATIENCE, "complete tables", || {
         let shown = live.shown();
         let tables = shown.rsplit("AGENT ").next()?;
@@ -146,23 +153,43 @@ fn it_shows_live_tables_and_how_to_look_closer_and_an_interrupt_takes_everything
     live.signal(Signal::SIGINT)?;
     let status = live.child.wait()?;
     ensure!(status.success(), "{status}");
-    live.is_gone(&networks)
+    live.is_gone(&processes)
 }
 
 #[test]
 fn what_a_killed_run_leaves_is_nothing_that_the_next_one_trips_on() -> Result<()> {
     let mut live = Live::start()?;
-    let networks = live.networks()?;
+    let processes = live.processes()?;
     live.signal(Signal::SIGKILL)?;
     live.child.wait()?;
-    live.is_gone(&networks)
+    live.is_gone(&processes)
 }
 
-/// How many processes there are in a network namespace.
-fn in_network(network: &Path) -> usize {
-    let Ok(processes) = std::fs::read_dir("/proc").context("no /proc") else { return 0 };
-    processes
-        .flatten()
-        .filter(|process| std::fs::read_link(process.path().join("ns/net")).is_ok_and(|it| it == network))
-        .count()
+/// A process, told by its start from a later one with the same number.
+struct Process {
+    number: u32,
+    start: String,
+}
+
+impl Process {
+    fn find(number: u32) -> Option<Self> {
+        Some(Self { number, start: start_of(number)? })
+    }
+
+    fn lives(&self) -> bool {
+        start_of(self.number).is_some_and(|start| start == self.start)
+    }
+}
+
+/// When a process started, in the kernel's ticks.
+fn start_of(process: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; 20 fields after it comes the start.
+    status.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+}
+
+/// The numbers of all processes.
+fn everybody() -> Result<Vec<u32>> {
+    let names = std::fs::read_dir("/proc").context("no /proc")?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
@@ -215,14 +215,12 @@ impl Operated {
 
     /// Waits until a resource is configured.
     pub fn configured(&self, path: &str) -> Result<Value> {
-        let mut last = Value::Null;
-        let configured = until(PATIENCE, "a resource to be configured", || {
-            last = self.get(path).ok()?;
-            (last["properties"]["configurationState"]["status"] == "Success").then(|| last.clone())
-        });
-        match configured {
-            Ok(resource) => Ok(resource),
-            Err(_) => bail!("{path} is not configured: {last}\n{}", self.log()),
-        }
+        let configured = until(PATIENCE, "a resource to be configured", || self.is_configured(path));
+        configured.with_context(|| format!("{path} is not configured: {:?}\n{}", self.get(path), self.log()))
+    }
+
+    /// A resource, if it is configured.
+    pub fn is_configured(&self, path: &str) -> Option<Value> {
+        self.get(path).ok().filter(|resource| resource["properties"]["configurationState"]["status"] == "Success")
     }
 }

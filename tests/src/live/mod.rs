@@ -15,6 +15,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 use crate::cloud::{Cloud, Operated, SiteTunnel, described};
 use crate::enter::Register;
+use crate::wait::until;
 use plans::Plans;
 use reach::{Reach, Which};
 
@@ -29,10 +30,12 @@ pub struct Options {
     once: bool,
 }
 
-/// How long tables that are printed once may take to be complete.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long an agent may take to join, and tables that are printed once to be complete.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often the live tables are renewed on a terminal, and elsewhere.
 const RENEWAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+const GONE: &str = "everything is taken away again";
 
 /// Set by the first interrupt; the second ends the process at once, which takes the lab away just as well.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -54,7 +57,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let start = Instant::now();
     let mut scene = match Scene::build(|step| eprintln!("{:6.2} s  {step}", start.elapsed().as_secs_f64())) {
-        Err(_) if is_interrupted() => return Ok(ExitCode::from(130)),
+        Err(_) if is_interrupted() => {
+            eprintln!("{GONE}");
+            return Ok(ExitCode::from(130));
+        }
         scene => scene.context("cannot bring the lab up")?,
     };
     let register = Register::new(&scene.operated.cloud.machines())?;
@@ -68,7 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("{}", scene.operated.log());
     }
     drop((register, scene));
-    eprintln!("everything is taken away again");
+    eprintln!("{GONE}");
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -99,7 +105,9 @@ impl Scene {
         let Cloud { gateways, hosts, .. } = &operated.cloud;
         let agents = gateways.iter().map(|it| ("gateways", it)).chain(hosts.iter().map(|it| ("servers", it)));
         for (collection, machine) in agents {
-            operated.configured(&format!("/{collection}/{}", machine.name()))?;
+            let path = format!("/{collection}/{}", machine.name());
+            until(PATIENCE, "its plan", || (is_interrupted() || operated.is_configured(&path).is_some()).then_some(()))
+                .with_context(|| format!("{} does not join\n{}", machine.name(), operated.log()))?;
             tell(&format!("{} has its plan", machine.name()))?;
         }
         for members in &operated.cloud.tenants {

@@ -11,7 +11,7 @@ use crate::tenants::{DC, HQ, SUBNETS, address};
 use crate::throughput;
 
 /// How long an answer may take before the table says that there is none.
-const ANSWER: Duration = Duration::from_millis(300);
+const ANSWER: Duration = Duration::from_secs(1);
 /// How long a rate is measured.
 const MEASURED: Duration = Duration::from_millis(200);
 
