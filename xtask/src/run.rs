@@ -70,6 +70,30 @@ impl Subject {
     }
 }
 
+/// The oldest kernel with what the lab's compute hosts attach to virtual machines (tcx).
+const OLDEST: (u32, u32) = (6, 6);
+
+/// Major and minor version of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Tells who would otherwise wait for a build in vain.
+fn check_kernel() -> Result<()> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if version(&release).is_some_and(|version| version < OLDEST) {
+        bail!(
+            "the lab's compute hosts need Linux {}.{} or later, and this is {}; Debian 13 has it, and so have Debian 12's backports. \
+             A gateway alone runs here: cargo xtask run -- --plan FILE",
+            OLDEST.0,
+            OLDEST.1,
+            release.trim()
+        );
+    }
+    Ok(())
+}
+
 pub fn main(arguments: &Arguments) -> Result<()> {
     let subject = Subject::parse(&arguments.rest.words)?;
     if let Subject::Gateway { plan, .. } = &subject
@@ -79,6 +103,9 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     }
     if !process::is_root() {
         bail!("running needs root, to load XDP programs and to make namespaces; try it as root or with sudo");
+    }
+    if matches!(subject, Subject::Lab(_)) {
+        check_kernel()?;
     }
     let profile = Profile::chosen(arguments.release);
     let groups: &[Group] = match subject {
@@ -116,5 +143,12 @@ mod tests {
             assert_eq!(parse(line).unwrap(), Subject::Gateway { plan: "a.toml".into(), more: vec![] });
         }
         assert!(parse("--plan").is_err());
+    }
+
+    #[test]
+    fn a_kernels_release_tells_its_version() {
+        assert_eq!(version("6.1.0-18-amd64\n"), Some((6, 1)));
+        assert_eq!(version("6.12.9+deb13-amd64\n"), Some((6, 12)));
+        assert_eq!(version("unknown"), None);
     }
 }
