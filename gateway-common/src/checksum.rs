@@ -8,8 +8,13 @@
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
-    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    !finish32(((sum & 0xffff_ffff) + (sum >> 32)) as u32)
+}
+
+/// [`finish`] for a sum of a few words.
+#[inline(always)]
+pub const fn finish32(sum: u32) -> u16 {
+    !(sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum field for a sum: its complement.
@@ -28,6 +33,15 @@ pub const fn replace16(check: u16, old: u16, new: u16) -> u16 {
 #[inline(always)]
 pub const fn replace32(check: u16, old: u32, new: u32) -> u16 {
     !fold(!check as u64 + !old as u64 + new as u64)
+}
+
+/// The new checksum field and the new word where one was taken off the lower byte of a 16-bit word that stands right before the field, as a
+/// TTL does: both in one 32-bit word in wire order, which is loaded little endian. The byte is not zero.
+#[inline(always)]
+pub const fn decrement_before(word_and_check: u32) -> u32 {
+    // One less in the word is one more in the field, around the end.
+    let next = word_and_check as u64 + 0xffff;
+    (next + (next >> 32 << 16)) as u32
 }
 
 /// The sum over `bytes`; an odd last byte counts as the first of its word (RFC 1071).
@@ -78,9 +92,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn taking_one_off_a_lifetime_is_an_incremental_update(lifetime in 1..=255u8, protocol: u8, check: u16) {
+            let old = u16::from_le_bytes([lifetime, protocol]);
+            let new = decrement_before(u32::from(old) | u32::from(check) << 16);
+            prop_assert_eq!(new as u16, old - 1);
+            // 0 and ffff are the same number; which of the two stands there says nothing.
+            let expected = replace16(check, old, old - 1);
+            prop_assert_eq!((new >> 16) % 0xffff, u32::from(expected) % 0xffff);
+        }
+
+        #[test]
         fn folding_equals_carrying_one_by_one(sum: u64) {
             prop_assert_eq!(fold(sum), folded_slowly(sum));
             prop_assert_eq!(fold(sum >> 31), folded_slowly(sum >> 31));
+            prop_assert_eq!(finish32(sum as u32), !folded_slowly(sum & 0xffff_ffff));
         }
 
         #[test]

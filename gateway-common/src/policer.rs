@@ -10,6 +10,9 @@ use bytemuck::{Pod, Zeroable};
 /// Ticks a nanosecond: fine enough that a 64-byte packet at 100 Gbit/s is metered within 0.3 %.
 pub const TICKS_PER_NANOSECOND: u64 = 64;
 const FRACTION: u32 = 16;
+/// Into how many parts a burst is divided between CPUs, and the most bytes of such a part.
+const QUANTA_A_BURST: u64 = 64;
+const QUANTUM_MAX: u64 = 64 * 1024;
 
 /// A rate and a burst, as the programs need them. All zero means unlimited.
 #[repr(C)]
@@ -39,6 +42,17 @@ impl Policer {
     #[inline(always)]
     pub const fn is_unlimited(&self) -> bool {
         self.cost == 0
+    }
+
+    /// The bytes that a CPU may meter at once and let through one packet after the other: a small part of the burst, since every CPU may
+    /// hold as many, and little enough where there is no limit that one soon takes hold.
+    #[inline(always)]
+    pub const fn quantum(&self) -> u64 {
+        if self.cost == 0 {
+            return QUANTUM_MAX;
+        }
+        let quantum = ((self.burst / QUANTA_A_BURST) << FRACTION) / self.cost;
+        if quantum < QUANTUM_MAX { quantum } else { QUANTUM_MAX }
     }
 
     /// Meters a packet of `bytes` at `now` nanoseconds, given the word as it stands: the word to store, or `None` when the packet is over the rate.
@@ -104,6 +118,35 @@ mod tests {
         assert_eq!(passed, 6);
         assert!(policer.admit(word, 1000, 1_000_000_000).is_none());
         assert!(policer.admit(word, 1000, 1_001_000_000).is_some());
+    }
+
+    #[test]
+    fn a_quantum_is_a_small_part_of_the_burst() {
+        // 8 Mbit/s are 1000 bytes a millisecond.
+        assert_eq!(Policer::new(8_000, 64_000_000).quantum(), 1000);
+        assert_eq!(Policer::new(8_000, 0).quantum(), 0);
+        assert_eq!(Policer::new(100_000_000, 1_000_000_000).quantum(), QUANTUM_MAX);
+        assert_eq!(Policer::UNLIMITED.quantum(), QUANTUM_MAX);
+    }
+
+    #[test]
+    fn quanta_of_several_processors_keep_the_rate() {
+        let (policer, bytes, quarter) = (Policer::new(100_000, 50_000_000), 700u64, 10_000);
+        let (mut word, mut credit, mut passed) = (0, [0u64; 4], 0u64);
+        for step in 0..400_000u64 {
+            let credit = &mut credit[(step % 4) as usize];
+            if *credit < bytes {
+                let more = (bytes - *credit).max(policer.quantum());
+                let Some(next) = policer.admit(word, more as u32, step * quarter) else { continue };
+                word = next;
+                *credit += more;
+            }
+            *credit -= bytes;
+            passed += bytes;
+        }
+        // In four seconds, the burst included.
+        let kilobits = passed * 8 / 1000 / 4;
+        assert!(kilobits.abs_diff(100_000) * 50 <= 100_000, "{kilobits}");
     }
 
     #[test]

@@ -19,8 +19,9 @@
 //! | `ROUTES4`, `ROUTES6` | array of tries | [`TenantId`], then the prefix | [`Route`] |
 //! | `FEASIBLE` | hash | [`FeasibleKey`] | one byte |
 //! | `NEXTHOPS` | array | [`NexthopId`] | [`Nexthop`] |
-//! | `FLOWS4`, `FLOWS6` | per-CPU array | hash of the flow | [`FLOW_PAGE`] of [`Flow4`], [`Flow6`] |
-//! | `CONNECTION_COUNTERS`, `TENANT_COUNTERS`, `PORT_COUNTERS` | per-CPU array | the id | [`Counters`] |
+//! | `FLOWS4`, `FLOWS6` | array | CPU, hash of the flow | two of [`Flow4`], [`Flow6`] |
+//! | `CONNECTION_COUNTERS` | per-CPU array | [`ConnectionId`] | [`ConnectionShare`] |
+//! | `TENANT_COUNTERS`, `PORT_COUNTERS` | per-CPU array | the id | [`Counters`] |
 //! | `DROPS` | per-CPU hash | [`DropKey`] | packets |
 //! | `SETTINGS` | array of one | 0 | [`Settings`] |
 //! | `TOTALS` | array of one | 0 | [`Totals`] |
@@ -88,13 +89,10 @@ pub mod stage {
 /// Locally administered; the same on all gateways, so that a seat that moves changes nothing for a VM.
 pub const GATEWAY_MAC: [u8; 6] = [0x02, 0x00, 0x5e, 0x00, 0x00, 0x01];
 
-/// Slots of the IPv4 flow cache, per CPU. A power of two.
-pub const FLOW4_SLOTS: u32 = 32 * 1024;
-/// Slots of the IPv6 flow cache, per CPU. A power of two.
-pub const FLOW6_SLOTS: u32 = 8 * 1024;
-/// Slots in one element of the flow caches' maps. A per-CPU array has a pointer for each element, and those of all slots would not stay in
-/// the processor's nearest cache. A power of two.
-pub const FLOW_PAGE: u32 = 128;
+/// Pairs of flows in the IPv4 flow cache of a CPU. A power of two.
+pub const FLOW4_PAIRS: u32 = 16 * 1024;
+/// Pairs of flows in the IPv6 flow cache of a CPU. A power of two.
+pub const FLOW6_PAIRS: u32 = 4 * 1024;
 
 /// What holds for the whole gateway.
 #[repr(C)]
@@ -104,6 +102,10 @@ pub struct Settings {
     pub slow_port: PortId,
     /// On a compute host: the interface that leads to the program `reentry`, for what tc leaves to XDP. 0: none.
     pub aside: u32,
+    /// [`Settings::SELECTORS`] if some steering rule has a selector; 0 spares every packet the lookup.
+    pub steering: u32,
+    /// Zero.
+    pub reserved: u32,
     /// ICMP errors, a tenant. Metered as if every packet had [`Settings::PACKET`] bytes, like the others here.
     pub icmp: Policer,
     /// Packets to a tenant's compartment, BGP and BFD aside.
@@ -117,6 +119,8 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// See [`Settings::steering`].
+    pub const SELECTORS: u32 = 1;
     /// The size at which the policers here meter every packet, so that a rate of `n` packets/s is `n` kbit/s.
     pub const PACKET: u32 = 125;
 }
@@ -262,6 +266,17 @@ pub struct Seat {
     pub gate: Gate,
     /// The holdership that the gate belongs to.
     pub epoch: Epoch,
+    /// The gate as a program last found it open; it need not be tried again within the same tick of the clock.
+    pub tried: Gate,
+    /// That tick.
+    pub tick: u64,
+}
+
+impl Seat {
+    /// A seat whose gate nobody has tried.
+    pub const fn new(gate: Gate, epoch: Epoch) -> Self {
+        Self { gate, epoch, tried: Gate(0), tick: 0 }
+    }
 }
 
 /// A tenant.
@@ -457,6 +472,18 @@ pub struct Counters {
     pub out_bytes: u64,
 }
 
+/// What a CPU has of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ConnectionShare {
+    /// What it counted.
+    pub counters: Counters,
+    /// Bytes that came from the site, that the inbound policer has metered, and that have not come yet.
+    pub inbound: u64,
+    /// The same for what goes to the site.
+    pub outbound: u64,
+}
+
 /// What a drop is counted under.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
@@ -625,6 +652,8 @@ pub struct Flow4 {
     pub key: [u64; crate::flow::KEY4_WORDS],
     /// What was decided.
     pub decision: Decision,
+    /// Zero. Makes a flow as long as a line of the processor's cache.
+    pub reserved: u64,
 }
 
 /// A cached decision for a flow with an IPv6 address, outer or inner.
@@ -675,6 +704,7 @@ table_types!(
     FeasibleKey,
     Nexthop,
     Counters,
+    ConnectionShare,
     DropKey,
     SteerKey,
     SteerTarget,
@@ -697,8 +727,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_cut_to_a_slot_by_a_mask() {
-        assert!(FLOW4_SLOTS.is_power_of_two() && FLOW6_SLOTS.is_power_of_two() && FLOW_PAGE.is_power_of_two());
+    fn a_hash_is_cut_to_a_pair_by_a_mask() {
+        assert!(FLOW4_PAIRS.is_power_of_two() && FLOW6_PAIRS.is_power_of_two());
     }
 
     #[test]

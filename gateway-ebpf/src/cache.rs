@@ -5,8 +5,9 @@
 //! between makes the entry stale from its birth.
 
 use crate::maps::{FLOWS4, FLOWS6, TENANTS};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use gateway_common::flow::{KEY4_WORDS, KEY6_WORDS, hash4, hash6};
-use gateway_common::tables::{Decision, FLOW_PAGE, FLOW4_SLOTS, FLOW6_SLOTS, Flow4, Flow6, Tenant};
+use gateway_common::tables::{Decision, FLOW4_PAIRS, FLOW6_PAIRS, Tenant};
 
 /// A flow's key, and with it its cache.
 pub trait Flow {
@@ -32,47 +33,49 @@ pub fn recall<F: Flow>(flow: &F) -> Option<(Decision, &'static Tenant)> {
 
 /// The two caches differ in names and in the length of a key.
 macro_rules! cache {
-    ($key:ty, $entry:ty, $map:ident, $slots:ident, $hash:ident, $words:ident) => {
+    ($key:ty, $map:ident, $pairs:ident, $hash:ident, $words:ident) => {
         impl Flow for $key {
             #[inline(always)]
             fn find(&self) -> Option<*const Decision> {
-                let hash = $hash(self);
-                let page: *const $entry = $map.get_ptr(hash & ($slots - 1) / FLOW_PAGE)?.cast();
-                let first = ((hash >> 16) & (FLOW_PAGE - 2)) as usize;
-                // SAFETY: a pair of slots within this CPU's page, which nobody else touches during the run.
+                let pair = $map.get_ptr(of_this_cpu($hash(self) & ($pairs - 1), $pairs))?;
+                // SAFETY: this CPU's pair of slots, which nobody else touches during the run.
                 unsafe {
-                    let pair = page.add(first);
-                    if equal(&(*pair).key, self) {
-                        return Some(&raw const (*pair).decision);
+                    let [first, second] = &*pair;
+                    if equal(&first.key, self) {
+                        return Some(&raw const first.decision);
                     }
-                    let other = pair.add(1);
-                    if equal(&(*other).key, self) { Some(&raw const (*other).decision) } else { None }
+                    if equal(&second.key, self) { Some(&raw const second.decision) } else { None }
                 }
             }
 
             #[inline(always)]
             fn remember(&self, decision: &Decision) {
-                let hash = $hash(self);
-                let Some(page) = $map.get_ptr_mut(hash & ($slots - 1) / FLOW_PAGE) else { return };
-                let first = ((hash >> 16) & (FLOW_PAGE - 2)) as usize;
+                let Some(pair) = $map.get_ptr_mut(of_this_cpu($hash(self) & ($pairs - 1), $pairs)) else { return };
                 // SAFETY: as above. Word by word: the compiler would copy a larger whole byte by byte.
                 unsafe {
-                    let younger = page.cast::<$entry>().add(first);
-                    let older = younger.add(1);
+                    let [younger, older] = &mut *pair;
                     for word in 0..$words {
-                        (*older).key[word] = (*younger).key[word];
-                        (*younger).key[word] = self[word];
+                        older.key[word] = younger.key[word];
+                        younger.key[word] = self[word];
                     }
-                    (*older).decision = (*younger).decision;
-                    (*younger).decision = *decision;
+                    older.decision = younger.decision;
+                    younger.decision = *decision;
                 }
             }
         }
     };
 }
 
-cache!([u64; KEY4_WORDS], Flow4, FLOWS4, FLOW4_SLOTS, hash4, KEY4_WORDS);
-cache!([u64; KEY6_WORDS], Flow6, FLOWS6, FLOW6_SLOTS, hash6, KEY6_WORDS);
+/// The index of this CPU's `index`-th pair in a map that has `pairs` of every CPU.
+#[inline(always)]
+fn of_this_cpu(index: u32, pairs: u32) -> u32 {
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    cpu * pairs + index
+}
+
+cache!([u64; KEY4_WORDS], FLOWS4, FLOW4_PAIRS, hash4, KEY4_WORDS);
+cache!([u64; KEY6_WORDS], FLOWS6, FLOW6_PAIRS, hash6, KEY6_WORDS);
 
 #[inline(always)]
 fn equal<const N: usize>(one: &[u64; N], other: &[u64; N]) -> bool {

@@ -1,7 +1,7 @@
 //! What a tenant's compartment sends: on a VLAN's attachment, frames for the VLAN; on the routed one, packets from the tenant's own addresses.
 
 use crate::inner::Inner;
-use crate::maps::{COMPARTMENTS, CONNECTION_COUNTERS, DEVICES, PORT_COUNTERS, TENANTS};
+use crate::maps::{COMPARTMENTS, DEVICES, PORT_COUNTERS, TENANTS};
 use crate::packet::Packet;
 use crate::run::Run;
 use crate::{Verdict, forward, gate, resolve, trace};
@@ -45,7 +45,7 @@ fn to_vlan(packet: &Packet, run: &mut Run, attachment: &Attachment) -> Verdict {
     packet.store(12, tag.to_be()).ok_or(DropReason::NoHeadroom)?;
     run.reach(Stage::Emit);
     let len = packet.len();
-    if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(attachment.connection.0) {
+    if let Some(counters) = forward::counters_of(attachment.connection) {
         forward::count_out(counters, len.saturating_sub((EthHdr::LEN + TAG as usize) as u32));
     }
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(attachment.port.0) {

@@ -1,6 +1,7 @@
 //! Forward: what is done to an inner packet between its decision and its port.
 
 use crate::context::Context;
+use crate::encapsulate::Variable;
 use crate::inner::{Family, Inner};
 use crate::maps::{
     CONNECTION_COUNTERS, CONNECTION_STATE, CONNECTIONS, DEVICES, NEXTHOPS, PORT_COUNTERS, TENANT_COUNTERS, TENANTS,
@@ -31,17 +32,18 @@ pub fn admitted(packet: &Packet, run: &mut Run, tenant: &Tenant) -> Verdict {
     }
     match run.origin.as_connection() {
         Some(id) => {
-            if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(id.0) {
+            if let Some(share) = CONNECTION_COUNTERS.get_ptr_mut(id.0) {
+                // SAFETY: fields of a map's value; and so below.
+                let (counters, credit) = unsafe { (&raw mut (*share).counters, &raw mut (*share).inbound) };
                 count_in(counters, inner.len);
-            }
-            if let Some(connection) = CONNECTIONS.get(id.0)
-                && !connection.inbound.is_unlimited()
-                && let Some(state) = CONNECTION_STATE.get_ptr_mut(id.0)
-            {
-                // SAFETY: a field of a map's value.
-                let word = unsafe { &raw mut (*state).inbound };
-                if !police::admit(&connection.inbound, word, inner.len, run.now) {
-                    return Err(DropReason::RateInbound);
+                if let Some(connection) = CONNECTIONS.get(id.0)
+                    && let Some(state) = CONNECTION_STATE.get_ptr_mut(id.0)
+                {
+                    // SAFETY: as above.
+                    let word = unsafe { &raw mut (*state).inbound };
+                    if !police::admit_from(credit, &connection.inbound, word, inner.len, run.now) {
+                        return Err(DropReason::RateInbound);
+                    }
                 }
             }
         }
@@ -149,20 +151,20 @@ fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, cla
     match state {
         Some(state) => {
             let id = nexthop.connection;
-            if let Some(connection) = CONNECTIONS.get(id.0)
-                && !connection.outbound.is_unlimited()
-            {
-                // SAFETY: a field of a map's value.
-                let word = unsafe { &raw mut (*state).outbound };
-                if !police::admit(&connection.outbound, word, inner.len, run.now) {
-                    return Err(DropReason::RateOutbound);
+            if let Some(share) = CONNECTION_COUNTERS.get_ptr_mut(id.0) {
+                // SAFETY: fields of a map's value; and so below.
+                let (counters, credit) = unsafe { (&raw mut (*share).counters, &raw mut (*share).outbound) };
+                if let Some(connection) = CONNECTIONS.get(id.0) {
+                    // SAFETY: as above.
+                    let word = unsafe { &raw mut (*state).outbound };
+                    if !police::admit_from(credit, &connection.outbound, word, inner.len, run.now) {
+                        return Err(DropReason::RateOutbound);
+                    }
                 }
+                count_out(counters, inner.len);
             }
             if encapsulate::is_sequenced(nexthop.encapsulation) {
                 sequence = encapsulate::next_sequence(state);
-            }
-            if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(id.0) {
-                count_out(counters, inner.len);
             }
         }
         None => {
@@ -175,7 +177,8 @@ fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, cla
         decrement_ttl(packet, inner)?;
     }
     run.reach(Stage::Encapsulate);
-    encapsulate::push(packet, nexthop, inner, class, hash, sequence)?;
+    let variable = Variable { family: inner.family, len: inner.len, class, hash, sequence };
+    encapsulate::push(packet, nexthop, inner.offset, &variable)?;
     if TOO_BIG == CARRY {
         encapsulate::let_it_be_cut(packet)?;
     }
@@ -188,7 +191,7 @@ fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, cla
 
 /// The largest inner packet that the connection takes now: what ICMP told of the path counts while it is fresh.
 #[inline(always)]
-fn path_mtu(state: *const ConnectionState, nexthop: &Nexthop, now: u64) -> u32 {
+pub fn path_mtu(state: *const ConnectionState, nexthop: &Nexthop, now: u64) -> u32 {
     // SAFETY: fields of a map's value; they are written one after the other, and any mix of old and new is a valid answer.
     let (learned, expiry) = unsafe { ((*state).path_mtu, (*state).path_mtu_expiry) };
     if learned == 0 || now >= expiry {
@@ -274,14 +277,18 @@ pub fn set_class<C: Context>(packet: &Packet<C>, inner: &Inner, class: u8) -> Re
 pub fn decrement_ttl<C: Context>(packet: &Packet<C>, inner: &Inner) -> Result<(), DropReason> {
     match inner.family {
         Family::V4 => {
-            let [word, check]: [u16; 2] = packet.load(inner.offset + 8).ok_or(DropReason::InnerTruncated)?;
-            let lower = word.wrapping_sub(1);
-            packet
-                .store(inner.offset + 8, [lower, checksum::replace16(check, word, lower)])
-                .ok_or(DropReason::InnerTruncated)
+            let word: u32 = packet.load(inner.offset + 8).ok_or(DropReason::InnerTruncated)?;
+            packet.store(inner.offset + 8, checksum::decrement_before(word)).ok_or(DropReason::InnerTruncated)
         }
         Family::V6 => packet.store(inner.offset + 7, inner.ttl.wrapping_sub(1)).ok_or(DropReason::InnerTruncated),
     }
+}
+
+/// What this CPU counts of a connection.
+#[inline(always)]
+pub fn counters_of(connection: ConnectionId) -> Option<*mut Counters> {
+    // SAFETY: a field of this CPU's slot of a per-CPU map.
+    CONNECTION_COUNTERS.get_ptr_mut(connection.0).map(|share| unsafe { &raw mut (*share).counters })
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! The seat gate: nothing of a seat moves unless this gateway holds it.
 
 use crate::maps::SEATS;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use gateway_common::{DropReason, SeatId};
 
 /// Lets a packet of `seat` pass at `now`.
@@ -9,5 +10,27 @@ pub fn check(seat: SeatId, now: u64) -> Result<(), DropReason> {
     match SEATS.get(seat.0) {
         Some(seat) if seat.gate.is_open(now) => Ok(()),
         _ => Err(DropReason::SeatNotHeld),
+    }
+}
+
+/// Whether a packet of `seat` may pass in this tick of the clock. The coarse clock moves by ticks as well, so that of the packets of one tick
+/// only the first needs it, as long as the gate's word stays what it was.
+#[inline(always)]
+pub fn is_open(seat: SeatId) -> bool {
+    let Some(seat) = SEATS.get_ptr_mut(seat.0) else { return false };
+    // SAFETY: the kernel makes a load of this call. The words are aligned, in a map's value. CPUs that write what they found at the same
+    // time write the same, or what no longer fits the gate's word.
+    unsafe {
+        let tick = bpf_jiffies64();
+        let gate = (*seat).gate;
+        if gate == (*seat).tried && tick == (*seat).tick {
+            return true;
+        }
+        if !gate.is_open(bpf_ktime_get_coarse_ns()) {
+            return false;
+        }
+        (*seat).tick = tick;
+        (*seat).tried = gate;
+        true
     }
 }

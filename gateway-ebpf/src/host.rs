@@ -68,10 +68,10 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
     let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
     let protocol = (u32::from_be(header[2]) >> 16) as u8;
     let destination = Address::v4(header[4]);
-    let Some(local) = local(destination) else { return steer::back(packet, run) };
+    let Some(local) = local(destination) else { return steer::back(packet) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMP {
         gate::check(local.seat, run.now)?;
-        return steer::forward(packet, run);
+        return steer::forward(packet);
     }
     let kind = if protocol == protocol::ICMP { packet.byte(OVER_IPV4).unwrap_or(0) } else { 0 };
     match kind {
@@ -102,10 +102,10 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         return solicitation(packet, run);
     }
     let destination = Address([header[6], header[7], header[8], header[9]]);
-    let Some(local) = local(destination) else { return steer::back(packet, run) };
+    let Some(local) = local(destination) else { return steer::back(packet) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMPV6 {
         gate::check(local.seat, run.now)?;
-        return steer::forward(packet, run);
+        return steer::forward(packet);
     }
     match kind {
         1..=3 => {

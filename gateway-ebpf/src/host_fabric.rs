@@ -1,9 +1,9 @@
 //! What comes from the fabric to a compute host (XDP): whose it is, and to which virtual machine. The outer headers come off, and the frame
 //! goes on to the kernel, which joins segments of one flow again before tc hands them to the machine: see `host_deliver.rs`.
 
-use crate::forward::{count_in, count_out, set_class};
+use crate::forward::{count_in, count_out, counters_of, set_class};
 use crate::inner::Inner;
-use crate::maps::{CONNECTION_COUNTERS, PORT_COUNTERS, PORTS, STATIONS, TENANT_COUNTERS, TENANTS};
+use crate::maps::{PORT_COUNTERS, PORTS, STATIONS, TENANT_COUNTERS, TENANTS};
 use crate::packet::Packet;
 use crate::parse::{self, Refusal};
 use crate::run::Run;
@@ -78,7 +78,7 @@ pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
         if ifindex == 0 {
             return Err(DropReason::StationUnknown);
         }
-        if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(connection.0) {
+        if let Some(counters) = counters_of(connection) {
             count_out(counters, len);
         }
         Delivery { operation: Delivery::UNICAST, ifindex, tenant, vni }

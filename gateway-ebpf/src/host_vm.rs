@@ -6,15 +6,15 @@
 //! Everything that is not plain forwarding goes aside, to XDP: see `host_answer.rs`.
 
 use crate::context::field;
-use crate::forward::{count_in, count_out, decrement_ttl, flow_hash};
+use crate::encapsulate::{self, Variable};
+use crate::forward::{count_in, count_out, counters_of, decrement_ttl, flow_hash};
 use crate::inner::Inner;
 use crate::maps::{
-    CONNECTION_COUNTERS, INTERFACES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE,
-    TENANTS, VMS,
+    INTERFACES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE, TENANTS, VMS,
 };
 use crate::packet::Packet;
 use crate::run::Run;
-use crate::{encapsulate, host_flood, police, resolve, trace};
+use crate::{host_flood, police, resolve, trace};
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
     BPF_F_ADJ_ROOM_ENCAP_L4_GRE, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
@@ -106,7 +106,7 @@ pub fn frame(packet: &Buffer, run: &mut Run) -> Outcome {
     if !resolve::is_feasible(run.tenant, &inner.source, run.origin, 0) {
         return Err(DropReason::Spoofed);
     }
-    if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(port.connection.0) {
+    if let Some(counters) = counters_of(port.connection) {
         count_in(counters, inner.len);
     }
     run.reach(Stage::Route);
@@ -193,7 +193,7 @@ fn leave(packet: &Buffer, run: &mut Run, port: &VmPort, nexthop: &Nexthop, inner
     }
     run.reach(Stage::Encapsulate);
     if nexthop.encapsulation == Encapsulation::Ethernet as u32 {
-        if let Some(counters) = CONNECTION_COUNTERS.get_ptr_mut(nexthop.connection.0) {
+        if let Some(counters) = counters_of(nexthop.connection) {
             count_out(counters, inner.len);
         }
         if layer == Layer::Routed {
@@ -269,7 +269,8 @@ pub fn write(
     let header = (nexthop.header_len & 0x7f) as usize;
     // The frame goes as it is, with what may be behind the packet.
     let len = packet.len().wrapping_sub(header as u32);
-    encapsulate::write(packet, nexthop, &Inner { len, ..*inner }, inner.class, run.hash, 0)?;
+    let variable = Variable { family: inner.family, len, class: inner.class, hash: run.hash, sequence: 0 };
+    encapsulate::write(packet, nexthop, &variable)?;
     if let Some(macs) = macs {
         packet.store(header.wrapping_sub(EthHdr::LEN) & 0x7f, macs)?;
     }

@@ -1,12 +1,12 @@
 //! The maps. Keys and values stand in `gateway_common::tables`; sizes here are defaults that the loader may override.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{
     Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
 };
 use aya_ebpf::macros::btf_map;
 use gateway_common::tables::{
-    Attachment, Connection, ConnectionState, Counters, DropKey, FLOW_PAGE, FLOW4_SLOTS, FLOW6_SLOTS, FabricKey,
+    Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FLOW4_PAIRS, FLOW6_PAIRS, FabricKey,
     FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings,
     Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort, Vnet,
 };
@@ -18,6 +18,8 @@ use crate::run::{Run, Scratch};
 const TENANTS_MAX: usize = 16 * 1024;
 const CONNECTIONS_MAX: usize = 64 * 1024;
 const NEXTHOPS_MAX: usize = 128 * 1024;
+/// Nobody maps it: such an array starts at a page, and so every element of it at a line of the processor's cache.
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 /// A tenant's routes of one family.
@@ -72,15 +74,15 @@ pub static FEASIBLE: HashMap<FeasibleKey, u8, NEXTHOPS_MAX, NO_PREALLOC> = HashM
 #[btf_map]
 pub static NEXTHOPS: Array<Nexthop, NEXTHOPS_MAX> = Array::new();
 
+/// The loader makes room for every CPU's.
 #[btf_map]
-pub static FLOWS4: PerCpuArray<[Flow4; FLOW_PAGE as usize], { (FLOW4_SLOTS / FLOW_PAGE) as usize }> =
-    PerCpuArray::new();
+pub static FLOWS4: Array<[Flow4; 2], { FLOW4_PAIRS as usize }, MMAPABLE> = Array::new();
+/// Likewise.
 #[btf_map]
-pub static FLOWS6: PerCpuArray<[Flow6; FLOW_PAGE as usize], { (FLOW6_SLOTS / FLOW_PAGE) as usize }> =
-    PerCpuArray::new();
+pub static FLOWS6: Array<[Flow6; 2], { FLOW6_PAIRS as usize }, MMAPABLE> = Array::new();
 
 #[btf_map]
-pub static CONNECTION_COUNTERS: PerCpuArray<Counters, CONNECTIONS_MAX> = PerCpuArray::new();
+pub static CONNECTION_COUNTERS: PerCpuArray<ConnectionShare, CONNECTIONS_MAX> = PerCpuArray::new();
 #[btf_map]
 pub static TENANT_COUNTERS: PerCpuArray<Counters, TENANTS_MAX> = PerCpuArray::new();
 #[btf_map]

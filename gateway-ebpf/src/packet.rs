@@ -101,6 +101,12 @@ impl<C: Context> Packet<C> {
         Some(start as *mut T)
     }
 
+    /// The `LEN` bytes at `offset`, if the packet is that long: many fields under one check.
+    #[inline(always)]
+    pub fn bytes<const LEN: usize>(&self, offset: usize) -> Option<Bytes<LEN>> {
+        self.at::<[u8; LEN]>(offset).map(|start| Bytes(start.cast()))
+    }
+
     /// The `T` at an offset that varies from packet to packet, read at once and whole.
     #[inline(always)]
     pub fn header<T: Copy>(&self, offset: usize) -> Option<T> {
@@ -147,6 +153,28 @@ impl<C: Context> Packet<C> {
     pub fn copy_some(&self, offset: u32, buffer: *mut u8, len: u32, most: u32) -> bool {
         let rest = opaque(len.wrapping_sub(1) as usize);
         rest < most as usize && self.copy_out(offset, buffer, rest as u32 + 1)
+    }
+}
+
+/// `LEN` bytes of a packet that are there, until its ends are moved.
+#[derive(Clone, Copy)]
+pub struct Bytes<const LEN: usize>(*mut u8);
+
+impl<const LEN: usize> Bytes<LEN> {
+    /// The `T` at `offset`, which is a constant and within: the check is the compiler's.
+    #[inline(always)]
+    pub fn get<T: Copy>(&self, offset: usize) -> T {
+        assert!(offset + size_of::<T>() <= LEN);
+        // SAFETY: the bytes are there; BPF takes any alignment.
+        unsafe { *self.0.add(offset).cast::<T>() }
+    }
+
+    /// Writes a `T` at `offset`, likewise.
+    #[inline(always)]
+    pub fn put<T: Copy>(&self, offset: usize, value: T) {
+        assert!(offset + size_of::<T>() <= LEN);
+        // SAFETY: as above.
+        unsafe { *self.0.add(offset).cast::<T>() = value };
     }
 }
 

@@ -1,4 +1,5 @@
-//! Policers: words shared by all CPUs, advanced by compare-and-exchange.
+//! Policers: words shared by all CPUs, advanced by compare-and-exchange. Those of a connection without a limit are advanced by more than a
+//! packet at a time: what is left of it is the CPU's credit, which the packets after have for a subtraction.
 
 use crate::atomic;
 use gateway_common::policer::Policer;
@@ -20,5 +21,27 @@ pub fn admit(policer: &Policer, word: *mut u64, bytes: u32, now: u64) -> bool {
             atomic::add(word, policer.cost_of(bytes));
         }
     }
+    true
+}
+
+/// [`admit`], out of this CPU's credit; if that does not suffice, it is filled up first.
+#[inline(always)]
+pub fn admit_from(credit: *mut u64, policer: &Policer, word: *mut u64, bytes: u32, now: u64) -> bool {
+    // SAFETY: a field of this CPU's slot of a per-CPU map; and so below.
+    let left = unsafe { *credit };
+    let bytes = u64::from(bytes);
+    if left >= bytes {
+        // SAFETY: as above.
+        unsafe { *credit = left - bytes };
+        return true;
+    }
+    let missing = bytes - left;
+    // What a limit lets through is exact: beyond it, not even a processor's credit may pass.
+    let more = if policer.is_unlimited() { missing + policer.quantum() } else { missing };
+    if !admit(policer, word, more as u32, now) {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { *credit = left + more - bytes };
     true
 }

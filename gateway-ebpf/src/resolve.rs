@@ -83,7 +83,7 @@ const HOSTS: u32 = u32::MAX - 1;
 
 /// The drop reason with a number that came from one.
 #[inline(always)]
-fn reason_of(number: u32) -> DropReason {
+pub fn reason_of(number: u32) -> DropReason {
     if number == 0 || number >= DropReason::COUNT as u32 {
         return DropReason::NoRoute;
     }

@@ -1,12 +1,11 @@
 //! Steer: the mux's stage. What comes for the shared VIP is sent to the gateway that holds the connection, by where it comes from; what
 //! comes back gets the VIP as its source. Only addresses change, so checksums are updated, never computed.
 
-use crate::maps::{DEVICES, NEXTHOPS, STEER};
+use crate::maps::{DEVICES, NEXTHOPS, SETTINGS, STEER};
 use crate::packet::Packet;
 use crate::run::Run;
 use crate::{PASS, Verdict};
-use gateway_common::tables::{Nexthop, SteerKey, SteerTarget};
-use gateway_common::trace::Stage;
+use gateway_common::tables::{Nexthop, Settings, SteerKey, SteerTarget};
 use gateway_common::wire::{ethertype, protocol};
 use gateway_common::{Address, DropReason, checksum};
 use network_types::eth::EthHdr;
@@ -22,32 +21,37 @@ struct Packaged {
     transport: Option<usize>,
 }
 
+/// The stage of a gateway that is a mux as well.
+#[inline(always)]
+pub fn stage(packet: &Packet, _: &mut Run) -> Verdict {
+    frame(packet)
+}
+
 /// Takes a frame of a mux's port: either way.
 #[inline(always)]
-pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
-    match forward(packet, run) {
-        Err(DropReason::SteerUnmatched) => back(packet, run),
+pub fn frame(packet: &Packet) -> Verdict {
+    match forward(packet) {
+        Err(DropReason::SteerUnmatched) => back(packet),
         verdict => verdict,
     }
 }
 
 /// Steers a packet for the VIP to its gateway.
 #[inline(always)]
-pub fn forward(packet: &Packet, run: &mut Run) -> Verdict {
-    run.reach(Stage::Classify);
+pub fn forward(packet: &Packet) -> Verdict {
     let Some(packaged) = read(packet) else { return Err(DropReason::SteerUnmatched) };
     match find(packet, &packaged, SteerKey::FORWARD) {
-        Some(target) => rewrite(packet, run, &packaged, &target, SteerKey::FORWARD),
+        Some(target) => rewrite(packet, &packaged, &target, SteerKey::FORWARD),
         None => Err(DropReason::SteerUnmatched),
     }
 }
 
 /// Gives a packet from a gateway to a site the VIP as its source; everything else is not ours.
 #[inline(always)]
-pub fn back(packet: &Packet, run: &mut Run) -> Verdict {
+pub fn back(packet: &Packet) -> Verdict {
     let Some(packaged) = read(packet) else { return PASS };
     match find(packet, &packaged, SteerKey::BACK) {
-        Some(target) => rewrite(packet, run, &packaged, &target, SteerKey::BACK),
+        Some(target) => rewrite(packet, &packaged, &target, SteerKey::BACK),
         None => PASS,
     }
 }
@@ -110,8 +114,9 @@ fn find(packet: &Packet, packaged: &Packaged, direction: u32) -> Option<SteerTar
         protocol::GRE => {}
         _ => return None,
     }
-    // SAFETY: entries are replaced whole.
-    if let Some(target) = STEER.get_ptr(key) {
+    let by_selector = SETTINGS.get(0).is_none_or(|settings| settings.steering & Settings::SELECTORS != 0);
+    if by_selector && let Some(target) = STEER.get_ptr(key) {
+        // SAFETY: entries are replaced whole.
         return Some(unsafe { *target });
     }
     key.selector = 0;
@@ -120,8 +125,7 @@ fn find(packet: &Packet, packaged: &Packaged, direction: u32) -> Option<SteerTar
 }
 
 #[inline(always)]
-fn rewrite(packet: &Packet, run: &mut Run, packaged: &Packaged, target: &SteerTarget, direction: u32) -> Verdict {
-    run.reach(Stage::Encapsulate);
+fn rewrite(packet: &Packet, packaged: &Packaged, target: &SteerTarget, direction: u32) -> Verdict {
     if packaged.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
@@ -138,7 +142,6 @@ fn rewrite(packet: &Packet, run: &mut Run, packaged: &Packaged, target: &SteerTa
     let macs = (nexthop.header[0], nexthop.header[1] as u32);
     packet.store(0, macs.0).ok_or(DropReason::OuterTruncated)?;
     packet.store(8, macs.1).ok_or(DropReason::OuterTruncated)?;
-    run.reach(Stage::Emit);
     DEVICES.redirect(nexthop.port.0, 0).map_err(|_| DropReason::NoPort)
 }
 

@@ -16,9 +16,10 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{ArrayOfMaps, DevMap, Map, MapData, ProgramArray};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::TenantId;
-use gateway_common::tables::{Route, stage};
+use gateway_common::tables::{FLOW4_PAIRS, FLOW6_PAIRS, Route, stage};
 use gateway_user::dataplane::object::InnerMaps;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -111,7 +112,13 @@ impl Programs {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
         let interfaces = make_interfaces(interfaces)?;
         // A small table of drops is emptied faster between packets.
-        let mut ebpf = EbpfLoader::new().map_max_entries("DROPS", 1024).load(&object).context("loading the object")?;
+        let processors = nr_cpus().map_err(|(_, error)| error)? as u32;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("DROPS", 1024)
+            .map_max_entries("FLOWS4", FLOW4_PAIRS * processors)
+            .map_max_entries("FLOWS6", FLOW6_PAIRS * processors)
+            .load(&object)
+            .context("loading the object")?;
         let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in &names {
             match ebpf.program_mut(name).context("listed")? {

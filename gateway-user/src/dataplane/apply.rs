@@ -71,7 +71,7 @@ impl Applier {
     pub fn adopt(maps: Maps) -> Result<Self> {
         let (current, generations) = maps.read()?;
         if maps.seats.get(&super::compile::SEAT.0)?.is_none_or(|seat| seat.gate != Gate::FOREVER) {
-            maps.seats.set(&super::compile::SEAT.0, &Seat { gate: Gate::FOREVER, epoch: Epoch(1) })?;
+            maps.seats.set(&super::compile::SEAT.0, &Seat::new(Gate::FOREVER, Epoch(1)))?;
         }
         let mut applier = Self { maps, current: Some(current), generations, traced: HashSet::new() };
         applier.end_stale_traces()?;

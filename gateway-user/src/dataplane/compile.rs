@@ -502,6 +502,9 @@ impl<'a> Compiler<'a> {
         let to_gateway =
             tables::SteerTarget { address: rule.gateway.into(), nexthop: self.hop(rule.gateway), reserved: 0 };
         let to_site = tables::SteerTarget { address: rule.vip.into(), nexthop: self.hop(rule.source), reserved: 0 };
+        if forward.selector != 0 {
+            self.tables.settings.steering = Settings::SELECTORS;
+        }
         self.tables.steer.insert(forward, to_gateway);
         self.tables.steer.insert(back, to_site);
     }
@@ -531,6 +534,8 @@ pub(super) fn limits() -> Settings {
     Settings {
         slow_port: NO_DEVICE,
         aside: 0,
+        steering: 0,
+        reserved: 0,
         icmp: Policer::new(1_000, BURST),
         punt: Policer::new(10_000, BURST),
         punt_routing: Policer::new(10_000, BURST),

@@ -5,8 +5,8 @@ use super::tables::{AnyPrefix, Tables};
 use super::world::{CompartmentState, ConnectionName, Hop, Neighbour, PortState, World};
 use crate::plan::{Plan, parse};
 use gateway_common::tables::{
-    Connection, FabricKey, FabricPeerKey, FeasibleKey, GATEWAY_MAC, GreKey, Local, Nexthop, Port, Route, SteerKey,
-    Tenant, VlanKey,
+    Connection, FabricKey, FabricPeerKey, FeasibleKey, GATEWAY_MAC, GreKey, Local, Nexthop, Port, Route, Settings,
+    SteerKey, Tenant, VlanKey,
 };
 use gateway_common::template::{Encapsulation, Ends, Link, Template};
 use gateway_common::{ConnectionId, Feasible, NexthopId, OriginId, PortId, TenantId, Vni, mss};
@@ -516,6 +516,7 @@ fn a_steering_rule_goes_both_ways() {
         selector,
         direction,
     };
+    assert_eq!(compiled.tables.settings.steering, Settings::SELECTORS);
     let target = |key| compiled.tables.steer[&key];
     let forward = target(key("198.51.100.1", "203.0.113.20", 17, 500, 501, SteerKey::FORWARD));
     assert_eq!(IpAddr::from(forward.address), ip("10.10.0.11"));

@@ -7,9 +7,9 @@ use super::tables::{Prefix4, Prefix6, Tables, TenantRoutes};
 use super::{bpf, error::Error};
 use bytemuck::Pod;
 use gateway_common::tables::{
-    Attachment, Connection, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey, Flood, FloodKey,
-    GreKey, Local, Nexthop, Port, Route, Seat, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant,
-    TenantState, VlanKey, VmPort, Vnet,
+    Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey,
+    Flood, FloodKey, GreKey, Local, Nexthop, Port, Route, Seat, Settings, Station, StationKey, SteerKey, SteerTarget,
+    Tenant, TenantState, VlanKey, VmPort, Vnet,
 };
 use gateway_common::{Address, ConnectionId, HostId, OriginId, TenantId};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub struct Maps {
     pub vms: Table<u32, VmPort>,
     pub stations: Table<StationKey, Station>,
     pub floods: Table<FloodKey, Flood>,
-    pub connection_counters: PerCpu<u32, Counters>,
+    pub connection_counters: PerCpu<u32, ConnectionShare>,
     pub tenant_counters: PerCpu<u32, Counters>,
     pub port_counters: PerCpu<u32, Counters>,
     pub drops: PerCpu<DropKey, u64>,

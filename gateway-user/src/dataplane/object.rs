@@ -3,7 +3,7 @@
 use super::bpf;
 use super::error::{Error, Result};
 use super::host;
-use super::sizes::Sizes;
+use super::sizes::{EACH_PROCESSORS, Sizes};
 use aya::maps::{MapData, MapType};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -60,10 +60,14 @@ impl Object {
             Source::File(path) => Bytes::Read(fs::read(path).map_err(Error::io(path))?),
         };
         let object = aya_obj::Object::parse(bytes.get()).map_err(|error| Error::Object(error.to_string()))?;
+        let processors = aya::util::nr_cpus().map_err(|(path, source)| Error::Io { path: path.into(), source })? as u32;
         let mut maps: BTreeMap<_, _> = object.maps.into_iter().filter(|(name, _)| is_kept(name)).collect();
         for (name, map) in &mut maps {
             if let Some(entries) = sizes.get(name) {
                 map.set_max_entries(entries);
+            }
+            if EACH_PROCESSORS.contains(&name.as_str()) {
+                map.set_max_entries(map.max_entries() * processors);
             }
         }
         Ok(Self { bytes, maps })

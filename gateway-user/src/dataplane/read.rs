@@ -2,13 +2,13 @@
 
 use super::error::Result;
 use super::map::{PerCpu, Table};
-use gateway_common::tables::{ConnectionState, Counters, DropKey, Seat};
+use gateway_common::tables::{ConnectionShare, ConnectionState, Counters, DropKey, Seat};
 use gateway_common::{ConnectionId, DropReason, PortId, SeatId, TenantId};
 use std::path::Path;
 
 /// Reads what the programs count and learn. Needs only the pinned maps, not a daemon.
 pub struct Reader {
-    connections: PerCpu<u32, Counters>,
+    connections: PerCpu<u32, ConnectionShare>,
     tenants: PerCpu<u32, Counters>,
     ports: PerCpu<u32, Counters>,
     drops: PerCpu<DropKey, u64>,
@@ -53,7 +53,8 @@ impl Reader {
 
     /// A connection's packets and bytes: in is from the site.
     pub fn connection(&self, id: ConnectionId) -> Result<Counters> {
-        total(&self.connections, id.0)
+        let shares = self.connections.get(&id.0)?;
+        Ok(shares.into_iter().map(|share| share.counters).fold(Counters::default(), add))
     }
 
     /// A tenant's packets and bytes on the fabric: in is from its hosts.

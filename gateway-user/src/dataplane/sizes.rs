@@ -14,6 +14,9 @@ const CONNECTION_MAPS: [&str; 3] = ["CONNECTIONS", "CONNECTION_STATE", "CONNECTI
 /// Maps that have one element a device.
 const DEVICE_MAPS: [&str; 2] = ["DEVICES", "INTERFACES"];
 
+/// Maps that have as many elements as the object says for each processor.
+pub(super) const EACH_PROCESSORS: [&str; 2] = ["FLOWS4", "FLOWS6"];
+
 impl Default for Sizes {
     /// Room for 16,384 tenants and 65,536 connections.
     fn default() -> Self {

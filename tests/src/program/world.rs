@@ -4,7 +4,7 @@ use super::{Drop, Entry, Event, Loaded, Outcome, Programs, Scope};
 use crate::frame::Stack;
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
 use gateway_common::tables::*;
 use gateway_common::trace::{PathMtu, Traced};
 use gateway_common::{Address, ConnectionId, DropReason, NexthopId, OriginId, PortId, SeatId, TenantId};
@@ -65,15 +65,26 @@ impl Programs {
         self.ebpf.map_mut(map).unwrap_or_else(|| panic!("{}", missing(map))).try_into().expect("an array of this type")
     }
 
-    fn counters(&self, map: &str, index: u32) -> Counters {
-        let array: PerCpuArray<_, Counters> = self
+    /// Takes back what the processors may still let through of a connection's packets.
+    fn forget_credit(&mut self, id: ConnectionId) {
+        let map =
+            self.ebpf.map_mut("CONNECTION_COUNTERS").unwrap_or_else(|| panic!("{}", missing("CONNECTION_COUNTERS")));
+        let mut shares: PerCpuArray<_, ConnectionShare> = map.try_into().expect("a per-CPU array of shares");
+        let mut values = shares.get(&id.0, 0).expect("the connection's slot").to_vec();
+        values.iter_mut().for_each(|share| (share.inbound, share.outbound) = (0, 0));
+        shares.set(id.0, PerCpuValues::try_from(values).expect("a value a processor"), 0).expect("written");
+    }
+
+    /// A slot's counters, each processor's taken out of its value.
+    fn counters<V: aya::Pod>(&self, map: &str, index: u32, counters: impl Fn(&V) -> Counters) -> Counters {
+        let array: PerCpuArray<_, V> = self
             .ebpf
             .map(map)
             .unwrap_or_else(|| panic!("{}", missing(map)))
             .try_into()
             .expect("a per-CPU array of counters");
         let values = array.get(&index, 0).unwrap_or_else(|error| panic!("slot {index} of {map}: {error}"));
-        values.iter().fold(Counters::default(), |sum, value| Counters {
+        values.iter().map(counters).fold(Counters::default(), |sum, value| Counters {
             in_packets: sum.in_packets + value.in_packets,
             in_bytes: sum.in_bytes + value.in_bytes,
             out_packets: sum.out_packets + value.out_packets,
@@ -163,6 +174,7 @@ impl World<'_> {
         self.connections.insert(id);
         self.array("CONNECTIONS", id.0, connection);
         self.array("CONNECTION_STATE", id.0, ConnectionState::default());
+        self.programs.forget_credit(id);
     }
 
     /// Changes a connection, and makes what was cached of its tenant's flows stale.
@@ -226,6 +238,11 @@ impl World<'_> {
 
     /// A steering rule.
     pub fn steer(&mut self, key: SteerKey, target: SteerTarget) {
+        self.change("SETTINGS", 0, |settings: &mut Settings| {
+            if key.selector != 0 {
+                settings.steering = Settings::SELECTORS;
+            }
+        });
         self.hash("STEER", key, target);
     }
 
@@ -291,9 +308,14 @@ impl World<'_> {
     fn counters(&self) -> (BTreeMap<ConnectionId, Counters>, BTreeMap<TenantId, Counters>, BTreeMap<PortId, Counters>) {
         let programs = &*self.programs;
         (
-            self.connections.iter().map(|id| (*id, programs.counters("CONNECTION_COUNTERS", id.0))).collect(),
-            self.tenants.iter().map(|id| (*id, programs.counters("TENANT_COUNTERS", id.0))).collect(),
-            self.ports.iter().map(|id| (*id, programs.counters("PORT_COUNTERS", id.0))).collect(),
+            self.connections
+                .iter()
+                .map(|id| {
+                    (*id, programs.counters("CONNECTION_COUNTERS", id.0, |share: &ConnectionShare| share.counters))
+                })
+                .collect(),
+            self.tenants.iter().map(|id| (*id, programs.counters("TENANT_COUNTERS", id.0, Counters::clone))).collect(),
+            self.ports.iter().map(|id| (*id, programs.counters("PORT_COUNTERS", id.0, Counters::clone))).collect(),
         )
     }
 

@@ -98,7 +98,7 @@ impl Counts for Fake {
     }
 
     fn seat(&self, _: SeatId) -> dataplane::Result<Seat> {
-        Ok(Seat { gate: Gate::FOREVER, epoch: Epoch(1) })
+        Ok(Seat::new(Gate::FOREVER, Epoch(1)))
     }
 }
 
