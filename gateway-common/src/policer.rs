@@ -4,14 +4,21 @@
 //! The word is the theoretical arrival time: when the packets let through so far would be over at the configured rate.
 //! A caller loads it, asks [`Policer::admit`], and stores the answer by compare-and-exchange, so that cores share it without a lock. One
 //! that comes too late adds [`Policer::cost_of`] its packet to what another one stored.
+//!
+//! Of a limit that is [`Policer::shared`] a core need not ask for every packet: it meters some bytes ahead and lets packets through out of
+//! that credit ([`Policer::draw`]). A credit is no more than was metered before, so the rate is exact; what all cores may hold of it, and let
+//! through at once some day, is taken off the burst beforehand.
 
 use bytemuck::{Pod, Zeroable};
 
 /// Ticks a nanosecond: fine enough that a 64-byte packet at 100 Gbit/s is metered within 0.3 %.
 pub const TICKS_PER_NANOSECOND: u64 = 64;
 const FRACTION: u32 = 16;
-/// Into how many parts a burst is divided between CPUs, and the most bytes of such a part.
-const QUANTA_A_BURST: u64 = 64;
+/// The part of a burst that all cores together may have in their hands.
+const SHARED: u64 = 8;
+/// Of that, each core has one quantum that it holds and one that it is just drawing.
+const QUANTA_A_CORE: u64 = 2;
+/// The most bytes of a quantum: enough to make asking cheap, and little enough where there is no limit that one soon takes hold.
 const QUANTUM_MAX: u64 = 64 * 1024;
 
 /// A rate and a burst, as the programs need them. All zero means unlimited.
@@ -22,11 +29,13 @@ pub struct Policer {
     pub cost: u64,
     /// How far the theoretical arrival time may run ahead, in ticks.
     pub burst: u64,
+    /// Bytes that a core may meter ahead; 0: every packet is metered by itself.
+    pub quantum: u64,
 }
 
 impl Policer {
     /// Lets everything through.
-    pub const UNLIMITED: Self = Self { cost: 0, burst: 0 };
+    pub const UNLIMITED: Self = Self { cost: 0, burst: 0, quantum: 0 };
 
     /// A policer of `kilobits_per_second` (1 to 2^32) that lets `burst_nanoseconds` worth of the rate through at once.
     pub const fn new(kilobits_per_second: u64, burst_nanoseconds: u64) -> Self {
@@ -35,7 +44,18 @@ impl Policer {
         }
         // 8 bits a byte, 1e6 ns·kbit/s a bit.
         let cost = (8_000_000 * (TICKS_PER_NANOSECOND << FRACTION)) / kilobits_per_second;
-        Self { cost, burst: burst_nanoseconds * TICKS_PER_NANOSECOND }
+        Self { cost, burst: burst_nanoseconds * TICKS_PER_NANOSECOND, quantum: 0 }
+    }
+
+    /// The same limit for so many cores, each of which may meter a little ahead.
+    pub const fn shared(self, cores: u64) -> Self {
+        if self.is_unlimited() || cores == 0 {
+            return self;
+        }
+        let quanta = cores * QUANTA_A_CORE;
+        let quantum = ((self.burst / SHARED / quanta) << FRACTION) / self.cost;
+        let quantum = if quantum < QUANTUM_MAX { quantum } else { QUANTUM_MAX };
+        Self { burst: self.burst - ((quanta * quantum * self.cost) >> FRACTION), quantum, ..self }
     }
 
     /// Whether there is nothing to meter.
@@ -44,15 +64,19 @@ impl Policer {
         self.cost == 0
     }
 
-    /// The bytes that a CPU may meter at once and let through one packet after the other: a small part of the burst, since every CPU may
-    /// hold as many, and little enough where there is no limit that one soon takes hold.
+    /// For a packet of `bytes` on a core that has `credit`: the bytes to meter first, and the credit after it if they are let through.
     #[inline(always)]
-    pub const fn quantum(&self) -> u64 {
-        if self.cost == 0 {
-            return QUANTUM_MAX;
+    pub const fn draw(&self, credit: u64, bytes: u32) -> (u32, u64) {
+        let bytes = bytes as u64;
+        let quantum = if self.is_unlimited() { QUANTUM_MAX } else { self.quantum };
+        // What was drawn under an earlier limit does not outlive it.
+        let credit = if credit < quantum { credit } else { quantum };
+        if credit >= bytes {
+            return (0, credit - bytes);
         }
-        let quantum = ((self.burst / QUANTA_A_BURST) << FRACTION) / self.cost;
-        if quantum < QUANTUM_MAX { quantum } else { QUANTUM_MAX }
+        let missing = bytes - credit;
+        let drawn = if missing < quantum { quantum } else { missing };
+        (drawn as u32, credit + drawn - bytes)
     }
 
     /// Meters a packet of `bytes` at `now` nanoseconds, given the word as it stands: the word to store, or `None` when the packet is over the rate.
@@ -76,6 +100,7 @@ impl Policer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Offers `bytes`-sized packets every `gap` ns for `seconds` and returns the kbit/s let through.
     fn offered(policer: Policer, bytes: u32, gap: u64, seconds: u64) -> u64 {
@@ -121,32 +146,85 @@ mod tests {
     }
 
     #[test]
-    fn a_quantum_is_a_small_part_of_the_burst() {
-        // 8 Mbit/s are 1000 bytes a millisecond.
-        assert_eq!(Policer::new(8_000, 64_000_000).quantum(), 1000);
-        assert_eq!(Policer::new(8_000, 0).quantum(), 0);
-        assert_eq!(Policer::new(100_000_000, 1_000_000_000).quantum(), QUANTUM_MAX);
-        assert_eq!(Policer::UNLIMITED.quantum(), QUANTUM_MAX);
+    fn what_cores_may_hold_comes_off_the_burst() {
+        // 8 Mbit/s are 1000 bytes a millisecond: an eighth of 64 ms is 8000 bytes, two quanta for each of four cores.
+        let shared = Policer::new(8_000, 64_000_000).shared(4);
+        assert_eq!(shared.quantum, 1000);
+        assert_eq!(shared.burst, 56_000_000 * TICKS_PER_NANOSECOND);
+        assert_eq!(Policer::new(8_000, 0).shared(4), Policer::new(8_000, 0));
+        assert_eq!(Policer::new(100_000_000, 1_000_000_000).shared(2).quantum, QUANTUM_MAX);
+        assert_eq!(Policer::UNLIMITED.shared(4), Policer::UNLIMITED);
+        assert_eq!(Policer::new(8_000, 64_000_000).shared(0).quantum, 0);
     }
 
     #[test]
-    fn quanta_of_several_processors_keep_the_rate() {
-        let (policer, bytes, quarter) = (Policer::new(100_000, 50_000_000), 700u64, 10_000);
-        let (mut word, mut credit, mut passed) = (0, [0u64; 4], 0u64);
-        for step in 0..400_000u64 {
-            let credit = &mut credit[(step % 4) as usize];
-            if *credit < bytes {
-                let more = (bytes - *credit).max(policer.quantum());
-                let Some(next) = policer.admit(word, more as u32, step * quarter) else { continue };
-                word = next;
-                *credit += more;
+    fn a_packet_out_of_credit_is_not_metered() {
+        let policer = Policer::new(8_000, 64_000_000).shared(4);
+        assert_eq!(policer.draw(0, 300), (1000, 700));
+        assert_eq!(policer.draw(700, 700), (0, 0));
+        assert_eq!(policer.draw(200, 300), (1000, 900));
+        // More than a quantum at once: nothing is drawn ahead.
+        assert_eq!(policer.draw(200, 1500), (1300, 0));
+        // A credit of a time without a limit.
+        assert_eq!(policer.draw(QUANTUM_MAX, 400), (0, 600));
+        assert_eq!(Policer::new(8_000, 64_000_000).draw(700, 300), (300, 0));
+        assert_eq!(Policer::UNLIMITED.draw(0, 300), (QUANTUM_MAX as u32, QUANTUM_MAX - 300));
+    }
+
+    /// Cores that take packets at any time: what passes within any stretch of it is the rate and the burst at most, and while some is
+    /// refused, the rate at least.
+    #[derive(Default)]
+    struct Cores {
+        word: u64,
+        credit: [u64; 4],
+    }
+
+    impl Cores {
+        fn lets(&mut self, policer: &Policer, core: usize, bytes: u32, now: u64) -> bool {
+            let (drawn, credit) = policer.draw(self.credit[core], bytes);
+            if drawn != 0 {
+                match policer.admit(self.word, drawn, now) {
+                    Some(word) => self.word = word,
+                    None => return false,
+                }
             }
-            *credit -= bytes;
-            passed += bytes;
+            self.credit[core] = credit;
+            true
         }
-        // In four seconds, the burst included.
-        let kilobits = passed * 8 / 1000 / 4;
+    }
+
+    #[test]
+    fn cores_that_share_a_limit_keep_its_rate() {
+        let (policer, bytes, mut cores) = (Policer::new(100_000, 50_000_000).shared(4), 700, Cores::default());
+        let passed = (0..400_000u64).filter(|step| cores.lets(&policer, (step % 4) as usize, bytes, step * 10_000));
+        // In four seconds.
+        let kilobits = passed.count() as u64 * u64::from(bytes) * 8 / 1000 / 4;
         assert!(kilobits.abs_diff(100_000) * 50 <= 100_000, "{kilobits}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_stretch_of_time_sees_more_than_the_rate_and_the_burst(
+            kbps in 100u64..1_000_000,
+            milliseconds in 0u64..300,
+            packets in prop::collection::vec((0usize..4, 64u32..1500, 0u64..2_000_000), 1..600),
+        ) {
+            let burst = milliseconds * 1_000_000;
+            let (policer, mut cores, mut now) = (Policer::new(kbps, burst).shared(4), Cores::default(), 1 << 40);
+            // How far what passes is ahead of the rate, in bits x 10^6: at most by the burst since it was the least.
+            let (mut ahead, mut least) = (0i128, 0i128);
+            for (core, bytes, pause) in packets {
+                now += pause;
+                ahead -= i128::from(kbps * pause);
+                least = least.min(ahead);
+                if cores.lets(&policer, core, bytes, now) {
+                    ahead += i128::from(bytes) * 8_000_000;
+                    // The packet that crosses it, and what is lost when a byte's cost is rounded.
+                    let most = i128::from(kbps * burst) + 1500 * 8_000_000;
+                    prop_assert!(ahead - least <= most + most / 1000, "{} of {most}", ahead - least);
+                }
+            }
+        }
     }
 
     #[test]

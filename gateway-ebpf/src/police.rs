@@ -1,5 +1,4 @@
-//! Policers: words shared by all CPUs, advanced by compare-and-exchange. Those of a connection without a limit are advanced by more than a
-//! packet at a time: what is left of it is the CPU's credit, which the packets after have for a subtraction.
+//! Policers: words shared by all CPUs, advanced by compare-and-exchange; and what a CPU has metered ahead.
 
 use crate::atomic;
 use gateway_common::policer::Policer;
@@ -17,31 +16,22 @@ pub fn admit(policer: &Policer, word: *mut u64, bytes: u32, now: u64) -> bool {
     unsafe {
         if !atomic::compare_exchange(word, seen, next) {
             // Another CPU's packet came between, and has brought the word up to now: this one's share is added to that. So every packet is
-            // metered, and what is over the burst at one instant is at most a packet of each CPU.
+            // metered, and what is over the burst at one instant is at most a packet, or a quantum, of each CPU.
             atomic::add(word, policer.cost_of(bytes));
         }
     }
     true
 }
 
-/// [`admit`], out of this CPU's credit; if that does not suffice, it is filled up first.
+/// [`admit`], out of this CPU's credit; if that does not suffice, some is drawn first.
 #[inline(always)]
 pub fn admit_from(credit: *mut u64, policer: &Policer, word: *mut u64, bytes: u32, now: u64) -> bool {
     // SAFETY: a field of this CPU's slot of a per-CPU map; and so below.
-    let left = unsafe { *credit };
-    let bytes = u64::from(bytes);
-    if left >= bytes {
-        // SAFETY: as above.
-        unsafe { *credit = left - bytes };
-        return true;
-    }
-    let missing = bytes - left;
-    // What a limit lets through is exact: beyond it, not even a processor's credit may pass.
-    let more = if policer.is_unlimited() { missing + policer.quantum() } else { missing };
-    if !admit(policer, word, more as u32, now) {
+    let (drawn, left) = policer.draw(unsafe { *credit }, bytes);
+    if drawn != 0 && !admit(policer, word, drawn, now) {
         return false;
     }
     // SAFETY: as above.
-    unsafe { *credit = left + more - bytes };
+    unsafe { *credit = left };
     true
 }

@@ -17,6 +17,7 @@ use super::room::{self, Room};
 use super::tables::{Difference, Tables, TenantRoutes, difference, sorted_difference};
 use bytemuck::{Pod, Zeroable};
 use gateway_common::gate::Gate;
+use gateway_common::policer::Policer;
 use gateway_common::tables::{Connection, ConnectionState, DropKey, Nexthop, Port, Route, Seat, Tenant, TenantState};
 use gateway_common::{ConnectionId, Epoch, TenantId};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -305,7 +306,7 @@ impl<'a> Change<'a> {
                 Some(old) if is_cached(old) != is_cached(connection) => {
                     self.touched.insert(connection.tenant.0);
                 }
-                // Policers, segment size and attachment are read for every packet.
+                // Segment size and attachment are read for every packet that needs them.
                 Some(_) => {}
             }
         }
@@ -430,9 +431,9 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What of a connection is part of a cached decision.
-fn is_cached(connection: &Connection) -> (u32, TenantId, u32) {
-    (connection.flags, connection.tenant, connection.seat.0)
+/// What of a connection is part of a cached decision. So are its limits, as packets by cached decisions use up what was metered ahead.
+fn is_cached(connection: &Connection) -> (u32, TenantId, u32, [Policer; 2]) {
+    (connection.flags, connection.tenant, connection.seat.0, [connection.inbound, connection.outbound])
 }
 
 /// Writes a difference and marks the tenants that it concerns, those of the values that were there before included.

@@ -6,7 +6,7 @@ use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
 use super::world::{ConnectionName, Hop, Mac, World};
 use crate::plan::{
-    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, L3, Plan, Steer, SteerMatch, Tenant, Vm, Vsid,
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, Kbps, L3, Plan, Steer, SteerMatch, Tenant, Vm, Vsid,
 };
 use gateway_common::policer::Policer;
 use gateway_common::tables::{self, GATEWAY_MAC, Nexthop, Settings};
@@ -325,8 +325,8 @@ impl<'a> Compiler<'a> {
         // A segment has to fit on both sides of the gateway.
         let segment = mtu.min(fabric_mtu);
         let entry = tables::Connection {
-            inbound: policer(connection.inbound_kbps.map(crate::plan::Kbps::get), mtu),
-            outbound: policer(connection.outbound_kbps.map(crate::plan::Kbps::get), mtu),
+            inbound: self.policer(connection.inbound_kbps, mtu),
+            outbound: self.policer(connection.outbound_kbps, mtu),
             tenant: tenant_id,
             seat: SEAT,
             flags,
@@ -335,6 +335,15 @@ impl<'a> Compiler<'a> {
             reserved: 0,
         };
         self.tables.connections.insert(id.0, entry);
+    }
+
+    /// A connection's limit one way.
+    fn policer(&self, limit: Option<Kbps>, mtu: u32) -> Policer {
+        let Some(kbps) = limit.map(|limit| u64::from(limit.get())) else { return Policer::UNLIMITED };
+        // bits / (kbit/s) is milliseconds.
+        let packets = BURST_PACKETS * u64::from(mtu) * 8 * 1_000_000 / kbps;
+        let processors = self.world.processors.map_or(0, |processors| processors.get().into());
+        Policer::new(kbps, BURST_NANOSECONDS.max(packets)).shared(processors)
     }
 
     /// A candidate for a connection's prefix: its next hop, and whether the connection may send from there.
@@ -598,11 +607,4 @@ pub(super) fn adjacency(template: &Template, connection: ConnectionId, port: Por
 
 pub(super) fn unresolved(connection: ConnectionId, mtu: u32) -> Nexthop {
     Nexthop { kind: Nexthop::UNRESOLVED, connection, port: NO_DEVICE, mtu, seat: SEAT, ..Nexthop::default() }
-}
-
-fn policer(kbps: Option<u32>, mtu: u32) -> Policer {
-    let Some(kbps) = kbps.map(u64::from) else { return Policer::UNLIMITED };
-    // bits / (kbit/s) is milliseconds.
-    let packets = BURST_PACKETS * u64::from(mtu) * 8 * 1_000_000 / kbps;
-    Policer::new(kbps, BURST_NANOSECONDS.max(packets))
 }

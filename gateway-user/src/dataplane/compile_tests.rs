@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 const GATEWAY: &str = r#"
@@ -330,6 +331,11 @@ fn a_burst_lasts_as_long_as_tcp_waits_or_ten_packets() {
     // 80,000 bits at 100 kbit/s.
     assert_eq!(burst(hq.outbound), 800_000_000);
     assert!(compiled.connection("backup").inbound.is_unlimited());
+    let several = World { processors: NonZeroU32::new(4), ..world() };
+    let shared = Compiled::new(&plan(&[CONTOSO, HQ, limits, BACKUP]), &several).connection("hq");
+    assert_eq!(shared.inbound, hq.inbound.shared(4));
+    assert_eq!(shared.outbound, hq.outbound.shared(4));
+    assert!(hq.inbound.quantum == 0 && shared.inbound.quantum > 0);
 }
 
 #[test]

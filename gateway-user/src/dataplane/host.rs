@@ -5,6 +5,7 @@ use super::error::{Error, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::statfs;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 /// The file system's number in statfs(2).
@@ -55,6 +56,11 @@ pub fn prepare_pins(directory: &Path) -> Result<()> {
 /// Whether a path is on a BPF file system.
 pub fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|status| status.filesystem_type().0 == BPF_FS_MAGIC)
+}
+
+/// The processors that programs may run on.
+pub fn processors() -> Option<NonZeroU32> {
+    NonZeroU32::new(aya::util::nr_cpus().ok()? as u32)
 }
 
 /// The running kernel's release.

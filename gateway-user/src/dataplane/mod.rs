@@ -47,5 +47,5 @@ pub mod world;
 pub use apply::Tracing;
 pub use error::{Error, Result};
 pub use handle::{DEFAULT_STATE, Dataplane, Found, Migration, Options, detach};
-pub use host::check_privileges;
+pub use host::{check_privileges, processors};
 pub use world::World;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -30,6 +31,8 @@ pub struct World {
     pub aside: Option<u32>,
     /// The host's sides of virtual machines' interfaces that exist, by name.
     pub devices: BTreeMap<String, DeviceState>,
+    /// The host's processors, which share a connection's limit. Not known: each packet is metered by itself.
+    pub processors: Option<NonZeroU32>,
 }
 
 /// The host's side of a virtual machine's interface.

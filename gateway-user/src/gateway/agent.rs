@@ -312,6 +312,7 @@ impl Agent {
             slow_port: self.world.slow_port,
             aside: self.world.aside,
             devices: self.world.devices.clone(),
+            processors: dataplane::processors(),
             ..World::default()
         };
         self.compartments.tell(&mut world);

@@ -5,8 +5,8 @@
 
 use super::frames::{Endpoints, Form};
 use anyhow::Result;
-use gateway_user::dataplane::World;
 use gateway_user::dataplane::world::{ConnectionName, Hop, Mac, Neighbour, PortState};
+use gateway_user::dataplane::{World, processors};
 use gateway_user::plan::{Plan, parse};
 use nix::net::if_::if_nametoindex;
 use std::collections::{BTreeMap, HashMap};
@@ -233,6 +233,7 @@ impl Scenario {
             ports: BTreeMap::from([("in0".to_owned(), entry), ("out0".to_owned(), exit)]),
             hops,
             neighbours: HashMap::from([(router, HOST_MAC)]),
+            processors: processors(),
             ..World::default()
         })
     }
