@@ -11,30 +11,40 @@ use std::process::Command;
 
 const NAME: &str = "edge-gateway";
 const PROGRAMS: [&str; 2] = ["gatewayd", "gatewayctl"];
+const UNITS: [(&str, &str); 3] = [
+    ("gatewayd.service", include_str!("../dist/gatewayd.service")),
+    ("gatewayd-host.service", include_str!("../dist/gatewayd-host.service")),
+    ("gatewayd-controller.service", include_str!("../dist/gatewayd-controller.service")),
+];
 
-/// Build what a user installs: a .deb with the daemon, its client, a systemd unit and the documents
+/// Build what a user installs: a .deb with the daemon, its client, their manual pages, systemd units and the documents
 #[derive(Args)]
 #[command(
-    after_help = "The unit reads its plan from /etc/gateway/plan.toml, which a person writes (an example is among the
-documents); installing the package starts nothing.
+    after_help = "Units: gatewayd (a gateway), gatewayd-host, gatewayd-controller. Each waits for a file below /etc/gateway that a person
+writes (plan.toml, host.toml, or gateway.env, host.env, controller.env); installing the package starts nothing.
 
 Examples:
   cargo xtask dist
   apt install ./target/dist/edge-gateway_0.1.0_amd64.deb"
 )]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Pack the programs of development, to try the packing: they are slow
+    #[arg(long)]
+    debug: bool,
+}
 
-pub fn main(_: &Arguments) -> Result<()> {
+pub fn main(arguments: &Arguments) -> Result<()> {
     let packer = process::find("dpkg-deb").context("packing needs dpkg-deb (Debian's package dpkg)")?;
     let Some(architecture) = process::probe(Command::new("dpkg").arg("--print-architecture")) else {
         bail!("dpkg does not tell this machine's architecture");
     };
     let architecture = architecture.trim();
-    build::all(Profile::Release)?;
+    let profile = Profile::chosen(!arguments.debug);
+    build::all(profile)?;
     let dist = workspace::target().join("dist");
     let root = dist.join("root");
     let _ = fs::remove_dir_all(&root);
-    let package = Package { root: &root };
+    let package = Package { root: &root, profile };
     package.fill(architecture)?;
     let file = dist.join(format!("{NAME}_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
     let mut command = Command::new(packer);
@@ -47,26 +57,48 @@ pub fn main(_: &Arguments) -> Result<()> {
 /// The package's file system while it is put together.
 struct Package<'a> {
     root: &'a Path,
+    profile: Profile,
 }
 
 impl Package<'_> {
     fn fill(&self, architecture: &str) -> Result<()> {
         let mut glibc = (0, 0);
         for program in PROGRAMS {
-            let built = workspace::program(Profile::Release.directory(), program);
+            let built = workspace::program(self.profile.directory(), program);
             let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
             glibc = glibc.max(newest_glibc(&bytes));
-            self.put(&format!("usr/bin/{program}"), &bytes, 0o755)?;
+            let path = format!("usr/bin/{program}");
+            self.put(&path, &bytes, 0o755)?;
+            // What only a debugger reads is most of it. The programs that go into the kernel are data, which stays.
+            if let Some(strip) = process::find("strip") {
+                process::output(Command::new(strip).arg("--strip-debug").arg(self.root.join(path)))?;
+            }
         }
         let documents = format!("usr/share/doc/{NAME}");
         for (from, to) in documents_of(workspace::root())? {
             self.put(&format!("{documents}/{to}"), &fs::read(&from)?, 0o644)?;
         }
         self.put(&format!("{documents}/copyright"), COPYRIGHT.as_bytes(), 0o644)?;
-        self.put("lib/systemd/system/gatewayd.service", include_bytes!("../dist/gatewayd.service"), 0o644)?;
+        for (name, unit) in UNITS {
+            self.put(&format!("lib/systemd/system/{name}"), unit.as_bytes(), 0o644)?;
+        }
+        self.manual()?;
         self.put("DEBIAN/postinst", include_bytes!("../dist/postinst"), 0o755)?;
         self.put("DEBIAN/prerm", include_bytes!("../dist/prerm"), 0o755)?;
         self.put("DEBIAN/control", control(architecture, glibc).as_bytes(), 0o644)
+    }
+
+    /// Manual pages and completions, by the client's own word.
+    fn manual(&self) -> Result<()> {
+        let client = workspace::program(self.profile.directory(), "gatewayctl");
+        let pages = self.root.join("usr/share/man/man1");
+        fs::create_dir_all(&pages).with_context(|| format!("cannot make {}", pages.display()))?;
+        process::output(Command::new(&client).arg("man").arg(&pages))?;
+        for entry in fs::read_dir(&pages)? {
+            fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o644))?;
+        }
+        let completion = process::output(Command::new(&client).args(["completion", "bash"]))?;
+        self.put("usr/share/bash-completion/completions/gatewayctl", completion.as_bytes(), 0o644)
     }
 
     fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
@@ -128,7 +160,9 @@ Depends: libc6 (>= {major}.{minor}), libgcc-s1
 Description: multitenant edge gateway on XDP
  Joins each tenant's virtual network (VXLAN, NVGRE) to that tenant's sites, over
  GRE or a tenant VLAN, with overlapping tenant address spaces. The packets are
- forwarded by XDP programs that live on when the daemon restarts.
+ forwarded by XDP programs that live on when the daemon restarts. With the network
+ controller that places tenants' connections on gateways, and the compute hosts'
+ edge of virtual machines.
 ",
         env!("CARGO_PKG_VERSION")
     )
@@ -163,18 +197,22 @@ mod tests {
 
     /// By systemd's own eyes, but for the daemon, which is not installed here.
     #[test]
-    fn systemd_accepts_the_unit() {
+    fn systemd_accepts_the_units() {
         let Some(analyze) = process::find("systemd-analyze") else { return };
-        let unit = include_str!("../dist/gatewayd.service").replace("/usr/bin/gatewayd", "/bin/true");
         let directory = std::env::temp_dir().join(format!("gatewayd-unit-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let path = directory.join("gatewayd.service");
-        fs::write(&path, unit).unwrap();
-        let output = Command::new(analyze).args(["verify", "--man=no"]).arg(&path).output();
+        let mut command = Command::new(analyze);
+        command.args(["verify", "--man=no"]);
+        for (name, unit) in UNITS {
+            let path = directory.join(name);
+            fs::write(&path, unit.replace("/usr/bin/gatewayd", "/bin/true")).unwrap();
+            command.arg(path);
+        }
+        let output = command.output();
         fs::remove_dir_all(&directory).unwrap();
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !said.contains("gatewayd.service"), "{said}");
+        assert!(output.status.success() && !said.contains("gatewayd"), "{said}");
     }
 
     #[test]
