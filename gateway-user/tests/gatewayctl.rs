@@ -37,7 +37,21 @@ fn a_wrong_call_exits_with_2_and_help_with_0() {
         assert_eq!(run(&[what]).status.code(), Some(0), "{what}");
     }
     let local = ["show", "top", "trace", "check", "apply", "detach", "explain-drop"];
-    let remote = ["get", "describe", "diff", "delete", "watch", "explain", "drain", "cordon", "uncordon", "where"];
+    let remote = [
+        "get",
+        "describe",
+        "diff",
+        "delete",
+        "watch",
+        "explain",
+        "drain",
+        "cordon",
+        "uncordon",
+        "where",
+        "backup",
+        "restore",
+        "certificate",
+    ];
     for command in local.into_iter().chain(remote).chain(["who-takes-over", "token", "config", "completion", "man"]) {
         let output = run(&[command, "--help"]);
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command}");

@@ -11,6 +11,7 @@
 //! Each of the three that go on for long has a connection of its own, so that a heartbeat never waits behind a plan. Who an agent is comes
 //! from its certificate, and nothing in a message says otherwise.
 
+use crate::controller::core::message::KeyId;
 use crate::controller::model::records::{AgentId, Registration};
 use crate::plan::{Dual, PortName, PortRole};
 use serde::{Deserialize, Serialize};
@@ -104,9 +105,10 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// What is worth keeping of it.
-    pub fn registration(&self) -> Registration {
-        Registration { pa: self.pa, ports: self.ports.clone(), version: self.version.clone() }
+    /// What is worth keeping of it, and of who said it.
+    pub fn registration(&self, key: KeyId) -> Registration {
+        let (pa, ports, version) = (self.pa, self.ports.clone(), self.version.clone());
+        Registration { pa, ports, version, key: Some(key.to_string()) }
     }
 }
 

@@ -156,6 +156,9 @@ fn main() -> ExitCode {
         .with_ansi(stderr.is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    if let Err(error) = keep_memory_private() {
+        tracing::warn!(%error, "a crash of this process might write its memory to a file");
+    }
     let result = match cli.role {
         Role::Gateway(options) => options.options(records::Role::Gateway).and_then(gateway::run),
         Role::Host(options) => options.options(records::Role::Host).and_then(gateway::run),
@@ -172,6 +175,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keys and secrets are in this process's memory: no core dump is made of it, and only root may look into it.
+fn keep_memory_private() -> nix::Result<()> {
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+    // Where a program takes the dumps (`kernel.core_pattern`), the limit alone does not count.
+    nix::sys::prctl::set_dumpable(false)
 }
 
 impl Gateway {

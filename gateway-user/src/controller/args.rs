@@ -52,7 +52,8 @@ Examples:
   gatewayd controller token create --role gateway --id GW1 > gw1.token
   gatewayd controller token create --role tenant --tenant contoso --client alice --minutes 1440
 
-An agent's token is good for one agent, once, for an hour. A client's is good for thirty days; it cannot be taken back before.")]
+An agent's token is good for one agent, once, for an hour. A client's is good for thirty days, or until `gatewayctl token revoke FILE`
+takes it back. `gatewayctl token list` knows it once it was shown.")]
     Create {
         #[command(flatten)]
         who: Who,
@@ -68,8 +69,11 @@ An agent's token is good for one agent, once, for an hour. A client's is good fo
 enum CertificateCommand {
     /// Write a client's certificate and key, and the authority's certificate
     #[command(after_help = "\
-Example:
-  gatewayd controller certificate create --role admin --client alice --out alice/")]
+Examples:
+  gatewayd controller certificate create --role admin --client alice --out alice/
+  gatewayd controller certificate create --role admin --client admin --out admin/       the next one, before admin.crt expires
+
+`gatewayctl certificate revoke FILE` takes one back.")]
     Create {
         #[command(flatten)]
         who: Who,

@@ -5,19 +5,24 @@ use super::driver;
 use super::placement;
 use super::resources::Seal;
 use super::server::authority::Authority;
-use super::server::{self, Documents, Limits, Server, service, tls};
+use super::server::{self, Documents, Limits, Server, service, subject, tls};
 use super::store::seal::Keys;
 use super::store::{self, Location, Secret};
 use crate::agent::files;
 use crate::agent::token::{Client, ClientRole};
 use anyhow::Context;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the first administrator's certificate is good.
 const ADMIN_LIFETIME: time::Duration = time::Duration::days(365);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -90,6 +95,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     };
     tracing::info!(?listening, address, "ready");
     crate::gateway::notify("READY=1");
+    let reminding = tokio::spawn(remind(options.data.join("admin.crt")));
     let mut driving = tokio::spawn(driver::run(store, calls, address, settings, keys));
     let mut driven = None;
     server
@@ -103,6 +109,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         .await;
     crate::gateway::notify("STOPPING=1");
     // The server's end is gone, so the driver ends by itself, and with it its leadership.
+    reminding.abort();
     let ended = match driven {
         Some(ended) => ended,
         None => driving.await,
@@ -110,6 +117,23 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     ended.context("the controller failed")??;
     tracing::info!("stopped; gateways and hosts go on with the plans that they have");
     Ok(())
+}
+
+/// Warns every day while the first administrator's certificate is near its end.
+async fn remind(certificate: PathBuf) {
+    loop {
+        if let Ok(der) = CertificateDer::from_pem_file(&certificate)
+            && let Ok(facts) = subject::facts(&der)
+            && facts.is_near_its_end(OffsetDateTime::now_utc())
+        {
+            tracing::warn!(
+                certificate = %certificate.display(),
+                until = %facts.not_after.date(),
+                "the administrator's certificate is near its end or past it; make the next one: `gatewayd controller certificate create --role admin --client admin --out DIR`"
+            );
+        }
+        tokio::time::sleep(DAY).await;
+    }
 }
 
 /// At the first start, what the first administrator needs: the authority's certificate, and one of their own.

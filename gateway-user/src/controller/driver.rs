@@ -136,6 +136,15 @@ impl Reign<'_> {
             if let Some((_, writer)) = &mut leading {
                 driver.hand_over(writer, &mut writes);
             }
+            // Who is taken out of it is not let in from here on, whether that is durable yet or not.
+            let ledger = driver.core.state().ledger();
+            calls.ledger.send_if_modified(|told| {
+                let differs = !Arc::ptr_eq(told, ledger);
+                if differs {
+                    *told = ledger.clone();
+                }
+                differs
+            });
             tokio::select! {
                 biased;
                 Some((agent, heartbeat)) = calls.heartbeats.recv() => driver.step(Event::Heartbeat(agent, heartbeat)),
@@ -342,6 +351,14 @@ impl Driver {
             Call::Report(agent, report, reply) => {
                 self.answers.insert(id, Waiting::Admission(reply));
                 Event::Report(id, agent, report)
+            }
+            Call::Know(credential, known, reply) => {
+                self.answers.insert(id, Waiting::Admission(reply));
+                Event::Know(id, credential, known)
+            }
+            Call::Revoke(credential, reply) => {
+                self.answers.insert(id, Waiting::Admission(reply));
+                Event::Revoke(id, credential)
             }
             // They concern the store, not the core.
             Call::Backup(_) | Call::Restore(..) => return,

@@ -104,11 +104,16 @@ Commands are the exception: alone they mean this host's gateway, as with `show`.
 controller's."
     )]
     Get(GetOptions),
-    /// Watch the connections' rates, live; q quits
+    /// Watch the connections' rates, live; q quits. With a word, what the controller knows of all gateways, connections or hosts
     #[command(after_help = "Examples:
   gatewayctl top
   gatewayctl top --interval 5 --tenant contoso
-  gatewayctl top --count 2 | cat")]
+  gatewayctl top --count 2 | cat
+  gatewayctl top gateways
+  gatewayctl top connections --once -o json
+
+Without a word it is the gateway of this host. What the controller knows comes from the agents' reports, once a second; where the output
+is no terminal it is shown once.")]
     Top(TopOptions),
     /// Print the stages that a tenant's packets pass, with verdict and reason; Ctrl-C ends it
     #[command(after_help = "Examples:
@@ -186,6 +191,7 @@ impl Command {
         match self {
             Self::Get(GetOptions { local, .. }) => local.is_some(),
             Self::Apply { plan, .. } => plan.is_some(),
+            Self::Top(options) => options.what.is_none(),
             Self::Remote(_) => false,
             _ => true,
         }
@@ -244,6 +250,12 @@ pub enum Show {
 /// Options of `top`.
 #[derive(Debug, clap::Args)]
 pub struct TopOptions {
+    /// What the controller is asked for
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: Option<Subject>,
+    /// Show it once
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
     /// Seconds between two looks
     #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub interval: f64,
@@ -253,6 +265,17 @@ pub struct TopOptions {
     /// Only this tenant's
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
+}
+
+/// What `top` asks the controller for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// Gateways: what is used of their capacity, what they carry
+    Gateways,
+    /// Connections, the busiest first
+    Connections,
+    /// Compute hosts
+    Hosts,
 }
 
 /// Options of `trace`.

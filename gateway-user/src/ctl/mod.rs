@@ -25,7 +25,7 @@ mod trace;
 mod units;
 
 use crate::api::client::ClientError;
-use args::{Args, Command, Form, Show};
+use args::{Args, Command, Form, Show, TopOptions};
 use clap::{CommandFactory, Parser};
 use output::Output;
 use remote::error::{Refused, Usage};
@@ -87,6 +87,9 @@ async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     match &args.command {
         Command::Status => show::show(&args.socket, &Show::Status, output).await.map(|()| OK),
         Command::Show { what } => show::show(&args.socket, what, output).await.map(|()| OK),
+        Command::Top(options @ TopOptions { what: Some(what), .. }) => {
+            remote::top(&args.reach, *what, options, output).await
+        }
         Command::Top(options) => top::run(&args.socket, options, output).await.map(|()| OK),
         Command::Trace(options) => trace::run(&args.socket, options, output).await.map(|()| OK),
         Command::Check { plan, pins } => plan::check(plan, pins, output),

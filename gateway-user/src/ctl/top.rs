@@ -141,14 +141,14 @@ pub async fn run(socket: &Path, options: &TopOptions, output: &mut Output) -> an
     let tenant = options.tenant.as_deref();
     let mut before = Look::take(&mut client, tenant).await?;
     let mut live = match output.format() {
-        Format::Table => Live::enter()?,
-        Format::Json => None,
+        Format::Table if !options.once => Live::enter()?,
+        _ => None,
     };
     let mut interval = tokio::time::interval(Duration::from_secs_f64(options.interval));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval.tick().await;
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut left = options.count.unwrap_or(u64::MAX);
+    let mut left = if options.once { 1 } else { options.count.unwrap_or(u64::MAX) };
     while left > 0 {
         let key = async {
             match live.as_mut() {

@@ -103,6 +103,10 @@ impl Controller {
         self.log.lock().expect("a lock").clone()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills it, as a crash does.
     pub fn kill(self) -> PathBuf {
         self.data.clone()
@@ -127,14 +131,15 @@ impl Controller {
     /// `gatewayctl` as the first administrator.
     pub fn ctl(&self, arguments: &[&str]) -> Output {
         let (certificate, key) = (self.data.join("admin.crt"), self.data.join("admin.key"));
-        self.ctl_as(&["--cert", certificate.to_str().expect("UTF-8"), "--key", key.to_str().expect("UTF-8")], arguments)
+        let (certificate, key) = (certificate.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+        self.ctl_as(&["--cert", certificate, "--key", key, "--timeout", "60"], arguments)
     }
 
     /// `gatewayctl` as somebody.
     pub fn ctl_as(&self, who: &[&str], arguments: &[&str]) -> Output {
         let ca = self.data.join("ca.crt");
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayctl"));
-        command.args(["--controller", &self.address, "--ca", ca.to_str().expect("UTF-8"), "--timeout", "60"]);
+        command.args(["--controller", &self.address, "--ca", ca.to_str().expect("UTF-8")]);
         command.args(who).args(arguments).stdin(Stdio::null()).env("GATEWAYCTL_CONTEXTS", self.data.join("none.json"));
         command.output().expect("the program starts")
     }

@@ -183,7 +183,7 @@ mod tests {
     fn known() -> (Agents, AgentId) {
         let agent = AgentId { role: Role::Gateway, id: "GW1".into() };
         let mut agents = Agents::default();
-        let registration = Registration { pa: Dual::default(), ports: Vec::new(), version: "1".into() };
+        let registration = Registration { pa: Dual::default(), ports: Vec::new(), version: "1".into(), key: None };
         agents.register(&agent, Some(registration));
         (agents, agent)
     }

@@ -57,8 +57,8 @@ impl State {
         match root.kind() {
             // Where its server stands is known by the machine.
             Kind::VirtualServer => self.restand(root)?,
-            Kind::Server if change.new.is_none() => self.agents.register(&super::host(id), None),
-            Kind::Gateway if change.new.is_none() => self.agents.register(&super::gateway(id), None),
+            Kind::Server if change.new.is_none() => self.register(&super::host(id), None),
+            Kind::Gateway if change.new.is_none() => self.register(&super::gateway(id), None),
             _ => {}
         }
         Ok(entries)

@@ -1,5 +1,6 @@
 //! What happens to the core, and what it wants done.
 
+use super::ledger::{Credential, CredentialId};
 use super::message::{Answer, Connect, Enrol, Refusal, Request, WatchEvent, WatchRequest};
 use crate::agent::protocol::{Heartbeat, PlanEvent, Report};
 use crate::controller::model::records::AgentId;
@@ -59,6 +60,10 @@ pub enum Event {
     Heartbeat(AgentId, Heartbeat),
     /// An agent tells how it goes.
     Report(CallId, AgentId, Report),
+    /// A credential was made, or shown for the first time.
+    Know(CallId, CredentialId, Credential),
+    /// A credential is taken back.
+    Revoke(CallId, CredentialId),
     /// Time goes by.
     Tick,
 }
@@ -70,7 +75,7 @@ pub enum Action {
     Write(Sequence, Write),
     /// Answer a request.
     Answer(CallId, Answer),
-    /// Let somebody in: an agent to its plan, an agent's report, a new agent; or say why not.
+    /// Let somebody in: an agent to its plan, an agent's report, a new agent; say that a credential is known or taken back; or say why not.
     Admit(CallId, Result<(), Refusal>),
     /// Open a watch by this stream, which begins with these events; or say why not. Nothing is told by the stream before.
     Follow(CallId, StreamId, Result<Vec<Arc<WatchEvent>>, Answer>),

@@ -19,13 +19,16 @@
 //! | who is told what of a change: agents, watchers | [`plans`], [`watchers`] |
 //! | what is known of the agents | [`agents`] |
 //! | what answers show beside what was written | [`observed`] |
+//! | who is let in, and who is not any more | [`ledger`], `credentials` |
 //! | what waits for what | [`held`] |
 //! | requests that are sent twice | [`repeats`] |
 
 pub mod agents;
 pub mod change;
+mod credentials;
 pub mod event;
 pub mod held;
+pub mod ledger;
 pub mod message;
 pub mod observed;
 pub mod plans;
@@ -222,6 +225,14 @@ impl Core {
                 self.state.agents.report(&agent, report, now.unix_milliseconds);
                 self.revive(&agent);
                 self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
+            }
+            Event::Know(call, id, credential) => {
+                let known = self.know(id, credential, now, actions);
+                self.let_out(Out::Action(Action::Admit(call, known)), actions);
+            }
+            Event::Revoke(call, id) => {
+                let revoked = self.revoke(id, now, actions);
+                self.let_out(Out::Action(Action::Admit(call, revoked)), actions);
             }
             Event::Tick => self.tick(now),
         }

@@ -2,7 +2,7 @@
 
 use super::change::json;
 use super::event::{Action, CallId, Moment, StreamId};
-use super::message::{Connect, Enrol, Refusal, RefusalKind};
+use super::message::{Connect, Enrol, KeyId, Refusal, RefusalKind};
 use super::state::agent_key;
 use super::{Core, Out, unknown};
 use crate::agent::protocol::{PROTOCOL, PlanEvent};
@@ -102,13 +102,14 @@ impl Core {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let Connect { agent, hello, .. } = connect;
-        let admitted = self.admit(&agent, hello.protocol);
+        let Connect { agent, key, hello } = connect;
+        let admitted = self.admit(&agent, key, hello.protocol);
         if let Err(refusal) = admitted {
             self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
             return;
         }
-        if let Err(refusal) = self.register(&agent, hello.registration(), actions) {
+        let registration = hello.registration(key);
+        if let Err(refusal) = self.register(&agent, registration.clone(), actions) {
             self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
             return;
         }
@@ -116,7 +117,7 @@ impl Core {
             actions.push(Action::Close(before));
         }
         self.revive(&agent);
-        let event = self.whole_plan(&agent, &hello.registration());
+        let event = self.whole_plan(&agent, &registration);
         self.let_out(Out::Action(Action::Admit(call, Ok(()))), actions);
         self.let_out(Out::Plan { agent, stream, event }, actions);
     }
@@ -128,8 +129,8 @@ impl Core {
         let key = format!("{TOKENS}{}", enrol.token);
         let used = TokenUse { key: enrol.key.to_string(), expires: enrol.token_expires };
         match self.state.token(&enrol.token) {
-            // Its answer was lost, and it asks again.
-            Some(before) if before.key == used.key => {}
+            // Its answer was lost, and it asks again; unless somebody joined with another token since.
+            Some(before) if before.key == used.key && !self.is_replaced(&enrol.agent, enrol.key) => {}
             Some(_) => {
                 let message = "the join token has been used already; create another one";
                 return Err(Refusal::new(RefusalKind::Forbidden, message));
@@ -142,7 +143,12 @@ impl Core {
                 self.write(entries, actions);
             }
         }
-        self.register(&enrol.agent, enrol.hello.registration(), actions)
+        self.register(&enrol.agent, enrol.hello.registration(enrol.key), actions)
+    }
+
+    /// Whether an agent has joined with another key than this one.
+    fn is_replaced(&self, agent: &AgentId, key: KeyId) -> bool {
+        self.state.ledger().is_replaced(agent, &key.into())
     }
 
     pub(super) fn leads(&self) -> Result<(), Refusal> {
@@ -168,8 +174,12 @@ impl Core {
         Err(Refusal::new(RefusalKind::Forbidden, message))
     }
 
-    fn admit(&self, agent: &AgentId, protocol: u32) -> Result<(), Refusal> {
+    fn admit(&self, agent: &AgentId, key: KeyId, protocol: u32) -> Result<(), Refusal> {
         self.leads()?;
+        if self.is_replaced(agent, key) {
+            let message = format!("{agent} has joined again with another key: this certificate is not taken any more");
+            return Err(Refusal::new(RefusalKind::Forbidden, message));
+        }
         if protocol != PROTOCOL {
             let message =
                 format!("the agent speaks protocol {protocol}, this controller {PROTOCOL}; install the same version");
@@ -198,7 +208,7 @@ impl Core {
         }
         let record = json(&registration).map_err(internal)?;
         let before = self.documents(&self.state.networks_of(agent));
-        self.state.agents.register(agent, Some(registration));
+        self.state.register(agent, Some(registration));
         self.write(vec![(agent_key(agent), Some(record))], actions);
         self.tell_agents(&before, actions);
         Ok(())

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::agents::Agents;
+use super::ledger::{CREDENTIALS, Ledger, NoCredential};
 use super::plans::{TOKENS, TokenUse};
 use super::repeats::{REQUESTS, Repeats};
 
@@ -57,6 +58,7 @@ pub struct State {
     allocations: HashMap<Id, Allocations>,
     vsids: BTreeSet<u32>,
     tokens: BTreeMap<String, TokenUse>,
+    ledger: Arc<Ledger>,
     /// What was answered to requests that may come again.
     pub repeats: Repeats,
 }
@@ -98,7 +100,11 @@ impl State {
         } else if let Some(agent) = key.strip_prefix(AGENTS) {
             let agent = agent_of(agent).ok_or_else(|| unreadable("the key names no agent".to_owned()))?;
             let registration = value.map(serde_json::from_str).transpose().map_err(read_error)?;
-            self.agents.register(&agent, registration);
+            self.register(&agent, registration);
+        } else if let Some(id) = key.strip_prefix(CREDENTIALS) {
+            let id = id.parse().map_err(|error: NoCredential| unreadable(error.to_string()))?;
+            let credential = value.map(serde_json::from_str).transpose().map_err(read_error)?;
+            self.ledger_mut().set(id, credential);
         } else if let Some(request) = key.strip_prefix(REQUESTS) {
             self.repeats.record(request, value).map_err(read_error)?;
         } else if let Some(token) = key.strip_prefix(TOKENS) {
@@ -108,6 +114,23 @@ impl State {
             };
         }
         Ok(())
+    }
+
+    /// Takes what an agent said of its machine, and its key; nothing if it is not let in any more.
+    pub fn register(&mut self, agent: &AgentId, registration: Option<Registration>) {
+        let key = registration.as_ref().and_then(|registration| registration.key.as_deref()?.parse().ok());
+        self.ledger_mut().set_key(agent, key);
+        self.agents.register(agent, registration);
+    }
+
+    /// Who is let in, and who is not any more.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The same, to change it.
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        Arc::make_mut(&mut self.ledger)
     }
 
     /// What became of a join token.

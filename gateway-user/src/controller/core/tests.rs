@@ -2,7 +2,7 @@
 
 use super::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
 use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchEvent, WatchRequest};
-use super::{Core, Settings, gateway};
+use super::{Core, Settings, gateway, ledger};
 use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Position};
 use crate::controller::model::records::AgentId;
 use crate::controller::resources::Seal;
@@ -444,4 +444,43 @@ fn every_tenant_that_a_drain_moves_is_told_at_a_revision_of_its_own() {
     let expected: Vec<(u64, &str)> = (before + 1..=world.revision).map(|revision| (revision, "MODIFIED")).collect();
     assert!(!expected.is_empty());
     assert_eq!(told(&world), expected);
+}
+
+/// Why an agent is not let in.
+fn refusal(world: &mut World, event: Event) -> String {
+    let mut actions = Vec::new();
+    world.core.step(event, Moment { unix_milliseconds: world.now, seed: 1 }, &mut actions);
+    match &actions[..] {
+        [Action::Admit(_, Err(refusal))] => refusal.message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_agents_earlier_key_is_refused_and_what_is_revoked_stays_so() {
+    let mut world = World::furnished();
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    let join = |token: &str, key: u8| {
+        let key = KeyId([key; 32]);
+        let enrol =
+            Enrol { agent: agent.clone(), token: token.into(), token_expires: u64::MAX, key, hello: hello(None) };
+        Event::Enrol(CallId(900), enrol)
+    };
+    world.step(join("u", 8));
+    world.settle();
+    let revoked = ledger::CredentialId::from(KeyId([9; 32]));
+    world.step(Event::Revoke(CallId(901), revoked.clone()));
+    world.settle();
+    // A leader that only knows the store says the same.
+    world.lead();
+    assert!(world.core.state().ledger().is_revoked(&revoked));
+    let connect = Connect { agent: agent.clone(), key: KeyId([7; 32]), hello: hello(None) };
+    let told = refusal(&mut world, Event::Connect(CallId(902), StreamId(1), connect));
+    assert!(told.contains("joined again"), "{told}");
+    // Nor does the token of before bring the key of before back.
+    let told = refusal(&mut world, join("t", 7));
+    assert!(told.contains("used already"), "{told}");
+    let connect = Connect { agent, key: KeyId([8; 32]), hello: hello(None) };
+    world.step(Event::Connect(CallId(903), StreamId(2), connect));
 }

@@ -80,4 +80,7 @@ pub struct Registration {
     pub ports: Vec<(PortName, PortRole)>,
     /// The version of its program.
     pub version: String,
+    /// The SHA-256 of the key that it joined with last: certificates of an earlier one are not taken any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }

@@ -60,6 +60,10 @@ async fn enrol(head: &Head<'_>, body: Incoming) -> Result<Response<Content>, Ref
     let enrolment: Enrolment = router::read_json(head, body, SMALL).await?;
     check(&enrolment.hello)?;
     let key = requested_key(&enrolment.request)?;
+    if head.context.controller.ledger().is_revoked(&key.into()) {
+        let message = "the agent's key was revoked; remove agent.key from its --data-dir, so that it makes another one";
+        return Err(forbidden(head, message).into());
+    }
     let enrol = Enrol { agent: agent.clone(), token: id, token_expires: expires, key, hello: enrolment.hello };
     settle(head, head.context.controller.enrol(enrol).await)?;
     tracing::info!(%agent, from = %head.peer.address, %key, "an agent has joined");
@@ -71,8 +75,8 @@ async fn own(head: &Head<'_>, role: Role, endpoint: Endpoint, body: Incoming) ->
     // With its own spelling: the path's segments are networking, agents, v1, role, id, endpoint.
     let id = head.path.split('/').nth(5).map(Id::from).ok_or_else(nothing)?;
     let asked = AgentId { role, id };
-    let subject = head.peer.certified.as_ref().map(|(subject, _)| subject);
-    roles::agent(subject, &asked).map_err(|error| router::denied(head, &error))?;
+    let subject = head.subject().map_err(|error| router::untaken(head, error))?;
+    roles::agent(subject.as_ref(), &asked).map_err(|error| router::denied(head, &error))?;
     let Some((super::subject::Subject::Agent(agent), key)) = &head.peer.certified else { return Err(nothing().into()) };
     elsewhere(head)?;
     let controller = &head.context.controller;

@@ -4,7 +4,7 @@ use super::response::{self, Content};
 use super::router::{self, Head};
 use super::service::{Method, Principal, Request, WatchEvent, WatchRequest};
 use super::streams::{self, Event};
-use super::{roles, uri};
+use super::{credentials_api, roles, uri};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName};
 use hyper::{Response, StatusCode};
@@ -42,6 +42,7 @@ async fn respond(head: &Head<'_>, body: Incoming) -> Response<Content> {
         Err(error) => return router::denied(head, &error),
     };
     tracing::debug!(id = head.id, client = %principal.name, role = ?principal.role, "client");
+    credentials_api::note(head);
     if method != Method::Get
         && let Some(elsewhere) = head.elsewhere()
     {

@@ -12,6 +12,7 @@
 //! | what bounds a client | [`limits`], `slow` |
 //! | certificates: who issues them, whose are taken | [`authority`], [`subject`], [`tls`] |
 //! | tokens | [`tokens`], `tokens_api`, and [`crate::agent::token`] |
+//! | who is let in, listed and taken back | `credentials_api`, and [`crate::controller::core::ledger`] |
 //! | who may ask for what | `roles` |
 //! | what is where | `router` |
 //! | the REST API's headers and watches | `api`, `streams` |
@@ -23,6 +24,7 @@ mod agents;
 mod api;
 pub mod authority;
 mod copies;
+mod credentials_api;
 pub mod limits;
 mod page;
 mod response;
@@ -56,7 +58,7 @@ use slow::Watched;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
@@ -229,8 +231,9 @@ async fn connection(
         }
     }
     let peer = Arc::new(peer);
+    let mut ledgers = context.controller.ledgers();
     let service = service_fn({
-        let context = context.clone();
+        let (context, peer) = (context.clone(), peer.clone());
         move |request| {
             let (context, peer) = (context.clone(), peer.clone());
             async move { Ok::<_, Infallible>(router::route(context, peer, request).await) }
@@ -250,6 +253,12 @@ async fn connection(
                 tracing::info!(from = %address, reason = "the client's certificate has expired meanwhile", "a connection was ended");
                 return;
             }
+            Ok(()) = ledgers.changed() => {
+                if peer.is_revoked(&ledgers.borrow_and_update()) {
+                    tracing::info!(from = %address, reason = "what the client showed was taken back", "a connection was ended");
+                    return;
+                }
+            }
             _ = stopping.wait_for(|stopping| *stopping), if !leaving => {
                 leaving = true;
                 serving.as_mut().graceful_shutdown();
@@ -268,9 +277,10 @@ fn who(stream: &TlsStream<TcpStream>, address: SocketAddr) -> (Peer, Option<Offs
     let facts = certificate.and_then(|certificate| subject::facts(certificate).ok());
     match facts {
         Some(subject::Facts { subject: Some(subject), key, not_after, .. }) => {
-            (Peer { address, certified: Some((subject, key)) }, Some(not_after))
+            let certified = Some((subject, key));
+            (Peer { address, certified, expires: Some(not_after), token: Mutex::default() }, Some(not_after))
         }
-        _ => (Peer { address, certified: None }, None),
+        _ => (Peer { address, certified: None, expires: None, token: Mutex::default() }, None),
     }
 }
 

@@ -9,8 +9,9 @@ use super::streams::Count;
 use super::subject::Subject;
 use super::tls::Certificate;
 use super::tokens::Untaken;
-use super::{agents, api, copies, page, tokens_api, uri};
+use super::{agents, api, copies, credentials_api, page, tokens_api, uri};
 use crate::agent::token::{Claims, Grant, Token};
+use crate::controller::core::ledger::{Credential, CredentialId, Ledger};
 use crate::controller::resources::{self, path::VERSIONS};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
@@ -20,8 +21,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 /// What all requests share.
@@ -62,12 +64,28 @@ impl Default for Documents {
 }
 
 /// Who is at the far end of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Peer {
     /// Where from.
     pub address: SocketAddr,
     /// By their certificate; absent if they showed none.
     pub certified: Option<(Subject, KeyId)>,
+    /// When that expires.
+    pub expires: Option<OffsetDateTime>,
+    /// The token that was shown last.
+    pub token: Mutex<Option<CredentialId>>,
+}
+
+impl Peer {
+    /// Whether what they showed has been taken back, or replaced.
+    pub fn is_revoked(&self, ledger: &Ledger) -> bool {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate = self.certified.as_ref().is_some_and(|(subject, key)| {
+            let id = CredentialId::from(*key);
+            ledger.is_revoked(&id) || matches!(subject, Subject::Agent(agent) if ledger.is_replaced(agent, &id))
+        });
+        certificate || token.as_ref().is_some_and(|token| ledger.is_revoked(token))
+    }
 }
 
 /// A request's beginning: everything but its body.
@@ -104,12 +122,34 @@ impl Head<'_> {
             return Err(Untaken::Forged);
         }
         let token: Token = text.parse().map_err(|_| Untaken::Forged)?;
-        self.context.authority.claims(&token).map(Some)
+        let claims = self.context.authority.claims(&token)?;
+        let id: CredentialId = claims.id.parse().map_err(|_| Untaken::Forged)?;
+        *self.peer.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
+        if self.context.controller.ledger().is_revoked(&id) {
+            return Err(Untaken::Revoked);
+        }
+        Ok(Some(claims))
+    }
+
+    /// What was shown, and what is known of it.
+    pub fn credential(&self) -> Option<(CredentialId, Credential)> {
+        if let Some((subject, key)) = &self.peer.certified {
+            let Subject::Client(client) = subject else { return None };
+            let expires = self.peer.expires.and_then(|expires| u64::try_from(expires.unix_timestamp()).ok());
+            let grant = Some(Grant::Client(client.clone()));
+            return Some(((*key).into(), Credential { grant, expires, revoked: None }));
+        }
+        let claims = self.claims().ok()??;
+        let known = Credential { grant: Some(claims.grant), expires: Some(claims.expires), revoked: None };
+        Some((claims.id.parse().ok()?, known))
     }
 
     /// Who asks: by certificate, else by token.
     pub fn subject(&self) -> Result<Option<Subject>, Untaken> {
         if let Some((subject, _)) = &self.peer.certified {
+            if self.peer.is_revoked(&self.context.controller.ledger()) {
+                return Err(Untaken::Revoked);
+            }
             return Ok(Some(subject.clone()));
         }
         Ok(self.claims()?.and_then(|claims| match claims.grant {
@@ -183,6 +223,7 @@ async fn dispatch(head: &Head<'_>, body: Incoming) -> Response<Content> {
             page::document(&head.context.documents.openapi)
         }
         ["networking", "discovery"] if get => page::document(&head.context.documents.discovery),
+        ["networking", "credentials", rest @ ..] => credentials_api::handle(head, rest).await,
         ["networking", "backup"] => copies::backup(head).await,
         ["networking", "restore"] => copies::restore(head, body).await,
         ["networking", "tokens"] => tokens_api::handle(head, body).await,

@@ -7,6 +7,7 @@
 //! somebody who does not read: the core drops its sender, and the reader comes again with what it has.
 
 use crate::agent::protocol::{Heartbeat, PlanEvent, Report};
+use crate::controller::core::ledger::{Credential, CredentialId, Ledger};
 pub use crate::controller::core::message::{
     Answer, Connect, Enrol, KeyId, Method, Principal, Refusal, RefusalKind, Request, Role, WatchEvent, WatchKind,
     WatchRequest,
@@ -51,6 +52,10 @@ pub enum Call {
     Connect(Connect, Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>),
     /// What became of an agent's plan.
     Report(AgentId, Report, Reply<Result<(), Refusal>>),
+    /// A credential was made, or shown for the first time.
+    Know(CredentialId, Credential, Reply<Result<(), Refusal>>),
+    /// An administrator takes a credential back.
+    Revoke(CredentialId, Reply<Result<(), Refusal>>),
     /// An administrator wants a copy of everything.
     Backup(Reply<Result<Backup, BackupError>>),
     /// An administrator puts a copy in place of what is there.
@@ -86,6 +91,7 @@ pub struct Controller {
     calls: mpsc::Sender<Call>,
     heartbeats: mpsc::Sender<(AgentId, Heartbeat)>,
     standing: watch::Receiver<Standing>,
+    ledger: watch::Receiver<Arc<Ledger>>,
 }
 
 /// The core's end.
@@ -97,6 +103,8 @@ pub struct Calls {
     pub calls: mpsc::Receiver<Call>,
     /// To say who leads.
     pub standing: watch::Sender<Standing>,
+    /// To say who is let in.
+    pub ledger: watch::Sender<Arc<Ledger>>,
 }
 
 /// Makes the server's end, and the core's.
@@ -104,9 +112,15 @@ pub fn channel() -> (Controller, Calls) {
     let (call_sender, calls) = mpsc::channel(BACKLOG);
     let (heartbeat_sender, heartbeats) = mpsc::channel(HEARTBEATS);
     let (standing, standing_receiver) = watch::channel(Standing::Starting);
+    let (ledger, ledger_receiver) = watch::channel(Arc::default());
     (
-        Controller { calls: call_sender, heartbeats: heartbeat_sender, standing: standing_receiver },
-        Calls { heartbeats, calls, standing },
+        Controller {
+            calls: call_sender,
+            heartbeats: heartbeat_sender,
+            standing: standing_receiver,
+            ledger: ledger_receiver,
+        },
+        Calls { heartbeats, calls, standing, ledger },
     )
 }
 
@@ -125,6 +139,28 @@ impl Controller {
     /// Whether this controller leads.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
+    }
+
+    /// Who is let in, and who is not any more.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.borrow().clone()
+    }
+
+    /// The same, to be told when it changes.
+    pub fn ledgers(&self) -> watch::Receiver<Arc<Ledger>> {
+        let mut ledgers = self.ledger.clone();
+        ledgers.mark_unchanged();
+        ledgers
+    }
+
+    /// A credential was made, or shown for the first time.
+    pub async fn know(&self, id: CredentialId, credential: Credential) -> Result<Result<(), Refusal>, Silence> {
+        self.ask(|reply| Call::Know(id, credential, reply)).await
+    }
+
+    /// A credential is taken back.
+    pub async fn revoke(&self, id: CredentialId) -> Result<Result<(), Refusal>, Silence> {
+        self.ask(|reply| Call::Revoke(id, reply)).await
     }
 
     /// A client's request.

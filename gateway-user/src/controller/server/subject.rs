@@ -61,6 +61,14 @@ pub struct Facts {
     pub subject: Option<Subject>,
 }
 
+impl Facts {
+    /// Whether it is time to make the next one: a month before the end, or the last tenth of a short life.
+    pub fn is_near_its_end(&self, now: OffsetDateTime) -> bool {
+        let life = self.not_after - self.not_before;
+        self.not_after - now < time::Duration::days(30).min(life / 10)
+    }
+}
+
 /// Reads a certificate. Whether it is genuine is not looked at.
 ///
 /// # Errors

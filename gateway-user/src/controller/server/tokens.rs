@@ -31,6 +31,9 @@ pub enum Untaken {
     /// It was good once.
     #[error("the token has expired; make another one with `gatewayd controller token create`")]
     Expired,
+    /// Somebody took it back.
+    #[error("this token or certificate was revoked, or its agent has joined again with another key")]
+    Revoked,
     /// The system's clock stands before 1970, or there is no randomness.
     #[error("the host has no clock or no random bytes")]
     Host,

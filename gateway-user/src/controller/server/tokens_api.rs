@@ -2,8 +2,9 @@
 
 use super::response::{self, Content};
 use super::router::{self, Head, Refused};
-use super::{roles, tokens};
+use super::{credentials_api, roles, tokens};
 use crate::agent::token::Grant;
+use crate::controller::core::ledger::Credential;
 use hyper::body::Incoming;
 use hyper::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub struct Wish {
 
 #[derive(Serialize)]
 struct Made<'a> {
+    id: &'a str,
     token: &'a str,
     expires: u64,
 }
@@ -45,12 +47,20 @@ async fn make(head: &Head<'_>, body: Incoming) -> Result<Response<Content>, Refu
     tracing::info!(client = client.name, ?grant, "a token is made");
     let lifetime = minutes
         .map_or_else(|| tokens::default_lifetime(&grant), |minutes| Duration::from_secs(60 * u64::from(minutes)));
+    // Only what is known can be listed, and the leader knows.
+    if let Some(elsewhere) = head.elsewhere() {
+        return Err(elsewhere.into());
+    }
     let made = head.context.certificate.pinned().and_then(|pinned| {
         let token = head.context.authority.token(grant, pinned, lifetime)?;
         let claims = head.context.authority.claims(&token)?;
-        Ok(response::json(StatusCode::CREATED, &Made { token: token.expose(), expires: claims.expires }))
+        Ok((token, claims.id.parse()?, claims))
     });
-    made.map_err(|error| {
-        response::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &format!("{error:#}")).into()
-    })
+    let (token, id, claims) = made.map_err(|error| {
+        Refused::new(response::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &format!("{error:#}")))
+    })?;
+    let known = Credential { grant: Some(claims.grant), expires: Some(claims.expires), revoked: None };
+    let said = head.context.controller.know(id, known).await;
+    credentials_api::settle(said)?;
+    Ok(response::json(StatusCode::CREATED, &Made { id: &claims.id, token: token.expose(), expires: claims.expires }))
 }

@@ -10,6 +10,8 @@
 //!
 //! Sealed secrets stay sealed: the key file is not part of a backup and is needed to use a restored store.
 
+use super::super::core::ledger::CREDENTIALS;
+use super::super::core::repeats::REQUESTS;
 use super::election::{EPOCHS, LEADERS, read_epoch};
 use super::seal::{Keys, SEALING, hex, unhex};
 use super::{Entry, Epoch, Error, Op, Outcome, Revision, Store, Txn, Value, Writer};
@@ -203,16 +205,21 @@ impl Backup {
     /// repeated with [`Existing::Replace`].
     pub async fn restore(&self, writer: &mut Writer, existing: Existing, now_millis: u64) -> Result<(), BackupError> {
         let present = writer.store().range("").await?.entries;
-        let theirs: Vec<&Entry> = present.iter().filter(|entry| !is_own(&entry.key)).collect();
+        // Who was let in or shut out here stays so: a backup knows nothing of what was revoked since.
+        let here = |key: &str| key.starts_with(CREDENTIALS);
+        let theirs: Vec<&Entry> = present.iter().filter(|entry| !is_own(&entry.key) && !is_trace(&entry.key)).collect();
         let interrupted_before = present.iter().any(|entry| entry.key == RESTORING);
         if existing == Existing::Keep && (!theirs.is_empty() || interrupted_before) {
             return Err(BackupError::NotEmpty(theirs.len()));
         }
         commit(writer, vec![Op::put(RESTORING, self.revision.to_string().into_bytes())]).await?;
         let kept: BTreeSet<&str> = self.entries.iter().map(|(key, _)| key.as_str()).collect();
-        let gone = theirs.iter().filter(|entry| !kept.contains(entry.key.as_str()));
+        let others = present.iter().filter(|entry| !is_own(&entry.key) && !here(&entry.key));
+        let gone = others.filter(|entry| !kept.contains(entry.key.as_str()));
         let deletes = gone.map(|entry| Op::delete(&entry.key));
-        let puts = self.entries.iter().map(|(key, value)| Op::put(key, value.clone()));
+        let known: BTreeSet<&str> = present.iter().map(|entry| entry.key.as_str()).filter(|key| here(key)).collect();
+        let puts = self.entries.iter().filter(|(key, _)| !known.contains(key.as_str()));
+        let puts = puts.map(|(key, value)| Op::put(key, value.clone()));
         let (mut ops, mut bytes) = (Vec::new(), 0);
         for op in deletes.chain(puts) {
             let size = match &op {
@@ -259,6 +266,11 @@ async fn commit(writer: &mut Writer, ops: Vec<Op>) -> Result<(), BackupError> {
         Outcome::Committed(_) => Ok(()),
         Outcome::Conflict => Err(BackupError::NotLeader),
     }
+}
+
+/// Whether a key is only a trace of somebody's asking.
+fn is_trace(key: &str) -> bool {
+    [CREDENTIALS, REQUESTS].iter().any(|trace| key.starts_with(trace))
 }
 
 fn is_own(key: &str) -> bool {

@@ -13,6 +13,8 @@ pub const LEADERS: &str = "leaders/";
 /// Below this prefix the last epoch of each name stands.
 pub const EPOCHS: &str = "epochs/";
 
+/// How often a store that takes nothing is tried again.
+const FULL: Duration = Duration::from_secs(2);
 /// How often an unreachable store is asked who leads.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -180,7 +182,7 @@ async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
             let end = Txn::of([Op::delete(&term.guard.key)]).when(term.guard.clone());
             // While its key stands nobody else can lead, so a store that is full for a while is asked again.
             while store.commit(end.clone()).await.is_err() {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(FULL).await;
             }
         }
         () = until_lost(&store, &term) => {}

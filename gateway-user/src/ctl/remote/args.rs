@@ -167,9 +167,22 @@ is changed; a restore that is interrupted leaves a controller that refuses every
         #[arg(long)]
         force: bool,
     },
-    /// Make tokens
-    #[command(after_help = "Example:
-  gatewayctl token create gateway/GW1 --write gw1.token")]
+    /// Show and revoke certificates
+    #[command(after_help = "Examples:
+  gatewayctl certificate list
+  gatewayctl certificate revoke alice/client.crt
+
+A client's certificate is made on the controller's host: `gatewayd controller certificate create`. Agents renew theirs by themselves.")]
+    Certificate {
+        /// What to do.
+        #[command(subcommand)]
+        what: Certificate,
+    },
+    /// Make, show and revoke tokens
+    #[command(after_help = "Examples:
+  gatewayctl token create gateway/GW1 --write gw1.token
+  gatewayctl token list
+  gatewayctl token revoke alice.token")]
     Token {
         /// What to do.
         #[command(subcommand)]
@@ -238,6 +251,38 @@ pub enum Token {
 
 The token is a secret: whoever has it may do what it is good for until it expires.")]
     Create(TokenOptions),
+    /// Show the tokens that were made or shown at the controller
+    List,
+    /// Take tokens back: from now on nobody is let in by them
+    #[command(after_help = "Examples:
+  gatewayctl token revoke 0123456789abcdef0123456789abcdef
+  gatewayctl token revoke alice.token
+
+Requests with it are refused at once, and its open connections end.")]
+    Revoke {
+        /// Their numbers, as `list` shows them, or the files that hold them
+        #[arg(value_name = "ID|FILE", required = true)]
+        which: Vec<String>,
+    },
+}
+
+/// What to do with certificates.
+#[derive(Debug, Subcommand)]
+pub enum Certificate {
+    /// Show the certificates that were shown at the controller, by clients and agents
+    List,
+    /// Take certificates back: from now on nobody is let in by them
+    #[command(after_help = "Examples:
+  gatewayctl certificate list
+  gatewayctl certificate revoke alice/client.crt
+
+Requests with it are refused at once, and its open connections end. An agent whose certificate was revoked joins again with a token and
+another key: remove agent.key from its --data-dir.")]
+    Revoke {
+        /// Their numbers, as `list` shows them, or the files that hold them (PEM)
+        #[arg(value_name = "ID|FILE", required = true)]
+        which: Vec<String>,
+    },
 }
 
 /// The token to make.

@@ -6,6 +6,7 @@ use crate::agent::address::ControllerAddress;
 use crate::agent::http::{Connection, HttpError};
 use crate::agent::tls::{self, Shown};
 use crate::agent::token::{Fingerprint, Token};
+use crate::controller::server::subject;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -20,6 +21,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// What all resources' paths begin with.
@@ -74,7 +76,9 @@ impl Client {
             (Some(certificate), Some(key)) => {
                 let key = PrivateKeyDer::from_pem_file(key)
                     .map_err(|error| anyhow!("cannot read the key {}: {error}", key.display()))?;
-                Shown::Certificate(read_certificate(certificate)?, key)
+                let shown = read_certificate(certificate)?;
+                remind(certificate, &shown);
+                Shown::Certificate(shown, key)
             }
             _ => Shown::Nothing,
         };
@@ -156,6 +160,10 @@ impl Client {
             let asked = self.exchange(&method, path, headers, &id, body.clone()).await;
             let response = match asked {
                 Ok(response) => response,
+                // It heard us, and did not like what we showed: the same again will not be liked better.
+                Err(Failed::Broken(error)) if error.to_string().contains("received fatal alert") => {
+                    return Err(anyhow!(error).context("the controller does not take this certificate"));
+                }
                 Err(Failed::Broken(error)) => {
                     self.move_on();
                     // A POST is not known to be repeatable.
@@ -267,6 +275,22 @@ async fn learn(addresses: &[ControllerAddress], fingerprint: Fingerprint) -> any
         }
     }
     bail!("no controller with this fingerprint is to be reached: {}", errors.join("; "))
+}
+
+/// Says that a certificate is near its end, while there is time to make another one with it.
+fn remind(path: &Path, certificate: &CertificateDer<'_>) {
+    use std::io::Write;
+    let Ok(facts) = subject::facts(certificate) else { return };
+    let now = OffsetDateTime::now_utc();
+    if facts.is_near_its_end(now) {
+        let when = if facts.not_after < now { "expired" } else { "expires" };
+        let _ = writeln!(
+            std::io::stderr(),
+            "gatewayctl: {} {when} on {}; on the controller's host, `gatewayd controller certificate create` makes the next one",
+            path.display(),
+            facts.not_after.date()
+        );
+    }
 }
 
 fn read_certificate(path: &Path) -> anyhow::Result<CertificateDer<'static>> {

@@ -82,7 +82,7 @@ impl Refused {
             "PropertyImmutable" => "delete the resource and create it again, or leave the property as it is",
             "InsufficientStorage" => "readers are answered meanwhile; repeat the command when there is room",
             // What they say says what to do.
-            "InvalidBackup" | "StoreNotEmpty" | "OtherKey" => return None,
+            "InvalidBackup" | "StoreNotEmpty" | "OtherKey" | "OwnCredential" => return None,
             "AnotherOperationInProgress" => "wait for the other operation and repeat the command",
             "TooManyStreams" => "end another `gatewayctl watch` first",
             "RetryableError" => {

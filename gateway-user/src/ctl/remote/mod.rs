@@ -20,6 +20,7 @@ mod columns;
 mod config;
 mod context;
 mod copies;
+mod credentials;
 mod delete;
 mod describe;
 mod diff;
@@ -37,6 +38,7 @@ mod print;
 mod shell;
 mod target;
 mod token;
+mod top;
 mod watch;
 
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod tests;
 
 use super::output::Output;
 use super::{FAILED, OK};
+use crate::controller::core::ledger::CredentialKind;
 use crate::controller::store::backup::Existing;
 use args::{Command, Reach};
 use client::Client;
@@ -81,7 +84,25 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
             let existing = if *force { Existing::Replace } else { Existing::Keep };
             copies::restore(reach, file, existing, output).await?;
         }
-        Command::Token { what } => token::run(&mut client(reach).await?, what, output).await?,
+        Command::Token { what } => {
+            let mut client = client(reach).await?;
+            match what {
+                args::Token::Create(options) => token::create(&mut client, options, output).await?,
+                args::Token::List => credentials::list(&mut client, CredentialKind::Token, output).await?,
+                args::Token::Revoke { which } => {
+                    credentials::revoke(&mut client, CredentialKind::Token, which, output).await?;
+                }
+            }
+        }
+        Command::Certificate { what } => {
+            let mut client = client(reach).await?;
+            match what {
+                args::Certificate::List => credentials::list(&mut client, CredentialKind::Certificate, output).await?,
+                args::Certificate::Revoke { which } => {
+                    credentials::revoke(&mut client, CredentialKind::Certificate, which, output).await?;
+                }
+            }
+        }
         Command::Config { what } => config::run(reach, what, output)?,
         Command::Completion { shell } => shell::completion(*shell, output)?,
         Command::Man { directory } => shell::man(directory, output)?,
@@ -106,6 +127,20 @@ pub async fn get(reach: &Reach, what: &[String], output: &mut Output) -> anyhow:
 pub async fn apply(reach: &Reach, files: &[std::path::PathBuf], output: &mut Output) -> anyhow::Result<u8> {
     let documents = documents::read(files)?;
     apply::run(&mut client(reach).await?, documents, output).await
+}
+
+/// Shows how much is used, live.
+///
+/// # Errors
+/// What went wrong, where, and what to do.
+pub async fn top(
+    reach: &Reach,
+    what: super::args::Subject,
+    options: &super::args::TopOptions,
+    output: &mut Output,
+) -> anyhow::Result<u8> {
+    top::run(&mut client(reach).await?, what, options, output).await?;
+    Ok(OK)
 }
 
 async fn client(reach: &Reach) -> anyhow::Result<Client> {

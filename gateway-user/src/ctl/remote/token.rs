@@ -1,6 +1,6 @@
-//! `gatewayctl token`: lets agents and clients in.
+//! `gatewayctl token create`: lets agents and clients in.
 
-use super::args::{Token, TokenOptions, TokenRole};
+use super::args::{TokenOptions, TokenRole};
 use super::client::Client;
 use super::error::Usage;
 use super::kinds;
@@ -15,9 +15,8 @@ use crate::ctl::output::Output;
 use anyhow::Context;
 use hyper::Method;
 
-/// Carries it out.
-pub async fn run(client: &mut Client, what: &Token, output: &mut Output) -> anyhow::Result<()> {
-    let Token::Create(options) = what;
+/// Makes a token.
+pub async fn create(client: &mut Client, options: &TokenOptions, output: &mut Output) -> anyhow::Result<()> {
     let wish = Wish { grant: grant(options)?, minutes: options.minutes };
     let body = serde_json::to_vec(&wish)?;
     let answer = client.ask(Method::POST, "/networking/tokens", &[], body.into()).await?.body;

@@ -197,6 +197,7 @@ async fn core(mut calls: Calls, seen: mpsc::UnboundedSender<Seen>) {
                 let _ = seen.send(Seen::Report(agent, report));
                 reply.send(Ok(()));
             }
+            Call::Know(_, _, reply) | Call::Revoke(_, reply) => reply.send(Ok(())),
             Call::Backup(_) | Call::Restore(..) => panic!("there is no store"),
         }
     }
