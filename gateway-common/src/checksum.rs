@@ -17,6 +17,14 @@ pub const fn finish32(sum: u32) -> u16 {
     !(sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
+/// Whether a sum that includes the checksum field is right: all ones, folded (and so a multiple of ffff). Not for a sum of nothing but zeros.
+#[inline(always)]
+pub const fn is_right(sum: u64) -> bool {
+    // The inverse of ffff modulo 2^64 takes its multiples, and only those, to 0, 1, 2 and so on.
+    const MOST: u64 = u64::MAX / 0xffff;
+    sum.wrapping_mul(MOST.wrapping_neg()) <= MOST
+}
+
 /// The checksum field for a sum: its complement.
 #[inline(always)]
 pub const fn finish(sum: u64) -> u16 {
@@ -106,6 +114,9 @@ mod tests {
             prop_assert_eq!(fold(sum), folded_slowly(sum));
             prop_assert_eq!(fold(sum >> 31), folded_slowly(sum >> 31));
             prop_assert_eq!(finish32(sum as u32), !folded_slowly(sum & 0xffff_ffff));
+            let sum = sum.max(1);
+            prop_assert_eq!(is_right(sum), folded_slowly(sum) == 0xffff);
+            prop_assert!(is_right((sum >> 16 | 1) * 0xffff));
         }
 
         #[test]

@@ -37,7 +37,7 @@ macro_rules! cache {
         impl Flow for $key {
             #[inline(always)]
             fn find(&self) -> Option<*const Decision> {
-                let pair = $map.get_ptr(of_this_cpu($hash(self) & ($pairs - 1), $pairs))?;
+                let pair = $map.get_ptr(of_this_cpu($hash(self) >> ($pairs.leading_zeros() + 1), $pairs))?;
                 // SAFETY: this CPU's pair of slots, which nobody else touches during the run.
                 unsafe {
                     let [first, second] = &*pair;
@@ -50,7 +50,10 @@ macro_rules! cache {
 
             #[inline(always)]
             fn remember(&self, decision: &Decision) {
-                let Some(pair) = $map.get_ptr_mut(of_this_cpu($hash(self) & ($pairs - 1), $pairs)) else { return };
+                let Some(pair) = $map.get_ptr_mut(of_this_cpu($hash(self) >> ($pairs.leading_zeros() + 1), $pairs))
+                else {
+                    return;
+                };
                 // SAFETY: as above. Word by word: the compiler would copy a larger whole byte by byte.
                 unsafe {
                     let [younger, older] = &mut *pair;

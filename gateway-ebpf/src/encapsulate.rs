@@ -202,7 +202,7 @@ impl<const LEN: usize> Bytes<LEN> {
     #[inline(always)]
     fn outer6(&self, variable: &Variable) {
         let class = ecn::encapsulate(variable.class);
-        let first = 6 << 28 | u32::from(class) << 20 | variable.hash & 0x000f_ffff;
+        let first = 6 << 28 | u32::from(class) << 20 | variable.hash >> 12;
         let payload = ((LEN - ETHERNET - IPV6) as u16).wrapping_add(variable.len as u16);
         self.put(ETHERNET, first.to_be());
         self.put(ETHERNET + 4, payload.to_be());

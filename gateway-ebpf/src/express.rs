@@ -9,7 +9,7 @@ use crate::inner::Family;
 use crate::maps::{CONNECTION_COUNTERS, CONNECTION_STATE, DEVICES, NEXTHOPS, PORT_COUNTERS, TENANT_COUNTERS};
 use crate::packet::{Bytes, Packet, opaque};
 use crate::run::Run;
-use crate::{cache, forward, gate};
+use crate::{cache, forward, gate, resolve};
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use gateway_common::flow::{self, Carrier, carrier_word, frame_word};
@@ -98,15 +98,14 @@ fn tunnelled<const AT: usize, const END: usize>(packet: &Packet, carrier: Carrie
     let first: u32 = bytes.get(EthHdr::LEN);
     let second: u32 = bytes.get(EthHdr::LEN + 4);
     let third: u32 = bytes.get(EthHdr::LEN + 8);
-    let sum = u64::from(first) + u64::from(second) + u64::from(third) + (addresses & 0xffff_ffff) + (addresses >> 32);
+    let sum = u64::from(first) + u64::from(second) + u64::from(third) + u64::from(addresses as u32) + (addresses >> 32);
     let len = u32::from(u16::from_be((first >> 16) as u16));
-    let is_fragment = second & u32::from_le_bytes([0, 0, 0x3f, 0xff]) != 0;
     // Marks of congestion change the inner packet (RFC 6040), but for those that say that there is none.
     let is_marked = first & 0x0100 != 0;
-    if len + EthHdr::LEN as u32 != packet.len() || is_fragment || is_marked || checksum::fold(sum) != 0xffff {
+    if len + EthHdr::LEN as u32 != packet.len() || is_marked || !checksum::is_right(sum) {
         return None;
     }
-    onward::<AT, END>(packet, &bytes, &flow, &decision, tenant)
+    onward::<AT, END>(packet, &bytes, &flow, &decision, tenant, second)
 }
 
 /// A frame of a tenant's VLAN.
@@ -116,10 +115,10 @@ fn tagged<const AT: usize, const END: usize>(packet: &Packet, bytes: &Bytes<END>
     let carrier = carrier_word(Carrier::Vlan, packet.ifindex(), 0);
     let flow = [frame_word(bytes.get(0), vlan), 0, bytes.get(AT + 12), carrier];
     let (decision, tenant) = cache::recall(&flow)?;
-    onward::<AT, END>(packet, bytes, &flow, &decision, tenant)
+    onward::<AT, END>(packet, bytes, &flow, &decision, tenant, 0)
 }
 
-/// Forwards the inner packet at `AT`.
+/// Forwards the inner packet at `AT`; `outer` is the outer header's second word.
 #[inline(always)]
 fn onward<const AT: usize, const END: usize>(
     packet: &Packet,
@@ -127,10 +126,11 @@ fn onward<const AT: usize, const END: usize>(
     flow: &[u64; flow::KEY4_WORDS],
     decision: &Decision,
     tenant: &Tenant,
+    outer: u32,
 ) -> Option<u32> {
     let first: u32 = bytes.get(AT);
     let len = u32::from(u16::from_be((first >> 16) as u16));
-    let is_fragment = bytes.get::<u32>(AT + 4) & u32::from_le_bytes([0, 0, 0x3f, 0xff]) != 0;
+    let is_fragment = (bytes.get::<u32>(AT + 4) | outer) & u32::from_le_bytes([0, 0, 0x3f, 0xff]) != 0;
     let third: u32 = bytes.get(AT + 8);
     let (ttl, protocol) = (third as u8, (third >> 8) as u8);
     if first as u8 != 0x45 || len + AT as u32 != packet.len() || is_fragment || ttl <= 1 {
@@ -144,7 +144,7 @@ fn onward<const AT: usize, const END: usize>(
         protocol::TCP | protocol::UDP => bytes.get(AT + Ipv4Hdr::LEN),
         _ => 0,
     };
-    let hash = flow::hash_flow(flow::mix(0, flow[2], 0) as u32, protocol, ports);
+    let hash = flow::hash_flow(flow::hash_pair(flow[2]), protocol, ports);
     let mut nexthop = NEXTHOPS.get(decision.nexthop.0)?;
     if nexthop.kind == Nexthop::GROUP {
         nexthop = NEXTHOPS.get(nexthop.member(hash).0)?;
@@ -173,12 +173,8 @@ fn onward<const AT: usize, const END: usize>(
     if !from.lets(len) || !to.lets(len) {
         return None;
     }
+    // What follows cannot be undone, and cannot fail but for lack of room or a port that has just gone.
     bytes.put(AT + 8, checksum::decrement_before(third));
-    if packet.adjust_head(AT as i32 - (nexthop.header_len & 0xff) as i32).is_err() {
-        packet.store(AT + 8, third)?;
-        return None;
-    }
-    // What follows cannot be undone, and cannot fail but for a port that has just gone.
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(decision.port.0) {
         forward::count_in(counters, AT as u32 + len);
     }
@@ -186,6 +182,9 @@ fn onward<const AT: usize, const END: usize>(
     to.take(len);
     forward::count_in(from.counters, len);
     forward::count_out(to.counters, len);
+    if packet.adjust_head(AT as i32 - (nexthop.header_len & 0xff) as i32).is_err() {
+        return Some(lost(packet.raw(), decision, DropReason::NoHeadroom));
+    }
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(nexthop.port.0) {
         forward::count_out(counters, nexthop.header_len + len);
     }
@@ -193,7 +192,7 @@ fn onward<const AT: usize, const END: usize>(
     encapsulate::write(packet, nexthop, &variable);
     match DEVICES.redirect(nexthop.port.0, 0) {
         Ok(action) => Some(action),
-        Err(_) => Some(lost(packet.raw(), decision.tenant.0, decision.origin.0, decision.nexthop.0)),
+        Err(_) => Some(lost(packet.raw(), decision, DropReason::NoPort)),
     }
 }
 
@@ -211,17 +210,22 @@ fn opens(packet: &Packet, at: usize) -> bool {
     packet.byte(at + Ipv4Hdr::LEN + TcpHdr::LEN - 7).is_none_or(|flags| flags & SYN != 0)
 }
 
-/// Ends the run of a packet whose port has gone.
+/// Ends the run of a packet that finds no room or no port.
+#[inline(always)]
+fn lost(ctx: *mut xdp_md, decision: &Decision, reason: DropReason) -> u32 {
+    drop_late(ctx, decision.tenant.0, decision.origin.0, decision.nexthop.0, reason as u32)
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn lost(ctx: *mut xdp_md, tenant: u32, origin: u32, nexthop: u32) -> u32 {
+extern "C" fn drop_late(ctx: *mut xdp_md, tenant: u32, origin: u32, nexthop: u32, reason: u32) -> u32 {
     let packet = Packet::of(ctx);
     let Some(run) = Run::begin(packet.ifindex()) else { return xdp_action::XDP_ABORTED };
     run.tenant = TenantId(tenant);
     run.origin = OriginId(origin);
     run.nexthop = NexthopId(nexthop);
     run.reach(Stage::Emit);
-    run.finish(&packet, Err(DropReason::NoPort))
+    run.finish(&packet, Err(resolve::reason_of(reason)))
 }
 
 /// Where a packet comes from or goes to, as this CPU counts and meters it.

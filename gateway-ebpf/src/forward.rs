@@ -206,7 +206,7 @@ pub fn path_mtu(state: *const ConnectionState, nexthop: &Nexthop, now: u64) -> u
 pub fn flow_hash<C: Context>(packet: &Packet<C>, inner: &Inner) -> u32 {
     let addresses = match inner.family {
         Family::V4 => match packet.load::<u64>(inner.offset + 12) {
-            Some(pair) => flow::mix(0, pair, 0),
+            Some(pair) => flow::hash_pair(pair),
             None => 0,
         },
         Family::V6 => match packet.load::<[u64; 4]>(inner.offset + 8) {
@@ -222,7 +222,7 @@ pub fn flow_hash<C: Context>(packet: &Packet<C>, inner: &Inner) -> u32 {
         }
         _ => 0,
     };
-    flow::hash_flow(addresses as u32, inner.protocol, ports)
+    flow::hash_flow(addresses, inner.protocol, ports)
 }
 
 /// Clamps the segment size that a TCP SYN announces to what the connections on its way take.

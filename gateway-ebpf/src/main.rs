@@ -1,7 +1,8 @@
 //! The gateway's XDP programs, and the tc programs of compute hosts: a packet's way, stage by stage.
 //!
 //! ```text
-//! a port's program        parse → resolve (classify, admit, route; or the flow cache) → forward (police, adapt, encapsulate, emit)
+//! a port's program        express, for plain packets of flows that are cached and allowed; for all others
+//!                         parse → resolve (classify, admit, route; or the flow cache) → forward (police, adapt, encapsulate, emit)
 //! `compartment`           what a tenant's own namespace sends → originate, or out by its VLAN
 //! `reentry`               what the slow path hands back → frame or originate
 //! `mux`                   steer, on a load balancer that is no gateway
