@@ -14,8 +14,8 @@ use bytemuck::{Pod, Zeroable};
 /// Ticks a nanosecond: fine enough that a 64-byte packet at 100 Gbit/s is metered within 0.3 %.
 pub const TICKS_PER_NANOSECOND: u64 = 64;
 const FRACTION: u32 = 16;
-/// The part of a burst that all cores together may have in their hands.
-const SHARED: u64 = 8;
+/// The part of a burst that all cores together may have in their hands: little, for the burst is as long as one TCP flow needs it.
+const SHARED: u64 = 64;
 /// Of that, each core has one quantum that it holds and one that it is just drawing.
 const QUANTA_A_CORE: u64 = 2;
 /// The most bytes of a quantum: enough to make asking cheap, and little enough where there is no limit that one soon takes hold.
@@ -147,19 +147,19 @@ mod tests {
 
     #[test]
     fn what_cores_may_hold_comes_off_the_burst() {
-        // 8 Mbit/s are 1000 bytes a millisecond: an eighth of 64 ms is 8000 bytes, two quanta for each of four cores.
-        let shared = Policer::new(8_000, 64_000_000).shared(4);
+        // 8 Mbit/s are 1000 bytes a millisecond: a 64th of 512 ms is 8000 bytes, two quanta for each of four cores.
+        let shared = Policer::new(8_000, 512_000_000).shared(4);
         assert_eq!(shared.quantum, 1000);
-        assert_eq!(shared.burst, 56_000_000 * TICKS_PER_NANOSECOND);
+        assert_eq!(shared.burst, 504_000_000 * TICKS_PER_NANOSECOND);
         assert_eq!(Policer::new(8_000, 0).shared(4), Policer::new(8_000, 0));
         assert_eq!(Policer::new(100_000_000, 1_000_000_000).shared(2).quantum, QUANTUM_MAX);
         assert_eq!(Policer::UNLIMITED.shared(4), Policer::UNLIMITED);
-        assert_eq!(Policer::new(8_000, 64_000_000).shared(0).quantum, 0);
+        assert_eq!(Policer::new(8_000, 512_000_000).shared(0).quantum, 0);
     }
 
     #[test]
     fn a_packet_out_of_credit_is_not_metered() {
-        let policer = Policer::new(8_000, 64_000_000).shared(4);
+        let policer = Policer::new(8_000, 512_000_000).shared(4);
         assert_eq!(policer.draw(0, 300), (1000, 700));
         assert_eq!(policer.draw(700, 700), (0, 0));
         assert_eq!(policer.draw(200, 300), (1000, 900));
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(policer.draw(200, 1500), (1300, 0));
         // A credit of a time without a limit.
         assert_eq!(policer.draw(QUANTUM_MAX, 400), (0, 600));
-        assert_eq!(Policer::new(8_000, 64_000_000).draw(700, 300), (300, 0));
+        assert_eq!(Policer::new(8_000, 512_000_000).draw(700, 300), (300, 0));
         assert_eq!(Policer::UNLIMITED.draw(0, 300), (QUANTUM_MAX as u32, QUANTUM_MAX - 300));
     }
 
