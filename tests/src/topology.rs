@@ -27,6 +27,9 @@ use crate::tenants::{
 use crate::tunnel::{Kind, Tunnel};
 use crate::vlan::Vlan;
 
+/// The MAC address of every switch, on the segment of its own.
+const SWITCH_MAC: &str = "02:00:00:00:ff:01";
+
 /// How the fabric encapsulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encapsulation {
@@ -230,10 +233,13 @@ impl Topology {
     }
 }
 
-/// A bridge named `switch`, with no cable yet.
+/// A bridge named `switch`, with no cable yet. Its address is chosen here: one of the kernel's choice is the lowest of the ports', and would
+/// change with a cable that is plugged in later, unknown to everybody whose router it is.
 pub(crate) fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result<Arc<Node>> {
     let node = Node::new(name, processes)?;
-    node.ip(&format!("link add switch mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\nlink set switch up\n"))?;
+    node.ip(&format!(
+        "link add switch address {SWITCH_MAC} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\nlink set switch up\n"
+    ))?;
     Ok(node)
 }
 
