@@ -93,6 +93,9 @@ fn certificates_that_are_expired_or_anothers_and_bodies_that_are_too_large_are_r
     let controller = Controller::start(&directory.path().join("data"));
     let (old, foreign) = (directory.path().join("old"), directory.path().join("foreign"));
     certificate(&controller.data, &old, "0");
+    // It is good to the end of this very second.
+    let refused = || as_alice(&controller, &old, &["get", "gateways"]).status.code() == Some(1);
+    controller.until("the certificate to expire", || refused().then_some(()));
     let output = as_alice(&controller, &old, &["get", "gateways"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("client.crt expired on"), "{}", said(&output));
