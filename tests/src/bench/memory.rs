@@ -47,7 +47,7 @@ fn resident(process: u32) -> Result<u64> {
     kibibytes(&std::fs::read_to_string(format!("/proc/{process}/status"))?, "VmRSS:")
 }
 
-fn kibibytes(text: &str, field: &str) -> Result<u64> {
+pub fn kibibytes(text: &str, field: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
     let number = line.split_whitespace().next().with_context(|| format!("nothing at {field}"))?;
     Ok(number.parse()?)

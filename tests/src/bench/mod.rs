@@ -63,7 +63,7 @@ pub struct Options {
 enum Name {
     /// The forwarding plane: packet rates, a plan's change, memory
     Dataplane,
-    /// The controller: placement among many gateways and tenants
+    /// The controller at its full size: placement, a tenant's change, PUT, memory, restart
     Controller,
     /// Compute hosts: TCP between machines
     Host,

@@ -41,6 +41,8 @@ pub enum Goal {
     None,
     /// The ratio, at least.
     RatioAtLeast(f64),
+    /// The ratio, at most.
+    RatioAtMost(f64),
     /// Our own value, at most.
     AtMost(f64),
 }
@@ -69,6 +71,7 @@ impl Row {
         match self.goal {
             Goal::None => None,
             Goal::RatioAtLeast(goal) => self.ratio().map(|ratio| ratio >= goal),
+            Goal::RatioAtMost(goal) => self.ratio().map(|ratio| ratio <= goal),
             Goal::AtMost(goal) => Some(self.ours.median() <= goal),
         }
     }
@@ -82,6 +85,7 @@ impl Row {
         let (goal, goal_is) = match self.goal {
             Goal::None => (None, None),
             Goal::RatioAtLeast(goal) => (Some(goal), Some("ratio at least")),
+            Goal::RatioAtMost(goal) => (Some(goal), Some("ratio at most")),
             Goal::AtMost(goal) => (Some(goal), Some("at most")),
         };
         Written {
@@ -157,6 +161,7 @@ fn cells(row: &Row) -> [String; 6] {
     let goal = match row.goal {
         Goal::None => String::new(),
         Goal::RatioAtLeast(goal) => format!("at least {goal:.2}"),
+        Goal::RatioAtMost(goal) => format!("at most {goal:.2}"),
         Goal::AtMost(goal) => format!("at most {goal} {}", row.unit),
     };
     let met = match row.met() {
@@ -240,6 +245,8 @@ mod tests {
         assert_eq!(row(&[99.0], &[], Goal::AtMost(100.0)).met(), Some(true));
         assert_eq!(row(&[101.0], &[], Goal::AtMost(100.0)).met(), Some(false));
         assert_eq!(row(&[1.0], &[], Goal::RatioAtLeast(0.8)).met(), None);
+        assert_eq!(row(&[4.0], &[2.0], Goal::RatioAtMost(2.0)).met(), Some(true));
+        assert_eq!(row(&[4.1], &[2.0], Goal::RatioAtMost(2.0)).met(), Some(false));
         assert_eq!(row(&[1.0], &[1.0], Goal::None).met(), None);
     }
 

@@ -1,7 +1,7 @@
-//! The controller at its full size: what one more connection costs it.
+//! What one more connection costs among all the others, as far as finding its gateway goes.
 
-use super::Options;
-use super::report::{Goal, Row, Samples};
+use super::super::report::{Goal, Row, Samples};
+use super::estate::GATEWAYS;
 use anyhow::{Result, ensure};
 use gateway_user::controller::model::Id;
 use gateway_user::controller::model::fabric::{CapacityRule, PoolType, Schedulable};
@@ -11,8 +11,6 @@ use gateway_user::controller::placement::{
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-const GATEWAYS: usize = 1_000;
-const CONNECTIONS: usize = 200_000;
 /// Connections of one tenant.
 const EACH: usize = 2;
 /// How many a sample times.
@@ -20,26 +18,11 @@ const CHUNK: usize = 10_000;
 /// What placing one connection may take, in microseconds.
 const GOAL: f64 = 10.0;
 
-/// All rows.
-pub fn run(options: &Options) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for pools in [100, 1] {
-        let name = match pools {
-            1 => format!("placement: {GATEWAYS} gateways in one pool, {CONNECTIONS} connections"),
-            _ => format!("placement: {GATEWAYS} gateways in {pools} pools, {CONNECTIONS} connections"),
-        };
-        if options.only.is_empty() || options.only.iter().any(|words| name.contains(words)) {
-            rows.push(placement(name, pools)?);
-            println!("{}", rows[rows.len() - 1].line());
-        }
-    }
-    Ok(rows)
-}
-
 /// What a connection costs that is placed into a fleet with all the others in it.
-fn placement(name: String, pools: usize) -> Result<Row> {
+pub fn row(pools: usize, tenants: usize) -> Result<Row> {
     let mut fleet = fleet(pools)?;
-    let wanted: Vec<(Id, [Id; 1], Wanted)> = (0..CONNECTIONS).map(|number| connection(number, pools)).collect();
+    let connections = EACH * tenants;
+    let wanted: Vec<(Id, [Id; 1], Wanted)> = (0..connections).map(|number| connection(number, pools)).collect();
     for (tenant, pools, wanted) in &wanted {
         fleet.place(tenant, pools, wanted)?;
     }
@@ -55,6 +38,7 @@ fn placement(name: String, pools: usize) -> Result<Row> {
         }
         samples.push(spent * 1e6 / chunk.len() as f64);
     }
+    let name = format!("placement of one of {connections} connections");
     Ok(Row { name, unit: "µs", ours: Samples::new(samples), peer: None, goal: Goal::AtMost(GOAL) })
 }
 
