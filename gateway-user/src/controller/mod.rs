@@ -19,6 +19,7 @@
 //! | HTTPS, certificates, roles, event streams | [`server`] |
 //! | how the store, the clock and the calls reach the core | [`driver`] |
 //! | what is done at the start | [`daemon`] |
+//! | work that all processors share | `parallel` |
 //! | `gatewayd controller token`, `certificate` | [`args`] |
 
 pub mod args;
@@ -26,6 +27,7 @@ pub mod core;
 pub mod daemon;
 pub mod driver;
 pub mod model;
+mod parallel;
 pub mod placement;
 pub mod planning;
 pub mod resources;

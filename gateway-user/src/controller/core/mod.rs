@@ -45,6 +45,7 @@ use self::change::Entries;
 use self::event::{Action, CallId, Event, Moment, StreamId, Write};
 use self::held::Held;
 use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchKind, WatchRequest};
+use self::plans::Documents;
 use self::state::{PLACEMENTS, RESOURCES, State, Unreadable};
 use self::watchers::{Interest, News, Watchers};
 use crate::agent::protocol::PlanEvent;
@@ -251,6 +252,9 @@ impl Core {
             return;
         }
         self.revision = revision;
+        if entries.iter().any(|(key, _)| key.starts_with(RESOURCES) || key.starts_with(PLACEMENTS)) {
+            self.state.overtaken();
+        }
         // What a tree shows depends on what was written with it.
         let (trees, records): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| key.starts_with(RESOURCES));
         for (key, value) in &records {
@@ -267,7 +271,7 @@ impl Core {
             let Some(tenant) = key.strip_prefix(PLACEMENTS) else { continue };
             let root = Path::root(Kind::VirtualGateway, tenant.into());
             if self.state.forest.text(&root).is_some() {
-                let news = self.news(WatchKind::Modified, &root, None, None);
+                let news = self.news(WatchKind::Modified, &root, None, None, &Documents::new());
                 self.tell(revision, news, actions);
             }
         }
@@ -294,7 +298,7 @@ impl Core {
             (true, Some(_)) => WatchKind::Modified,
             (false, Some(_)) => WatchKind::Added,
         };
-        let news = self.news(kind, &root, owner, None);
+        let news = self.news(kind, &root, owner, None, &Documents::new());
         self.tell(revision, news, actions);
         Ok(())
     }

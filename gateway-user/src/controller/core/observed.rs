@@ -2,6 +2,7 @@
 
 use super::agents::{Agent, Presence};
 use super::event::Moment;
+use super::plans::Documents;
 use super::state::State;
 use crate::agent::protocol::LinkState;
 use crate::controller::model::Id;
@@ -19,7 +20,9 @@ pub struct Beside<'a> {
     state: &'a State,
     now: Moment,
     /// Plans are made once an answer, however many of its resources ask.
-    planned: RefCell<HashMap<Id, Rc<Planned>>>,
+    planned: RefCell<Documents>,
+    /// The virtual network of each virtual gateway that was asked for.
+    networks: RefCell<HashMap<Id, Option<Id>>>,
 }
 
 /// One thing that a `configurationState` tells.
@@ -52,7 +55,12 @@ impl Severity {
 impl<'a> Beside<'a> {
     /// What is known now.
     pub fn new(state: &'a State, now: Moment) -> Self {
-        Self { state, now, planned: RefCell::default() }
+        Self::knowing(state, now, Documents::default())
+    }
+
+    /// The same where some plans are made already.
+    pub fn knowing(state: &'a State, now: Moment, planned: Documents) -> Self {
+        Self { state, now, planned: RefCell::new(planned), networks: RefCell::default() }
     }
 
     fn planned(&self, network: &Id) -> Rc<Planned> {
@@ -160,8 +168,14 @@ impl<'a> Beside<'a> {
     }
 
     fn network_of(&self, tenant: &Id) -> Option<Id> {
+        if let Some(known) = self.networks.borrow().get(tenant) {
+            return known.clone();
+        }
         let root = Path::root(Kind::VirtualGateway, tenant.clone());
-        self.state.networks(&root, self.state.forest.text(&root)?).into_iter().next()
+        let text = self.state.forest.text(&root);
+        let network = text.and_then(|text| self.state.networks(&root, text).into_iter().next());
+        self.networks.borrow_mut().insert(tenant.clone(), network.clone());
+        network
     }
 
     fn connection(&self, tenant: &Id, id: &Id) -> Map<String, Value> {

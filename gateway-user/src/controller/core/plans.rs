@@ -10,53 +10,34 @@ use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::planning::{self, Planned};
 use crate::controller::resources::{Kind, Path};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What follows for some virtual networks at one moment.
-pub(super) type Documents = BTreeMap<Id, Documented>;
-
-/// What follows for a virtual network, and the gateway that it goes by on gateways.
-#[derive(Debug, Default)]
-pub(super) struct Documented {
-    gateway: Option<Id>,
-    planned: Planned,
-}
-
-impl Documented {
-    /// The name that the tenant goes by on an agent.
-    fn name(&self, network: &Id, agent: &AgentId) -> String {
-        match (agent.role, &self.gateway) {
-            (Role::Gateway, Some(gateway)) => gateway.to_string(),
-            _ => network.to_string(),
-        }
-    }
-}
+pub(super) type Documents = BTreeMap<Id, Rc<Planned>>;
 
 impl Core {
     /// What follows for virtual networks, as things are now.
-    pub(super) fn documents(&self, networks: &BTreeSet<Id>) -> Documents {
-        let documented =
-            |network: &Id| Documented { gateway: self.state.gateway_of(network), planned: self.state.planned(network) };
-        networks.iter().map(|network| (network.clone(), documented(network))).collect()
+    pub(super) fn documents<'a>(&self, networks: impl IntoIterator<Item = &'a Id>) -> Documents {
+        networks.into_iter().map(|network| (network.clone(), Rc::new(self.state.planned(network)))).collect()
     }
 
-    /// Tells the agents what is different now.
-    pub(super) fn tell_agents(&mut self, before: &Documents, actions: &mut Vec<Action>) {
-        let networks = before.keys().cloned().collect();
+    /// Tells the agents what is different from before.
+    pub(super) fn tell_agents(&mut self, before: &Documents, now: &Documents, actions: &mut Vec<Action>) {
         let mut events: BTreeMap<AgentId, PlanEvent> = BTreeMap::new();
-        for (network, now) in self.documents(&networks) {
-            let was = &before[&network];
-            for agent in was.planned.documents.keys() {
-                let name = was.name(&network, agent);
-                if !now.planned.documents.contains_key(agent) || now.name(&network, agent) != name {
-                    events.entry(agent.clone()).or_default().removed.push(name);
+        for (network, now) in now {
+            let Some(was) = before.get(network) else { continue };
+            for agent in was.documents.keys() {
+                let name = was.name(network, agent);
+                if !now.documents.contains_key(agent) || now.name(network, agent) != name {
+                    events.entry(agent.clone()).or_default().removed.push(name.to_string());
                 }
             }
-            for (agent, document) in &now.planned.documents {
-                let name = now.name(&network, agent);
-                if was.planned.documents.get(agent) != Some(document) || was.name(&network, agent) != name {
-                    events.entry(agent.clone()).or_default().set.insert(name, document.clone());
+            for (agent, document) in &now.documents {
+                let name = now.name(network, agent);
+                if was.documents.get(agent) != Some(document) || was.name(network, agent) != name {
+                    events.entry(agent.clone()).or_default().set.insert(name.to_string(), document.clone());
                 }
             }
         }
@@ -80,9 +61,10 @@ impl Core {
     fn whole_plan(&self, agent: &AgentId, registration: &Registration) -> PlanEvent {
         let networks = self.state.networks_of(agent);
         let mut event = PlanEvent { base: planning::base(agent, registration), ..PlanEvent::default() };
-        for (network, documented) in self.documents(&networks) {
-            if let Some(document) = documented.planned.documents.get(agent) {
-                event.set.insert(documented.name(&network, agent), document.clone());
+        for network in &networks {
+            let planned = self.state.planned(network);
+            if let Some(document) = planned.documents.get(agent) {
+                event.set.insert(planned.name(network, agent).to_string(), document.clone());
             }
         }
         event
@@ -210,7 +192,8 @@ impl Core {
         let before = self.documents(&self.state.networks_of(agent));
         self.state.register(agent, Some(registration));
         self.write(vec![(agent_key(agent), Some(record))], actions);
-        self.tell_agents(&before, actions);
+        let now = self.documents(before.keys());
+        self.tell_agents(&before, &now, actions);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use super::change::json;
 use super::event::{Action, Moment};
 use super::message::{Answer, Method, Principal, Request, WatchEvent, WatchKind};
 use super::observed::Beside;
+use super::plans::Documents;
 use super::repeats::Mark;
 use super::watchers::{Interest, News, event};
 use super::{Core, Out};
@@ -127,7 +128,10 @@ impl Core {
             let before = before.clone();
             return match before.error {
                 Some(error) => Err(error),
-                None => self.answer(request, path, before.status, before.operation.as_deref().unwrap_or_default(), now),
+                None => {
+                    let operation = before.operation.as_deref().unwrap_or_default();
+                    self.answer(request, path, before.status, operation, &Beside::new(&self.state, now))
+                }
             };
         }
         let answered = self.write_now(request, path, &value, mark.as_ref(), now, actions);
@@ -204,18 +208,24 @@ impl Core {
             Outcome::Deleted => 202,
         };
         entries.extend(mark.into_iter().flat_map(|mark| self.state.repeats.keep(mark, status, &operation)));
-        let answer = self.answer(request, &change.path, status, &operation, now);
+        // The plans are made once: for the agents, for the answer and for those who watch.
+        let after = match change.outcome {
+            Outcome::Unchanged => before.clone(),
+            _ => self.documents(before.keys()),
+        };
+        let beside = Beside::knowing(&self.state, now, after.clone());
+        let answer = self.answer(request, &change.path, status, &operation, &beside);
         if !entries.is_empty() {
             self.write(entries, actions);
         }
         if change.outcome != Outcome::Unchanged {
-            self.tell_agents(&before, actions);
+            self.tell_agents(&before, &after, actions);
             let kind = match (change.old.is_some(), change.new.is_some()) {
                 (false, _) => WatchKind::Added,
                 (true, true) => WatchKind::Modified,
                 (true, false) => WatchKind::Deleted,
             };
-            let news = self.news(kind, &change.root, owner, Some(now));
+            let news = self.news(kind, &change.root, owner, Some(now), &after);
             self.let_out(Out::News(news), actions);
         }
         answer
@@ -227,7 +237,7 @@ impl Core {
         texts.flat_map(|text| self.state.networks(&change.root, text)).collect()
     }
 
-    fn answer(&self, request: &Request, path: &Path, status: u16, operation: &str, now: Moment) -> Answered {
+    fn answer(&self, request: &Request, path: &Path, status: u16, operation: &str, beside: &Beside<'_>) -> Answered {
         if status == 204 {
             return Ok(Answer { status, ..Answer::default() });
         }
@@ -239,8 +249,7 @@ impl Core {
                 ..Answer::default()
             });
         }
-        let beside = Beside::new(&self.state, now);
-        let view = View { principal: &request.principal, observed: &beside };
+        let view = View { principal: &request.principal, observed: beside };
         let (value, etag) = self.state.forest.get(path, &view)?;
         let operation = Some(format!("/networking/v1/operations/{operation}"));
         Ok(Answer { etag: Some(etag), operation, ..body(status, &value) })
@@ -261,15 +270,16 @@ impl Core {
             Error { inner_error: serde_json::to_string(&drain).ok(), ..Error::at(Code::InsufficientCapacity, path.to_string(), message) }
         })?;
         let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
+        let entries = tenants.iter().map(|tenant| self.state.replace(tenant)).collect::<Result<Vec<_>, _>>()?;
+        let after = self.documents(before.keys());
         // Tenants are independent of each other, and watchers hear of one change a revision.
-        for tenant in &tenants {
-            let entry = self.state.replace(tenant)?;
+        for (tenant, entry) in tenants.iter().zip(entries) {
             self.write(vec![entry], actions);
             let root = Path::root(Kind::VirtualGateway, tenant.clone());
-            let news = self.news(WatchKind::Modified, &root, None, Some(now));
+            let news = self.news(WatchKind::Modified, &root, None, Some(now), &after);
             self.let_out(Out::News(news), actions);
         }
-        self.tell_agents(&before, actions);
+        self.tell_agents(&before, &after, actions);
         Ok(body(
             200,
             &json!({ "resourceRef": path.to_string(), "confirmed": true, "moved": moved.iter().map(shown).collect::<Vec<_>>() }),
@@ -277,9 +287,16 @@ impl Core {
     }
 
     /// What watchers are told of a tree. `owner` is whose it was, which what is gone does not say any more.
-    pub(super) fn news(&self, kind: WatchKind, root: &Path, owner: Option<Arc<str>>, now: Option<Moment>) -> News {
+    pub(super) fn news(
+        &self,
+        kind: WatchKind,
+        root: &Path,
+        owner: Option<Arc<str>>,
+        now: Option<Moment>,
+        planned: &Documents,
+    ) -> News {
         let now = now.unwrap_or(Moment { unix_milliseconds: 0, seed: 0 });
-        let beside = Beside::new(&self.state, now);
+        let beside = Beside::knowing(&self.state, now, planned.clone());
         // Who may see it is decided when it is told.
         let operator = Principal::admin("watch");
         let object = self.state.forest.get(root, &View { principal: &operator, observed: &beside }).ok();

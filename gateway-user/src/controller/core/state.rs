@@ -5,6 +5,7 @@ use crate::controller::model::fabric::{Gateway, GatewayPool, LogicalNetwork, Log
 use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
 use crate::controller::model::tenant::{ConnectionType, NetworkInterface, Tenant, VirtualGateway, VirtualNetwork};
 use crate::controller::model::{self, Id, Reference, Resource};
+use crate::controller::parallel;
 use crate::controller::placement::{
     Bandwidth, Fleet, GatewaySpec, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted,
 };
@@ -57,10 +58,22 @@ pub struct State {
     placements: HashMap<Id, Placements>,
     allocations: HashMap<Id, Allocations>,
     vsids: BTreeSet<u32>,
+    /// All ids below it are given away or reserved.
+    first_vsid: u32,
+    mustered: Mustered,
     tokens: BTreeMap<String, TokenUse>,
     ledger: Arc<Ledger>,
     /// What was answered to requests that may come again.
     pub repeats: Repeats,
+}
+
+/// Whether the fleet is that of the resources and the placements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mustered {
+    /// It is not: others wrote some of those, or nothing is read yet.
+    #[default]
+    Not,
+    UpToDate,
 }
 
 impl State {
@@ -74,7 +87,7 @@ impl State {
             let what = "a restore into the store was interrupted, and part of the configuration is missing".to_owned();
             return Err(Unreadable { key: key.clone(), what });
         }
-        let present = || entries.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)));
+        let present = || entries.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));
         state.forest = Forest::load(present().filter(|(key, _)| key.starts_with(RESOURCES)))
             .map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;
         for (key, value) in present() {
@@ -152,8 +165,17 @@ impl State {
         expired
     }
 
-    /// Makes the fleet of the resources and the placements.
+    /// Somebody else wrote a resource or a placement.
+    pub fn overtaken(&mut self) {
+        self.mustered = Mustered::Not;
+    }
+
+    /// Makes the fleet of the resources and the placements, unless it is that.
     pub fn muster(&mut self, settings: Settings) {
+        if self.mustered == Mustered::UpToDate {
+            return;
+        }
+        self.mustered = Mustered::UpToDate;
         self.fleet = Fleet::new(settings);
         let pools: Vec<Id> = self.forest.trees(Kind::GatewayPool).map(|(id, _)| id.clone()).collect();
         let specs: Vec<PoolSpec> = pools.iter().filter_map(|pool| self.pool_spec(pool, None)).collect();
@@ -164,22 +186,22 @@ impl State {
         let gateways: Vec<Id> = self.forest.trees(Kind::Gateway).map(|(id, _)| id.clone()).collect();
         let specs: Vec<GatewaySpec> = gateways.iter().filter_map(|gateway| self.gateway_spec(gateway, None)).collect();
         let _ = self.fleet.load_gateways(specs);
-        let tenants: Vec<Id> = self.placements.keys().cloned().collect();
-        for tenant in tenants {
-            self.enlist(&tenant);
-        }
+        self.enlist();
     }
 
-    /// Counts a tenant's connections in where they are.
-    pub fn enlist(&mut self, tenant: &Id) {
-        self.fleet.forget(tenant);
-        let Some(placements) = self.placements.get(tenant).cloned() else { return };
-        let Some(gateway) = self.read::<VirtualGateway>(Kind::VirtualGateway, tenant) else { return };
-        let pools = pools_of(&gateway.properties);
-        for wanted in self.wanted(&gateway.properties) {
-            if let Some(at) = placements.connections.get(&wanted.connection) {
+    /// Counts all connections in where they are.
+    fn enlist(&mut self) {
+        let tenants: Vec<(&Id, &Placements)> = self.placements.iter().collect();
+        let placed = parallel::map(&tenants, |(tenant, placements)| {
+            let gateway = self.read::<VirtualGateway>(Kind::VirtualGateway, tenant)?.properties;
+            let at = |wanted: Wanted| Some((placements.connections.get(&wanted.connection)?.clone(), wanted));
+            let connections: Vec<_> = self.wanted(&gateway).into_iter().filter_map(at).collect();
+            Some(((*tenant).clone(), pools_of(&gateway), connections))
+        });
+        for (tenant, pools, connections) in placed.into_iter().flatten() {
+            for (at, wanted) in connections {
                 let connection = wanted.connection.clone();
-                if let Err(error) = self.fleet.restore(tenant, &pools, wanted, at.clone()) {
+                if let Err(error) = self.fleet.restore(&tenant, &pools, wanted, at) {
                     tracing::warn!(%tenant, %connection, %error, "a connection's gateway is gone");
                 }
             }
@@ -214,10 +236,15 @@ impl State {
         let ids = |allocations: &Allocations| allocations.subnets.values().map(|vsid| vsid.get()).collect::<Vec<_>>();
         for vsid in self.allocations.remove(network).iter().flat_map(ids) {
             self.vsids.remove(&vsid);
+            self.first_vsid = self.first_vsid.min(vsid);
         }
         if let Some(allocations) = allocations {
             self.vsids.extend(ids(&allocations));
             self.allocations.insert(network.clone(), allocations);
+        }
+        self.first_vsid = self.first_vsid.max(FIRST_VSID);
+        while self.vsids.contains(&self.first_vsid) {
+            self.first_vsid += 1;
         }
     }
 
@@ -225,7 +252,7 @@ impl State {
     pub fn allocate(&self, id: &Id, network: &VirtualNetwork) -> Option<Allocations> {
         let mut allocations = self.allocations(id);
         allocations.subnets.retain(|subnet, _| network.subnets.iter().any(|wanted| wanted.resource_id == *subnet));
-        let mut next = FIRST_VSID;
+        let mut next = self.first_vsid.max(FIRST_VSID);
         for subnet in &network.subnets {
             if allocations.subnets.contains_key(&subnet.resource_id) {
                 continue;
@@ -321,17 +348,6 @@ impl State {
             Some(Wanted { connection: connection.resource_id.clone(), bandwidth, link })
         };
         gateway.network_connections.iter().filter_map(wanted).collect()
-    }
-
-    /// The virtual gateway of a virtual network.
-    pub fn gateway_of(&self, network: &Id) -> Option<Id> {
-        let network = self.read::<VirtualNetwork>(Kind::VirtualNetwork, network)?;
-        let root = Path::root(Kind::VirtualNetwork, network.resource_id.clone());
-        network.properties.subnets.iter().find_map(|subnet| {
-            let path = root.child(Kind::VirtualSubnet, subnet.resource_id.clone());
-            let mut referrers = self.forest.referrers(&path);
-            referrers.find(|(from, _)| from.kind() == Kind::VirtualGateway).map(|(from, _)| from.id().clone())
-        })
     }
 
     /// A virtual network with its gateway and its interfaces.

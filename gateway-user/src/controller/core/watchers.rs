@@ -56,6 +56,7 @@ struct Watcher {
 pub struct Watchers {
     /// Changes after this revision are all remembered.
     floor: u64,
+    /// What happened, without the trees, which the events have.
     log: VecDeque<(News, Arc<WatchEvent>)>,
     open: BTreeMap<StreamId, Watcher>,
 }
@@ -92,7 +93,8 @@ impl Watchers {
             watcher.heard < revision && watcher.interest.covers(&news.path, news.tenant.as_deref())
         });
         let whom = interested.map(|(stream, _)| (*stream, Arc::clone(&told))).collect();
-        self.log.push_back((news, told));
+        // The event has it.
+        self.log.push_back((News { object: None, ..news }, told));
         if self.log.len() > REMEMBERED
             && let Some((_, forgotten)) = self.log.pop_front()
         {

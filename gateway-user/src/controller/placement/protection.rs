@@ -6,7 +6,7 @@ use super::moving::may_take;
 use super::pool::Pool;
 use crate::controller::model::Id;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Something that an operator should know of a pool.
@@ -165,11 +165,25 @@ impl Fleet {
         }
         let standbys: Vec<&Gateway> =
             pool.standbys().filter_map(|rank| self.gateways.get(&pool.member(rank).id)).collect();
+        let places: BTreeSet<Domain> = standbys
+            .iter()
+            .flat_map(|standby| {
+                let spec = &standby.spec;
+                [spec.host.clone().map(Domain::Host), spec.rack.clone().map(Domain::Rack)]
+            })
+            .flatten()
+            .collect();
         let mut alone: BTreeMap<&Id, usize> = BTreeMap::new();
         let mut warnings = Vec::new();
         for (domain, failed) in &domains {
-            let outside: Vec<&Gateway> = standbys.iter().copied().filter(|standby| !is_in(standby, domain)).collect();
-            let lost = failed.len() - matched(failed, &outside);
+            let lost = failed.len()
+                - match places.contains(domain) {
+                    false => matched(failed, &standbys),
+                    true => {
+                        let outside = standbys.iter().copied().filter(|standby| !is_in(standby, domain));
+                        matched(failed, &outside.collect::<Vec<_>>())
+                    }
+                };
             if let Domain::Gateway(id) = domain {
                 alone.insert(id, lost);
             }

@@ -68,7 +68,8 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
             documents.extend(document.map(|document| (AgentId { role: Role::Host, id }, document)));
         }
     }
-    Planned { documents, problems: whole.problems }
+    let gateway = input.tenant.gateway.as_ref().map(|gateway| gateway.resource_id.clone());
+    Planned { gateway, documents, problems: whole.problems }
 }
 
 /// Everything of a tenant.

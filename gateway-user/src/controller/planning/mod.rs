@@ -25,7 +25,7 @@ pub use documents::{base, tenant};
 
 use crate::agent::protocol::Document;
 use crate::controller::model::fabric::LogicalSubnet;
-use crate::controller::model::records::{AgentId, Allocations, Placements, Registration};
+use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
 use crate::controller::model::tenant::Tenant;
 use crate::controller::model::{Id, Reference};
 use std::collections::BTreeMap;
@@ -58,10 +58,22 @@ pub struct Input<'a> {
 /// What follows for a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
+    /// The virtual gateway, if there is one.
+    pub gateway: Option<Id>,
     /// The tenant's document for each agent that it concerns. It goes by the network's id on hosts, by the virtual gateway's on gateways.
     pub documents: BTreeMap<AgentId, Document>,
     /// What cannot be done.
     pub problems: Vec<Problem>,
+}
+
+impl Planned {
+    /// The name that a virtual network's tenant goes by on an agent.
+    pub fn name<'a>(&'a self, network: &'a Id, agent: &AgentId) -> &'a Id {
+        match (agent.role, &self.gateway) {
+            (Role::Gateway, Some(gateway)) => gateway,
+            _ => network,
+        }
+    }
 }
 
 /// Something that cannot be done as wanted.

@@ -11,6 +11,7 @@ mod roles;
 use super::tree::{Conditions, Put};
 use super::{Change, Error, Forest, Path, Principal, Seal, Stamp, View};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Seals visibly: what was sealed can be told in a stored text, and the secret itself cannot.
 pub(super) struct Sealer;
@@ -114,8 +115,8 @@ impl World {
 
     /// Indexes that grew change by change equal those of a forest that is read from the store.
     fn check_indexes(&self) {
-        let stored = self.stored();
-        let read = Forest::load(stored.iter().map(|(key, text)| (key.as_str(), text.as_str()))).expect("readable");
+        let stored: Vec<_> = self.stored().into_iter().map(|(key, text)| (key, Arc::from(text))).collect();
+        let read = Forest::load(stored.iter().map(|(key, text)| (key.as_str(), text))).expect("readable");
         assert_eq!(format!("{:?}", read.claims()), format!("{:?}", self.forest.claims()));
         assert_eq!(read.len(), self.forest.len());
     }

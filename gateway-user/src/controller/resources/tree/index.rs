@@ -61,12 +61,10 @@ pub struct Index {
 }
 
 impl Index {
-    pub(super) fn add_edges(&mut self, edges: impl IntoIterator<Item = Edge>) {
-        self.edges.extend(edges);
-    }
-
-    pub(super) fn add_claims(&mut self, claims: impl IntoIterator<Item = (Claim, Box<str>)>) {
-        self.claims.extend(claims);
+    /// Adds those of many trees.
+    pub(super) fn add(&mut self, edges: Vec<Edge>, claims: Vec<(Claim, Box<str>)>) {
+        self.edges.append(&mut edges.into_iter().collect());
+        self.claims.append(&mut claims.into_iter().collect());
     }
 
     pub(super) fn apply(&mut self, change: &Change) {

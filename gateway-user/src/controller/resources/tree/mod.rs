@@ -23,11 +23,12 @@ pub use conditions::Conditions;
 pub use write::{Change, Outcome, Put};
 
 use super::error::{Code, Error};
-use super::path::{Collection, Path};
+use super::path::{Collection, Path, STORE_PREFIX};
 use super::roles::Principal;
 use super::schema::Kind;
 use crate::controller::model::Id;
-use index::Index;
+use crate::controller::parallel;
+use index::{Claim, Edge, Index};
 use node::Lookup;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -49,6 +50,14 @@ struct Tree {
     text: Arc<str>,
     /// Whose it is.
     tenant: Option<Arc<str>>,
+}
+
+/// A tree with what the indexes have of it.
+struct Read {
+    key: Box<str>,
+    tree: Tree,
+    edges: Vec<Edge>,
+    claims: Vec<(Claim, Box<str>)>,
 }
 
 /// Randomness of one request, out of which its GUIDs are made.
@@ -94,32 +103,46 @@ impl Forest {
     ///
     /// # Errors
     /// A key or text that no version of this program wrote.
-    pub fn load<'a>(trees: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Corrupt> {
+    pub fn load<'a>(trees: impl IntoIterator<Item = (&'a str, &'a Arc<str>)>) -> Result<Self, Corrupt> {
         let mut forest = Self::default();
-        let corrupt = |key: &str, what: String| Corrupt { key: key.to_owned(), what };
-        let mut read = Vec::new();
-        for (key, text) in trees {
-            read.push((Path::from_store_key(key).map_err(|error| corrupt(key, error.to_string()))?, key, text));
-        }
         // What a connection claims depends on its logical subnet's VLAN, so these come first.
-        read.sort_by_key(|(path, ..)| path.kind() != Kind::LogicalNetwork);
-        for (path, key, text) in read {
-            let value: Value = serde_json::from_str(text).map_err(|error| corrupt(key, error.to_string()))?;
-            let id = node::id(&value).filter(|id| id.eq_ignore_ascii_case(path.id().as_str()));
-            let id = Id::from(id.ok_or_else(|| corrupt(key, "its resourceId differs from its key".to_owned()))?);
-            let root = Path::root(path.kind(), id.clone());
-            let edges = index::edges(&root, &value);
-            let claims = if index::has_claims(root.kind()) {
-                index::claims(&Lookup::new(&forest, &root, &value), &root, &value)
-            } else {
-                Vec::new()
-            };
-            forest.index.add_edges(edges);
-            forest.index.add_claims(claims.into_iter().map(|claimed| (claimed.claim, claimed.owner)));
-            let tree = Tree { id, text: text.into(), tenant: node::tenant(&value).map(Arc::from) };
-            forest.trees.insert(path.key().into(), tree);
+        let first = format!("{STORE_PREFIX}{}", prefix(Kind::LogicalNetwork));
+        let (networks, others): (Vec<_>, Vec<_>) = trees.into_iter().partition(|(key, _)| key.starts_with(&first));
+        for part in [networks, others] {
+            let read = parallel::map(&part, |(key, text)| forest.read(key, text));
+            let (mut trees, mut edges, mut claims) = (Vec::with_capacity(read.len()), Vec::new(), Vec::new());
+            for read in read {
+                let Read { key, tree, edges: of_tree, claims: its_own } = read?;
+                trees.push((key, tree));
+                edges.extend(of_tree);
+                claims.extend(its_own);
+            }
+            // Many at once are put in order once.
+            forest.trees.append(&mut trees.into_iter().collect());
+            forest.index.add(edges, claims);
         }
         Ok(forest)
+    }
+
+    /// Reads what stands under a key of the store.
+    fn read(&self, key: &str, text: &Arc<str>) -> Result<Read, Corrupt> {
+        let corrupt = |what: String| Corrupt { key: key.to_owned(), what };
+        let path = Path::from_store_key(key).map_err(|error| corrupt(error.to_string()))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| corrupt(error.to_string()))?;
+        let id = node::id(&value).filter(|id| id.eq_ignore_ascii_case(path.id().as_str()));
+        let id = Id::from(id.ok_or_else(|| corrupt("its resourceId differs from its key".to_owned()))?);
+        let root = Path::root(path.kind(), id.clone());
+        let claims = if index::has_claims(root.kind()) {
+            index::claims(&Lookup::new(self, &root, &value), &root, &value)
+        } else {
+            Vec::new()
+        };
+        Ok(Read {
+            key: root.key().into(),
+            edges: index::edges(&root, &value).into_iter().collect(),
+            claims: claims.into_iter().map(|claimed| (claimed.claim, claimed.owner)).collect(),
+            tree: Tree { id, text: text.clone(), tenant: node::tenant(&value).map(Arc::from) },
+        })
     }
 
     /// How many trees there are.
@@ -143,7 +166,7 @@ impl Forest {
     }
 
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Tree> {
-        let prefix = format!("{}/", kind.info().collection.to_ascii_lowercase());
+        let prefix = prefix(kind);
         let from: Box<str> = prefix.as_str().into();
         self.trees.range(from..).take_while(move |(key, _)| key.starts_with(&prefix)).map(|(_, tree)| tree)
     }
@@ -260,6 +283,11 @@ impl Forest {
         }
         words.join(", ")
     }
+}
+
+/// What the keys of a kind's trees begin with.
+fn prefix(kind: Kind) -> String {
+    format!("{}/", kind.info().collection.to_ascii_lowercase())
 }
 
 fn internal(error: serde_json::Error) -> Error {
