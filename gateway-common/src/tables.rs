@@ -621,7 +621,7 @@ pub struct Flood {
     pub ifindex: u32,
 }
 
-/// What XDP tells tc about a frame that it lets pass, in the bytes before the frame: four words.
+/// What XDP tells tc about a frame that it lets pass, in the bytes before the frame: two words.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Delivery {
@@ -629,19 +629,13 @@ pub struct Delivery {
     pub operation: u32,
     /// The interface of the machine that it is for, or from.
     pub ifindex: u32,
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The virtual subnet.
-    pub vni: Vni,
 }
 
 impl Delivery {
     /// For the machine behind the interface.
     pub const UNICAST: u32 = 0x6777_0001;
-    /// For all machines of the virtual subnet on this host.
-    pub const FLOOD: u32 = 0x6777_0002;
     /// To be taken as if the machine behind the interface had sent it.
-    pub const RESUME: u32 = 0x6777_0003;
+    pub const RESUME: u32 = 0x6777_0002;
 }
 
 /// A cached decision for a flow whose outer and inner addresses are IPv4.

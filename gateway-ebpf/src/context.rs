@@ -4,7 +4,7 @@
 //! A function that the verifier proves on its own is proved for one kind of context, and so stands here once for each.
 
 use crate::packet::Packet;
-use crate::{inner, segment, trace};
+use crate::{gre_checksum, inner, segment, trace};
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
 
@@ -20,6 +20,8 @@ pub trait Context: Sized {
     fn ifindex(ctx: *mut Self) -> u32;
     /// Copies `len` bytes from `offset` to `buffer`, which has room for them; `false` if the packet is too short.
     fn copy_out(ctx: *mut Self, offset: u32, buffer: *mut u8, len: u32) -> bool;
+    /// Whether the GRE checksum over the bytes from `at` to `end` is right.
+    fn has_right_gre_checksum(ctx: *mut Self, at: u32, end: u32) -> bool;
     /// [`inner::check_options`], proved on its own.
     fn check_options(ctx: *mut Self, offset: u32, header: u32) -> u32;
     /// [`segment::walk_extensions`], proved on its own.
@@ -118,6 +120,11 @@ impl Context for xdp_md {
         unsafe { bpf_xdp_load_bytes(ctx, offset, buffer.cast(), len) == 0 }
     }
 
+    #[inline(always)]
+    fn has_right_gre_checksum(ctx: *mut Self, at: u32, end: u32) -> bool {
+        gre_checksum::is_right(&Packet::of(ctx), at, end)
+    }
+
     calls!(check_options, walk_extensions, record_trace, record_drop);
 }
 
@@ -140,6 +147,24 @@ macro_rules! field {
     }};
 }
 pub(crate) use field;
+
+/// Writes a field of a socket buffer's context, likewise.
+macro_rules! set_field {
+    ($ctx:expr, $field:ident, $value:expr) => {{
+        let value: u32 = $value;
+        // SAFETY: the kernel hands every program a valid context; the field lies within, and the verifier checks that it may be written.
+        unsafe {
+            core::arch::asm!(
+                "*(u32 *)({ctx} + {offset}) = {value}",
+                value = in(reg) value as u64,
+                ctx = in(reg) $ctx,
+                offset = const core::mem::offset_of!(aya_ebpf::bindings::__sk_buff, $field),
+                options(nostack),
+            )
+        };
+    }};
+}
+pub(crate) use set_field;
 
 impl Context for __sk_buff {
     #[inline(always)]
@@ -166,6 +191,12 @@ impl Context for __sk_buff {
     fn copy_out(ctx: *mut Self, offset: u32, buffer: *mut u8, len: u32) -> bool {
         // SAFETY: the verifier checks that the buffer has `len` bytes; the kernel checks the packet's end.
         unsafe { bpf_skb_load_bytes(ctx.cast(), offset, buffer.cast(), len) == 0 }
+    }
+
+    /// NVGRE has none (RFC 7637 section 3.2), and no other GRE comes by tc.
+    #[inline(always)]
+    fn has_right_gre_checksum(_: *mut Self, _: u32, _: u32) -> bool {
+        false
     }
 
     calls!(check_options_skb, walk_extensions_skb, record_trace_skb, record_drop_skb);

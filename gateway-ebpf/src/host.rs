@@ -2,6 +2,7 @@
 //! echo, and ICMP errors about our tunnels. Everything under the gate of the seat that the address belongs to.
 
 use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
+use crate::context::Context;
 use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
 use crate::packet::Packet;
 use crate::run::Run;
@@ -75,13 +76,7 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
     }
     let kind = if protocol == protocol::ICMP { packet.byte(OVER_IPV4).unwrap_or(0) } else { 0 };
     match kind {
-        3 | 11 => {
-            gate::check(local.seat, run.now)?;
-            let code = packet.byte(OVER_IPV4 + 1).ok_or(DropReason::OuterTruncated)?;
-            let mtu: u16 = packet.load(OVER_IPV4 + 6).ok_or(DropReason::OuterTruncated)?;
-            let learned = if kind == 3 && code == 4 { u32::from(u16::from_be(mtu)).max(IPV4_MIN_PATH_MTU) } else { 0 };
-            tunnel_error(packet, run, &local, destination, quoted4(packet), learned)
-        }
+        3 | 11 => error4(packet, run, &local, destination, kind),
         8 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
@@ -108,12 +103,7 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         return steer::forward(packet);
     }
     match kind {
-        1..=3 => {
-            gate::check(local.seat, run.now)?;
-            let mtu: u32 = packet.load(OVER_IPV6 + 4).ok_or(DropReason::OuterTruncated)?;
-            let learned = if kind == 2 { u32::from_be(mtu).max(IPV6_MIN_MTU) } else { 0 };
-            tunnel_error(packet, run, &local, destination, quoted6(packet), learned)
-        }
+        1..=3 => error6(packet, run, &local, destination, kind),
         128 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
@@ -122,6 +112,58 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         }
         _ => unserved(&local),
     }
+}
+
+/// Takes in what a packet for one of our own addresses tells of our tunnels; the rest is the kernel's. For a compute host, whose addresses are.
+#[inline(always)]
+pub fn learn<C: Context>(packet: &Packet<C>, run: &mut Run) -> Verdict {
+    let kind: u16 = packet.load(12).ok_or(DropReason::EthernetTruncated)?;
+    match u16::from_be(kind) {
+        ethertype::IPV4 => {
+            let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
+            let destination = Address::v4(header[4]);
+            let Some(local) = local(destination) else { return PASS };
+            if (u32::from_be(header[2]) >> 16) as u8 != protocol::ICMP {
+                return PASS;
+            }
+            match packet.byte(OVER_IPV4).unwrap_or(0) {
+                kind @ (3 | 11) => error4(packet, run, &local, destination, kind),
+                _ => PASS,
+            }
+        }
+        ethertype::IPV6 => {
+            let header: [u32; 10] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
+            let destination = Address([header[6], header[7], header[8], header[9]]);
+            let Some(local) = local(destination) else { return PASS };
+            if (u32::from_be(header[1]) >> 8) as u8 != protocol::ICMPV6 {
+                return PASS;
+            }
+            match packet.byte(OVER_IPV6).unwrap_or(0) {
+                kind @ 1..=3 => error6(packet, run, &local, destination, kind),
+                _ => PASS,
+            }
+        }
+        _ => PASS,
+    }
+}
+
+/// Takes in an ICMP error, if it is about one of our tunnels.
+#[inline(always)]
+fn error4<C: Context>(packet: &Packet<C>, run: &mut Run, local: &Local, own: Address, kind: u8) -> Verdict {
+    gate::check(local.seat, run.now)?;
+    let code = packet.byte(OVER_IPV4 + 1).ok_or(DropReason::OuterTruncated)?;
+    let mtu: u16 = packet.load(OVER_IPV4 + 6).ok_or(DropReason::OuterTruncated)?;
+    let learned = if kind == 3 && code == 4 { u32::from(u16::from_be(mtu)).max(IPV4_MIN_PATH_MTU) } else { 0 };
+    tunnel_error(packet, run, local, own, quoted4(packet), learned)
+}
+
+/// The same over IPv6.
+#[inline(always)]
+fn error6<C: Context>(packet: &Packet<C>, run: &mut Run, local: &Local, own: Address, kind: u8) -> Verdict {
+    gate::check(local.seat, run.now)?;
+    let mtu: u32 = packet.load(OVER_IPV6 + 4).ok_or(DropReason::OuterTruncated)?;
+    let learned = if kind == 2 { u32::from_be(mtu).max(IPV6_MIN_MTU) } else { 0 };
+    tunnel_error(packet, run, local, own, quoted6(packet), learned)
 }
 
 /// What is neither: the host's, if its kernel has the address; else nobody's.
@@ -153,7 +195,7 @@ struct Quoted {
 }
 
 #[inline(always)]
-fn quoted4(packet: &Packet) -> Option<Quoted> {
+fn quoted4<C: Context>(packet: &Packet<C>) -> Option<Quoted> {
     const AT: usize = OVER_IPV4 + ICMP_HEADER;
     let header: [u32; 5] = packet.load(AT)?;
     if u32::from_be(header[0]) >> 24 != 0x45 {
@@ -168,7 +210,7 @@ fn quoted4(packet: &Packet) -> Option<Quoted> {
 }
 
 #[inline(always)]
-fn quoted6(packet: &Packet) -> Option<Quoted> {
+fn quoted6<C: Context>(packet: &Packet<C>) -> Option<Quoted> {
     const AT: usize = OVER_IPV6 + ICMP_HEADER;
     let header: [u32; 10] = packet.load(AT)?;
     Some(Quoted {
@@ -182,8 +224,8 @@ fn quoted6(packet: &Packet) -> Option<Quoted> {
 /// Takes in an ICMP error about one of our tunnels. It must quote a packet that we could have sent: from the address that the error is for,
 /// to the far end of a tunnel that we have. `learned` is what the path takes, 0 if the error says something else.
 #[inline(always)]
-fn tunnel_error(
-    packet: &Packet,
+fn tunnel_error<C: Context>(
+    packet: &Packet<C>,
     run: &mut Run,
     local: &Local,
     own: Address,

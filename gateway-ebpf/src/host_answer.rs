@@ -2,12 +2,13 @@
 //! machines, echo to the router, ICMP errors. The frames come from tc, by the private header of the slow path, and the answers go back there.
 
 use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
-use crate::host_fabric::pass;
 use crate::inner::Family;
 use crate::maps::{NEXTHOPS, TENANTS, VMS};
 use crate::packet::{Packet, opaque};
 use crate::run::Run;
 use crate::{Verdict, icmp, resolve};
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_meta;
 use gateway_common::tables::{Delivery, GATEWAY_MAC, Nexthop, TEMPLATE_WORDS, Tenant, VmPort};
 use gateway_common::trace::{Reentry, Stage};
 use gateway_common::wire::{ethertype, protocol};
@@ -44,14 +45,28 @@ pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
         Reentry::ANSWER => answer(packet, run, port)?,
         Reentry::EXPIRED => error(packet, run, port, icmp::TIME_EXCEEDED)?,
         Reentry::TOO_BIG => error(packet, run, port, icmp::TOO_BIG)?,
-        _ => return pass(packet, delivery(run, port, Delivery::RESUME)),
+        _ => return pass(packet, Delivery { operation: Delivery::RESUME, ifindex: run.ifindex }),
     }
-    pass(packet, delivery(run, port, Delivery::UNICAST))
+    pass(packet, Delivery { operation: Delivery::UNICAST, ifindex: run.ifindex })
 }
 
+/// Lets the frame pass to tc, with a note of what to do.
 #[inline(always)]
-fn delivery(run: &Run, port: &VmPort, operation: u32) -> Delivery {
-    Delivery { operation, ifindex: run.ifindex, tenant: port.tenant, vni: port.vni }
+fn pass(packet: &Packet, delivery: Delivery) -> Verdict {
+    const LEN: usize = size_of::<Delivery>();
+    let ctx = packet.raw();
+    // SAFETY: the context is valid.
+    if unsafe { bpf_xdp_adjust_meta(ctx, -(LEN as i32)) } != 0 {
+        return Err(DropReason::NoHeadroom);
+    }
+    // SAFETY: fields of the kernel's context.
+    let (note, frame) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
+    if note + LEN > frame {
+        return Err(DropReason::NoHeadroom);
+    }
+    // SAFETY: the bytes between are ours.
+    unsafe { *(note as *mut [u32; 2]) = [delivery.operation, delivery.ifindex] };
+    Ok(xdp_action::XDP_PASS)
 }
 
 /// Makes the frame that asks into the one that answers.

@@ -1,9 +1,9 @@
-//! The last step to a virtual machine (tc): by the note that XDP has left in front of the frame. A frame without one is the host's own.
+//! The last step of an answer to a virtual machine (tc): by the note that XDP has left in front of the frame.
 
 use crate::context::field;
 use crate::host_vm::{self, Buffer};
 use crate::run::Run;
-use crate::{finish, host_flood};
+use crate::finish;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use gateway_common::tables::Delivery;
@@ -16,11 +16,10 @@ pub fn frame(ctx: *mut __sk_buff) -> i32 {
         return TC_ACT_OK as i32;
     }
     // SAFETY: the bytes between are there.
-    let [operation, ifindex, tenant, vni] = unsafe { *(note as *const [u32; 4]) };
+    let [operation, ifindex] = unsafe { *(note as *const [u32; 2]) };
     match operation {
         // SAFETY: a helper that takes plain numbers.
         Delivery::UNICAST => (unsafe { bpf_redirect(ifindex, 0) }) as i32,
-        Delivery::FLOOD => host_flood::to_machines(ctx, tenant, vni),
         Delivery::RESUME => {
             let packet = Buffer::of(ctx);
             let Some(run) = Run::begin(ifindex) else { return TC_ACT_SHOT as i32 };

@@ -1,28 +1,42 @@
-//! What comes from the fabric to a compute host (XDP): whose it is, and to which virtual machine. The outer headers come off, and the frame
-//! goes on to the kernel, which joins segments of one flow again before tc hands them to the machine: see `host_deliver.rs`.
+//! What comes from the fabric to a compute host (tc): whose it is, and to which virtual machine. The kernel has joined the segments of TCP
+//! flows by then (GRO). The outer headers come off, and the frame goes to the machine; TCP in VXLAN goes there by `host_overlay.rs`.
 
+use crate::context::field;
 use crate::forward::{count_in, count_out, counters_of, set_class};
+use crate::host_vm::{self, Buffer, MAC_BITS, MAC_MODE, Outcome};
 use crate::inner::Inner;
 use crate::maps::{PORT_COUNTERS, PORTS, STATIONS, TENANT_COUNTERS, TENANTS};
-use crate::packet::Packet;
 use crate::parse::{self, Refusal};
 use crate::run::Run;
-use crate::{PASS, Verdict, resolve, trace};
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_meta;
-use gateway_common::tables::{Delivery, Port, StationKey, Tenant, stage};
+use crate::{host, host_flood, host_overlay, resolve, trace};
+use aya_ebpf::bindings::{
+    BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO, TC_ACT_OK,
+};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail};
+use gateway_common::flow::Carrier;
+use gateway_common::tables::{Port, StationKey, Tenant};
 use gateway_common::trace::Stage;
-use gateway_common::wire::ethertype;
+use gateway_common::wire::{ethertype, protocol};
 use gateway_common::{DropReason, Vni, ecn};
 use network_types::eth::EthHdr;
 
+/// `BPF_F_ADJ_ROOM_DECAP_L4_GRE`: the frame is in no tunnel any more. A kernel that does not know it refuses, and takes the frame for one in a
+/// tunnel: it is as right, but an interface that takes no tunnels gets the train cut.
+const OUT_OF_GRE: u64 = 1 << 9;
+/// What is not ours.
+const PASS: Outcome = Ok(TC_ACT_OK as i32);
+const IPV4: u16 = ethertype::IPV4.to_be();
+const IPV6: u16 = ethertype::IPV6.to_be();
+
 /// Takes a frame of a host's fabric port.
 #[inline(always)]
-pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
+pub fn frame(packet: &Buffer, run: &mut Run) -> Outcome {
+    host_overlay::begin(packet);
+    host_vm::pull(packet);
     run.query.begin(run.ifindex);
-    match parse::headers::<{ Port::FABRIC | Port::HOST }>(packet, run) {
+    match parse::headers::<{ Port::FABRIC | Port::HOST }, _>(packet, run) {
         Ok(inner) => run.packet = inner,
-        Err(Refusal::Host) => return run.hand_over(packet, stage::HOST),
+        Err(Refusal::Host) => return host::learn(packet, run).and(PASS),
         Err(Refusal::Fragment) if parse::is_ours_to_reassemble(packet, &run.query) => {
             return Err(DropReason::OuterFragment);
         }
@@ -33,14 +47,13 @@ pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
     let (tenant, origin) = match resolve::on_host(&run.query) {
         Ok(class) => class,
         Err(Refusal::Drop(reason)) => return Err(reason),
-        Err(Refusal::Host) => return run.hand_over(packet, stage::HOST),
         Err(_) => return PASS,
     };
     run.tenant = tenant;
     run.origin = origin;
     // SAFETY: the run is there; read anew, so that what the verifier knew of it on each way here is forgotten.
     let offset = unsafe { core::ptr::read_volatile(&run.packet.offset) } & 0x1ff;
-    let len = run.packet.len & 0xffff;
+    let len = run.packet.len & 0x1_ffff;
     run.inner = offset as u32;
     if let Some(tenant) = TENANTS.get(run.tenant.0)
         && tenant.flags & Tenant::TRACED != 0
@@ -50,9 +63,9 @@ pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
     }
     run.reach(Stage::Decapsulate);
     let start = offset.wrapping_sub(EthHdr::LEN) & 0x1ff;
-    let to: u64 = packet.header::<u64>(start).ok_or(DropReason::InnerEthernetTruncated)? & 0xffff_ffff_ffff;
+    let to: u64 = packet.header::<u64>(start).ok_or(DropReason::InnerEthernetTruncated)? & MAC_BITS;
     let kind: u16 = packet.header(start + 12).ok_or(DropReason::InnerEthernetTruncated)?;
-    if kind != ethertype::IPV4.to_be() && kind != ethertype::IPV6.to_be() {
+    if kind != IPV4 && kind != IPV6 {
         return Err(DropReason::InnerEthertype);
     }
     if let Some(port) = PORTS.get_ptr(run.ifindex) {
@@ -69,49 +82,65 @@ pub fn frame(packet: &Packet, run: &mut Run) -> Verdict {
         congestion(packet, run, offset)?;
     }
     let vni = Vni(run.query.key);
-    let delivery = if to & 1 != 0 {
-        Delivery { operation: Delivery::FLOOD, ifindex: 0, tenant, vni }
-    } else {
-        let station = STATIONS.get_ptr(StationKey { tenant, vni, mac: to }).ok_or(DropReason::StationUnknown)?;
-        // SAFETY: aligned words, of which any mix of old and new is one that was or will be right.
-        let (ifindex, connection) = unsafe { ((*station).ifindex, (*station).connection) };
-        if ifindex == 0 {
-            return Err(DropReason::StationUnknown);
-        }
-        if let Some(counters) = counters_of(connection) {
-            count_out(counters, len);
-        }
-        Delivery { operation: Delivery::UNICAST, ifindex, tenant, vni }
-    };
-    let surplus = packet.len().wrapping_sub(offset as u32 + len);
-    if surplus != 0 {
-        packet.adjust_tail((surplus as i32).wrapping_neg())?;
+    if to & 1 != 0 {
+        unwrap(packet, start, offset as u32 + len, kind)?;
+        run.reach(Stage::Emit);
+        return host_flood::to_machines(packet, tenant, vni);
     }
-    packet.adjust_head(start as i32)?;
+    let station = STATIONS.get_ptr(StationKey { tenant, vni, mac: to }).ok_or(DropReason::StationUnknown)?;
+    // SAFETY: aligned words, of which any mix of old and new is one that was or will be right.
+    let (ifindex, connection) = unsafe { ((*station).ifindex, (*station).connection) };
+    if ifindex == 0 {
+        return Err(DropReason::StationUnknown);
+    }
+    if let Some(counters) = counters_of(connection) {
+        count_out(counters, len);
+    }
+    if matches!(run.query.carrier, Carrier::Vxlan) && is_joined(packet, offset, kind) {
+        run.reach(Stage::Emit);
+        return host_overlay::by_device(packet, start, ifindex);
+    }
+    unwrap(packet, start, offset as u32 + len, kind)?;
     run.inner = EthHdr::LEN as u32;
     run.reach(Stage::Emit);
-    pass(packet, delivery)
+    // SAFETY: a helper that takes plain numbers.
+    Ok(unsafe { bpf_redirect(ifindex, 0) } as i32)
 }
 
-/// Lets the frame pass to the kernel, with a note for tc.
+/// Whether the kernel has joined the frame out of several, or joins such: TCP's.
 #[inline(always)]
-pub fn pass(packet: &Packet, delivery: Delivery) -> Verdict {
-    const LEN: usize = size_of::<Delivery>();
-    let ctx = packet.raw();
+fn is_joined(packet: &Buffer, offset: usize, kind: u16) -> bool {
+    // Two bytes, of which the protocol is one.
+    let protocol = if kind == IPV4 {
+        packet.header::<[u8; 2]>(offset + 8).map(|[_, protocol]| protocol)
+    } else {
+        packet.header::<[u8; 2]>(offset + 6).map(|[protocol, _]| protocol)
+    };
+    field!(packet.raw(), gso_size) != 0 || protocol == Some(protocol::TCP)
+}
+
+/// Takes off everything before the Ethernet header at `start` and what is behind `end`.
+#[inline(always)]
+fn unwrap(packet: &Buffer, start: usize, end: u32, kind: u16) -> Result<(), DropReason> {
+    let macs: [u32; 3] = packet.header(start).ok_or(DropReason::InnerEthernetTruncated)?;
     // SAFETY: the context is valid.
-    if unsafe { bpf_xdp_adjust_meta(ctx, -(LEN as i32)) } != 0 {
-        return Err(DropReason::NoHeadroom);
+    if packet.len() != end && unsafe { bpf_skb_change_tail(packet.raw(), end, 0) } != 0 {
+        return Err(DropReason::InnerTruncated);
     }
-    // SAFETY: fields of the kernel's context.
-    let (note, frame) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
-    if note + LEN > frame {
-        return Err(DropReason::NoHeadroom);
+    let inside = if kind == IPV4 { BPF_F_ADJ_ROOM_DECAP_L3_IPV4 } else { BPF_F_ADJ_ROOM_DECAP_L3_IPV6 };
+    let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | inside);
+    // The Ethernet header that stays is the outer one, and is overwritten.
+    // SAFETY: as above.
+    let shrink = |flags| unsafe { bpf_skb_adjust_room(packet.raw(), -(start as i32), MAC_MODE, flags) } == 0;
+    let is_train = field!(packet.raw(), gso_size) != 0;
+    if !(is_train && shrink(flags | OUT_OF_GRE)) && !shrink(flags) {
+        return Err(DropReason::InnerTruncated);
     }
-    // SAFETY: the bytes between are ours.
-    unsafe {
-        *(note as *mut [u32; 4]) = [delivery.operation, delivery.ifindex, delivery.tenant.0, delivery.vni.0];
-    }
-    Ok(xdp_action::XDP_PASS)
+    let written = || {
+        packet.store(0, macs)?;
+        packet.store(12, kind)
+    };
+    written().ok_or(DropReason::InnerTruncated)
 }
 
 /// Whether an outer header's congestion mark changes what is inside (RFC 6040 figure 4).
@@ -122,7 +151,7 @@ fn is_marked(class: u32) -> bool {
 
 /// Takes a congestion mark of the outer header over into the inner one.
 #[inline(always)]
-fn congestion(packet: &Packet, run: &Run, offset: usize) -> Result<(), DropReason> {
+fn congestion(packet: &Buffer, run: &Run, offset: usize) -> Result<(), DropReason> {
     let inner = Inner::read(packet, offset, packet.len())?;
     let class = ecn::decapsulate(inner.class, run.outer_class as u8).ok_or(DropReason::EcnInvalid)?;
     if class == inner.class { Ok(()) } else { set_class(packet, &inner, class) }

@@ -78,13 +78,13 @@ extern "C" fn copy_to(ctx: *mut __sk_buff, index: u32, form: u32) -> u32 {
 
 /// Gives a copy of a frame from the fabric to each of the subnet's machines on this host.
 #[inline(always)]
-pub fn to_machines(ctx: *mut __sk_buff, tenant: u32, vni: u32) -> i32 {
+pub fn to_machines(packet: &Buffer, tenant: TenantId, vni: Vni) -> Outcome {
     for index in 0..FloodKey::MAX {
-        if copy_to_machine(ctx, tenant, vni, index) == LAST {
+        if copy_to_machine(packet.raw(), tenant.0, vni.0, index) == LAST {
             break;
         }
     }
-    TC_ACT_STOLEN as i32
+    Ok(TC_ACT_STOLEN as i32)
 }
 
 /// Gives a copy to the machine with this number; [`LAST`] if there is none.

@@ -33,7 +33,7 @@ pub type Buffer = Packet<__sk_buff>;
 pub type Outcome = Result<i32, DropReason>;
 
 /// Bytes of a frame that must lie in one piece: every header that is read or written directly.
-const HEADERS: u32 = 128;
+const HEADERS: u32 = 136;
 /// [`GATEWAY_MAC`] as loaded.
 const ROUTER: u64 = u64::from_le_bytes([
     GATEWAY_MAC[0],
@@ -45,7 +45,9 @@ const ROUTER: u64 = u64::from_le_bytes([
     0,
     0,
 ]);
-const MAC_BITS: u64 = 0xffff_ffff_ffff;
+pub const MAC_BITS: u64 = 0xffff_ffff_ffff;
+/// `BPF_ADJ_ROOM_MAC`: room behind the Ethernet header.
+pub const MAC_MODE: u32 = 1;
 
 /// What happens to the frame's Ethernet header on its way.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -239,7 +241,6 @@ pub fn make_room(packet: &Buffer, nexthop: &Nexthop) -> Result<(), DropReason> {
     const VXLAN6: u32 = Encapsulation::Vxlan6 as u32;
     const NVGRE4: u32 = Encapsulation::Nvgre4 as u32;
     const NVGRE6: u32 = Encapsulation::Nvgre6 as u32;
-    const MAC_MODE: u32 = 1;
     const INSIDE: u64 = (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L2_ETH) as u64 | (EthHdr::LEN as u64) << 56;
     let outside = match nexthop.encapsulation {
         VXLAN4 => BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP,

@@ -9,8 +9,9 @@
 //!
 //! on a compute host:
 //! `vm` (tc)               what a virtual machine sends → to a neighbour, by the distributed router, or aside (`reentry` → stage_vm)
-//! `host`                  what comes from the fabric: headers off, and passed with a note
-//! `deliver` (tc)          what was passed with a note → to the machine
+//! `host` (tc)             what comes from the fabric → headers off, to the machine; TCP by the kernel's VXLAN device
+//! `overlay` (tc)          what that device has unwrapped → to the machine
+//! `deliver` (tc)          what stage_vm has answered → to the machine
 //!
 //! stage_originate         resolve's route, then forward: packets that start here
 //! stage_icmp              an error for the packet's sender → originate
@@ -52,6 +53,7 @@ mod host_answer;
 mod host_deliver;
 mod host_fabric;
 mod host_flood;
+mod host_overlay;
 mod host_vm;
 mod icmp;
 mod inner;
@@ -68,7 +70,7 @@ mod segment;
 mod steer;
 mod trace;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action, xdp_md};
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action, xdp_md};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use gateway_common::DropReason;
@@ -182,25 +184,45 @@ extern "C" fn refused(ctx: *mut xdp_md, reason: u32) -> u32 {
 }
 
 /// A compute host's port to the fabric.
-#[xdp]
-pub fn host(ctx: XdpContext) -> u32 {
-    begin(
+#[classifier]
+pub fn host(ctx: TcContext) -> i32 {
+    begin_tc(
         &ctx,
         #[inline(always)]
         |packet, run| host_fabric::frame(packet, run),
     )
 }
 
+/// The kernel's VXLAN device.
+#[classifier]
+pub fn overlay(ctx: TcContext) -> i32 {
+    begin_tc(
+        &ctx,
+        #[inline(always)]
+        |packet, _| host_overlay::frame(packet),
+    )
+}
+
 /// The host's side of a virtual machine's interface.
 #[classifier]
 pub fn vm(ctx: TcContext) -> i32 {
+    begin_tc(
+        &ctx,
+        #[inline(always)]
+        |packet, run| host_vm::frame(packet, run),
+    )
+}
+
+/// [`begin`], in tc.
+#[inline(always)]
+fn begin_tc(ctx: &TcContext, stage: impl Fn(&host_vm::Buffer, &mut Run) -> host_vm::Outcome) -> i32 {
     let packet = Packet::of(ctx.skb.skb);
     let Some(run) = Run::begin(packet.ifindex()) else { return TC_ACT_SHOT as i32 };
-    let outcome = host_vm::frame(&packet, run);
+    let outcome = stage(&packet, run);
     finish(&packet, run, outcome)
 }
 
-/// Where frames for virtual machines come by that XDP let pass.
+/// Where answers to virtual machines come by.
 #[classifier]
 pub fn deliver(ctx: TcContext) -> i32 {
     host_deliver::frame(ctx.skb.skb)
@@ -212,7 +234,8 @@ fn finish(packet: &host_vm::Buffer, run: &Run, outcome: host_vm::Outcome) -> i32
     match outcome {
         Ok(action) => {
             if run.flags & Run::TRACED != 0 {
-                trace::ended(packet, xdp_action::XDP_REDIRECT);
+                let passed = action == TC_ACT_OK as i32;
+                trace::ended(packet, if passed { xdp_action::XDP_PASS } else { xdp_action::XDP_REDIRECT });
             }
             action
         }

@@ -3,12 +3,13 @@
 //! A frame that cannot be read is dropped only if it is ours, by its outer destination or VLAN; anybody else's goes to the host.
 
 use crate::cache::{self, Flow};
+use crate::context::Context;
 use crate::inner::{Family, Inner};
 use crate::maps::{CONNECTIONS, LOCAL, VLANS};
 use crate::packet::{Packet, opaque};
 use crate::resolve::{self, Query};
 use crate::run::Run;
-use crate::{PASS, Verdict, forward, gate, gre_checksum, punt};
+use crate::{PASS, Verdict, forward, gate, punt};
 use gateway_common::flow::{Carrier, carrier_word, frame_word};
 use gateway_common::tables::{Connection, Decision, GATEWAY_MAC, Local, Port, Tenant, VlanKey, stage};
 use gateway_common::trace::{Reentry, Stage};
@@ -46,7 +47,7 @@ const CUT_TAG: u16 = u16::MAX;
 #[inline(always)]
 pub fn frame<const KIND: u32>(packet: &Packet, run: &mut Run) -> Verdict {
     run.query.begin(run.ifindex);
-    match headers::<KIND>(packet, run) {
+    match headers::<KIND, _>(packet, run) {
         Ok(inner) => run.packet = inner,
         Err(Refusal::Pass) => return PASS,
         Err(Refusal::Host) => return run.hand_over(packet, stage::HOST),
@@ -104,15 +105,15 @@ fn decide<F: Flow>(key: F, run: &mut Run) -> Result<&'static Tenant, Refusal> {
 
 /// Reads everything before the inner packet, and that.
 #[inline(always)]
-pub fn headers<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refusal> {
+pub fn headers<const KIND: u32, C: Context>(packet: &Packet<C>, run: &mut Run) -> Result<Inner, Refusal> {
     const IPV4: u16 = ethertype::IPV4.to_be();
     const IPV6: u16 = ethertype::IPV6.to_be();
     const VLAN: u16 = ethertype::VLAN.to_be();
     const ARP: u16 = ethertype::ARP.to_be();
     let ethertype: u16 = packet.load(12).ok_or(Refusal::Pass)?;
     match ethertype {
-        IPV4 => outer4::<KIND>(packet, run),
-        IPV6 => outer6::<KIND>(packet, run),
+        IPV4 => outer4::<KIND, C>(packet, run),
+        IPV6 => outer6::<KIND, C>(packet, run),
         VLAN if KIND & Port::SITE != 0 => vlan(packet, &mut run.query),
         ARP => Err(Refusal::Host),
         _ => Err(Refusal::Pass),
@@ -120,7 +121,7 @@ pub fn headers<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner,
 }
 
 #[inline(always)]
-fn outer4<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refusal> {
+fn outer4<const KIND: u32, C: Context>(packet: &Packet<C>, run: &mut Run) -> Result<Inner, Refusal> {
     let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(Refusal::Pass)?;
     let query = &mut run.query;
     query.mac = packet.load(0).ok_or(Refusal::Pass)?;
@@ -152,11 +153,11 @@ fn outer4<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refu
         return Err(Refusal::Fragment);
     }
     run.outer_class = (first >> 16) & 0xff;
-    tunnel::<KIND>(packet, &mut run.query, protocol, EthHdr::LEN + Ipv4Hdr::LEN, limit)
+    tunnel::<KIND, C>(packet, &mut run.query, protocol, EthHdr::LEN + Ipv4Hdr::LEN, limit)
 }
 
 #[inline(always)]
-fn outer6<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refusal> {
+fn outer6<const KIND: u32, C: Context>(packet: &Packet<C>, run: &mut Run) -> Result<Inner, Refusal> {
     let header: [u32; 10] = packet.load(EthHdr::LEN).ok_or(Refusal::Pass)?;
     let query = &mut run.query;
     query.mac = packet.load(0).ok_or(Refusal::Pass)?;
@@ -192,31 +193,31 @@ fn outer6<const KIND: u32>(packet: &Packet, run: &mut Run) -> Result<Inner, Refu
         protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::AUTHENTICATION => {
             Err(Refusal::Drop(DropReason::OuterOptions))
         }
-        protocol => tunnel::<KIND>(packet, &mut run.query, protocol, at, limit),
+        protocol => tunnel::<KIND, C>(packet, &mut run.query, protocol, at, limit),
     }
 }
 
 /// The tunnel header at `at`; the outer packet ends at `limit`.
 #[inline(always)]
-fn tunnel<const KIND: u32>(
-    packet: &Packet,
+fn tunnel<const KIND: u32, C: Context>(
+    packet: &Packet<C>,
     query: &mut Query,
     protocol: u8,
     at: usize,
     limit: u32,
 ) -> Result<Inner, Refusal> {
     match protocol {
-        protocol::GRE => gre::<KIND>(packet, query, at, limit),
+        protocol::GRE => gre::<KIND, C>(packet, query, at, limit),
         protocol::UDP => {
             let port: u16 = packet.load(at + 2).ok_or(Refusal::Host)?;
-            if port == VXLAN_PORT.to_be() { vxlan::<KIND>(packet, query, at, limit) } else { Err(Refusal::Host) }
+            if port == VXLAN_PORT.to_be() { vxlan::<KIND, C>(packet, query, at, limit) } else { Err(Refusal::Host) }
         }
         _ => Err(Refusal::Host),
     }
 }
 
 #[inline(always)]
-fn gre<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn gre<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     let [flags, protocol]: [u16; 2] = packet.load(at).ok_or(DropReason::GreTruncated)?;
     let flags = GreFlags(u16::from_be(flags));
     if !flags.is_valid() {
@@ -226,7 +227,7 @@ fn gre<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u3
         return Err(Refusal::Drop(DropReason::GreTruncated));
     }
     if protocol == ethertype::BRIDGED.to_be() {
-        return nvgre::<KIND>(packet, query, at, limit, flags);
+        return nvgre::<KIND, C>(packet, query, at, limit, flags);
     }
     if KIND & Port::SITE == 0 {
         return Err(Refusal::Drop(DropReason::PortKind));
@@ -236,7 +237,7 @@ fn gre<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u3
         query.carrier = Carrier::GreKeyed;
         query.key = u32::from_be(packet.load(at + flags.key_offset()).ok_or(DropReason::GreTruncated)?);
     }
-    if flags.has_checksum() && !gre_checksum::is_right(packet, at as u32, limit) {
+    if flags.has_checksum() && !C::has_right_gre_checksum(packet.raw(), at as u32, limit) {
         return Err(Refusal::Drop(DropReason::GreChecksum));
     }
     let at = at + flags.header_len();
@@ -248,8 +249,8 @@ fn gre<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u3
 }
 
 #[inline(always)]
-fn nvgre<const KIND: u32>(
-    packet: &Packet,
+fn nvgre<const KIND: u32, C: Context>(
+    packet: &Packet<C>,
     query: &mut Query,
     at: usize,
     limit: u32,
@@ -265,11 +266,11 @@ fn nvgre<const KIND: u32>(
     query.carrier = Carrier::Nvgre;
     // The lower eight bits are the FlowID: entropy, not identity.
     query.key = u32::from_be(key) >> 8;
-    inner_frame::<KIND>(packet, query, at + 8, limit)
+    inner_frame::<KIND, C>(packet, query, at + 8, limit)
 }
 
 #[inline(always)]
-fn vxlan<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn vxlan<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     if KIND & Port::FABRIC == 0 {
         return Err(Refusal::Drop(DropReason::PortKind));
     }
@@ -282,12 +283,12 @@ fn vxlan<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: 
     }
     query.carrier = Carrier::Vxlan;
     query.key = u32::from_be(vni) >> 8;
-    inner_frame::<KIND>(packet, query, at + UdpHdr::LEN + 8, limit)
+    inner_frame::<KIND, C>(packet, query, at + UdpHdr::LEN + 8, limit)
 }
 
 /// The Ethernet frame inside the fabric's encapsulation.
 #[inline(always)]
-fn inner_frame<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn inner_frame<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     const MAC: u64 = u64::from_le_bytes([
         GATEWAY_MAC[0],
         GATEWAY_MAC[1],
@@ -318,7 +319,7 @@ fn inner_frame<const KIND: u32>(packet: &Packet, query: &mut Query, at: usize, l
 }
 
 #[inline(always)]
-fn vlan(packet: &Packet, query: &mut Query) -> Result<Inner, Refusal> {
+fn vlan<C: Context>(packet: &Packet<C>, query: &mut Query) -> Result<Inner, Refusal> {
     query.carrier = Carrier::Vlan;
     query.vlan = CUT_TAG;
     let [tag, kind]: [u16; 2] = packet.load(EthHdr::LEN).ok_or(DropReason::EthernetTruncated)?;
@@ -344,7 +345,7 @@ fn vlan(packet: &Packet, query: &mut Query) -> Result<Inner, Refusal> {
 
 /// Whether an ICMPv6 packet is what a link's own stations say to each other (RFC 4861), rather than something to be routed.
 #[inline(always)]
-fn is_neighbour_discovery(packet: &Packet, query: &Query, inner: &Inner) -> bool {
+fn is_neighbour_discovery<C: Context>(packet: &Packet<C>, query: &Query, inner: &Inner) -> bool {
     let destination = u32::from_be(query.destination.0[0]);
     if destination >> 24 == 0xff || destination >> 22 == 0xfe80 >> 6 {
         return true;
@@ -357,7 +358,7 @@ fn is_neighbour_discovery(packet: &Packet, query: &Query, inner: &Inner) -> bool
 }
 
 #[inline(always)]
-fn inner4(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn inner4<C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     let inner = Inner::v4(packet, at, limit)?;
     query.source = inner.source;
     query.destination = inner.destination;
@@ -365,7 +366,7 @@ fn inner4(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<I
 }
 
 #[inline(always)]
-fn inner6(packet: &Packet, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn inner6<C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
     let inner = Inner::v6(packet, at, limit)?;
     query.source = inner.source;
     query.destination = inner.destination;
@@ -416,7 +417,7 @@ pub fn is_ours(query: &Query) -> bool {
 
 /// Whether an outer fragment goes to the slow path: it is for an address that the kernel does not serve itself, or is a tunnel's for certain.
 #[inline(never)]
-pub fn is_ours_to_reassemble(packet: &Packet, query: &Query) -> bool {
+pub fn is_ours_to_reassemble<C: Context>(packet: &Packet<C>, query: &Query) -> bool {
     let Some(local) = LOCAL.get_ptr(query.outer_destination) else { return false };
     // SAFETY: entries are replaced whole, and a stale flag is a lost fragment at worst.
     let answered = unsafe { (*local).flags } & Local::ANSWERED != 0;

@@ -108,6 +108,9 @@ impl Compute {
                 vms.push(vm.into());
             }
         }
+        for host in &topology.hosts {
+            crate::link::join_segments(host, "eth0")?;
+        }
         let hosts = [0, 1].map(|host| Gateway::host(&topology.hosts[host]));
         let lab = Lab::around(topology, plan)?;
         let mut compute = Self { hosts, lab, more, world };

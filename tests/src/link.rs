@@ -81,7 +81,8 @@ pub fn cable(mtu: u32, one: End<'_>, other: End<'_>) -> Result<()> {
     Ok(())
 }
 
-fn plain(end: End<'_>) -> Result<()> {
+/// Has what is sent by an end be as on a wire: checksums computed, and every segment a frame of its own.
+pub fn plain(end: End<'_>) -> Result<()> {
     end.node
         .within_network(|| {
             set(end.name, ETHTOOL_STXCSUM, 0)?;
@@ -89,6 +90,12 @@ fn plain(end: End<'_>) -> Result<()> {
             set(end.name, ETHTOOL_SGRO, u32::from(end.receives == Receives::Redirected))
         })
         .with_context(|| format!("on {}: cannot switch the offloads of {}", end.node.name(), end.name))
+}
+
+/// Has an interface join the segments of a flow that it receives (GRO), as network cards have it by default.
+pub fn join_segments(node: &Node, interface: &str) -> Result<()> {
+    node.within_network(|| set(interface, ETHTOOL_SGRO, 1))
+        .with_context(|| format!("on {}: cannot switch GRO of {interface} on", node.name()))
 }
 
 // Of linux/ethtool.h.

@@ -47,7 +47,7 @@ pub enum Entry {
     Reentry,
     /// A port of a mux.
     Mux,
-    /// A compute host's port to the fabric.
+    /// A compute host's port to the fabric: tc's.
     Host,
     /// The host's side of a virtual machine's interface: tc's.
     Vm,
@@ -256,7 +256,7 @@ fn make_interfaces(names: &[&str]) -> Result<BTreeMap<String, u32>> {
 
 /// Attaches every entry program to a veth that is down: to one that is nowhere attached each test run costs the kernel a grace period.
 fn anchor(ebpf: &mut Ebpf) -> Result<()> {
-    for entry in Entry::ALL.into_iter().filter(|entry| *entry != Entry::Vm) {
+    for entry in Entry::ALL.into_iter().filter(|entry| !matches!(entry, Entry::Host | Entry::Vm)) {
         let name = format!("{}!", entry.name());
         make_interfaces(&[&name])?;
         let program: &mut Xdp = ebpf.program_mut(entry.name()).context("loaded")?.try_into()?;

@@ -122,8 +122,11 @@ fn packets_flow_without_the_daemon_and_end_with_detach() -> Result<()> {
     compute.answers(compute.vm(0, 0), Ping::to(address(to)))?;
     compute.hosts[0].stop()?;
     compute.hosts[0].ctl(&["detach"])?;
-    let left = compute.hosts[0].node().sh("ls /sys/fs/bpf; ip -d link show eth0; ip link show type veth")?;
-    ensure!(!left.contains("gateway") && !left.contains("xdp") && !left.contains("slow0"), "left behind:\n{left}");
+    let left = compute.hosts[0].node().sh("ls /sys/fs/bpf; ip -d link show eth0; ip link show")?;
+    ensure!(
+        !left.contains("gateway") && !left.contains("xdp") && !left.contains("slow0") && !left.contains("overlay0"),
+        "left behind:\n{left}"
+    );
     ensure!(Ping::to(address(to)).send(compute.vm(0, 0), std::time::Duration::from_millis(300))? == Answer::Silence);
     Ok(())
 }

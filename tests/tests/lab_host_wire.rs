@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::compute::{Compute, Place};
 use lab::frame_socket::FrameSocket;
+use lab::link::{End, plain};
 use lab::ping::Ping;
 use lab::tenants::{SUBNETS, address};
 use lab::throughput;
@@ -20,9 +21,7 @@ fn pairs(world: World) -> Result<Compute> {
 
 #[test]
 fn echo_of_every_size_comes_back() -> Result<()> {
-    for world in
-        [World::default(), World { encapsulation: Encapsulation::Nvgre, underlay: Outer::V6, ..World::default() }]
-    {
+    for world in ways() {
         let compute = pairs(world)?;
         let from = compute.vm(0, 0);
         for version in [0, 1] {
@@ -50,15 +49,78 @@ fn inner(frame: &[u8]) -> Option<&[u8]> {
     packet.get(..length)
 }
 
-/// Whether an IPv4 packet's checksums are right, its TCP's too; nothing for one without TCP.
+/// Whether a packet's checksums are right, its TCP's too; nothing for one without TCP.
 fn has_right_checksums(packet: &[u8]) -> Option<bool> {
-    let header = usize::from(packet[0] & 0x0f) * 4;
-    if packet[9] != 6 {
+    let (protocol, addresses, header) = match packet.first()? >> 4 {
+        4 => (packet[9], &packet[12..20], usize::from(packet[0] & 0x0f) * 4),
+        _ => (*packet.get(6)?, packet.get(8..40)?, 40),
+    };
+    if protocol != 6 {
         return None;
     }
     let tcp = &packet[header..];
-    let pseudo = [&packet[12..20], &[0, 6], &u16::try_from(tcp.len()).ok()?.to_be_bytes(), tcp].concat();
-    Some(internet_checksum(&packet[..header]) == 0 && internet_checksum(&pseudo) == 0)
+    let pseudo = [addresses, &[0, 6], &u16::try_from(tcp.len()).ok()?.to_be_bytes(), tcp].concat();
+    let whole = header == 40 || internet_checksum(&packet[..header]) == 0;
+    Some(whole && internet_checksum(&pseudo) == 0)
+}
+
+/// The IP packet of a frame, without padding.
+fn packet_of(frame: &[u8]) -> Option<&[u8]> {
+    let packet = frame.get(ETHERNET..)?;
+    let length = |at: usize| Some(usize::from(u16::from_be_bytes(packet.get(at..at + 2)?.try_into().ok()?)));
+    match frame[12..14] {
+        [8, 0] => packet.get(..length(2)?),
+        [0x86, 0xdd] => packet.get(..length(4)? + 40),
+        _ => None,
+    }
+}
+
+/// Carries some MiB by TCP over either IP version to the second machine, and gives the TCP packets that it sees arrive.
+fn carried(compute: &Compute) -> Result<Vec<Vec<u8>>> {
+    let machine = &compute.more[0];
+    let wire = FrameSocket::open(&machine.node, "eth0")?;
+    let mut packets = Vec::new();
+    for to in machine.place.addresses() {
+        throughput::carry(compute.vm(0, 0), &machine.node, address(&to), 2 << 20)
+            .with_context(|| compute.circumstances())?;
+        while let Some(frame) = wire.receive()? {
+            packets
+                .extend(packet_of(&frame).filter(|packet| has_right_checksums(packet).is_some()).map(<[u8]>::to_vec));
+        }
+    }
+    Ok(packets)
+}
+
+/// The ways that frames come to a host.
+fn ways() -> [World; 2] {
+    [World::default(), World { encapsulation: Encapsulation::Nvgre, underlay: Outer::V6, ..World::default() }]
+}
+
+#[test]
+fn segments_reach_a_machine_joined() -> Result<()> {
+    for world in ways() {
+        let packets = carried(&pairs(world)?)?;
+        let longest = packets.iter().map(Vec::len).max().unwrap_or_default();
+        ensure!(longest > 1500, "of {} packets the longest has {longest} bytes", packets.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_without_offloads_gets_whole_segments_with_right_checksums() -> Result<()> {
+    for world in ways() {
+        let compute = pairs(world)?;
+        let device = compute.more[0].place.device();
+        plain(End::new(&compute.lab.world.hosts[1], &device))?;
+        let packets = carried(&compute)?;
+        for packet in &packets {
+            ensure!(packet.len() <= 1500, "a packet of {} bytes has arrived", packet.len());
+            ensure!(has_right_checksums(packet) == Some(true), "a packet of {} bytes is wrong", packet.len());
+        }
+        let long = packets.iter().filter(|packet| packet.len() == 1500).count();
+        ensure!(long > 100, "only {long} whole segments among {} packets", packets.len());
+    }
+    Ok(())
 }
 
 #[test]

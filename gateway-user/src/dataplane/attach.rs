@@ -23,11 +23,13 @@ pub enum Entry {
     Reentry,
     /// A port of a mux.
     Mux,
-    /// A compute host's port to the fabric.
+    /// A compute host's port to the fabric. For tc.
     Host,
     /// The host's side of a virtual machine's interface. For tc.
     Vm,
-    /// Where frames for virtual machines come by that XDP let pass. For tc.
+    /// The kernel's VXLAN device of a compute host. For tc.
+    Overlay,
+    /// Where answers to virtual machines come by. For tc.
     Deliver,
     /// Lets everything through: for the far end of a veth that is sent to.
     Pass,
@@ -45,6 +47,7 @@ impl Entry {
             Self::Mux => "mux",
             Self::Host => "host",
             Self::Vm => "vm",
+            Self::Overlay => "overlay",
             Self::Deliver => "deliver",
             Self::Pass => "pass",
         }

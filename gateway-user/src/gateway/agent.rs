@@ -23,7 +23,7 @@ use crate::dataplane::pins::{Mode, Pins};
 use crate::dataplane::read::Reader;
 use crate::dataplane::world::{Hop, PortState, World};
 use crate::dataplane::{self, Dataplane, Found};
-use crate::host;
+use crate::host::{self, overlay};
 use crate::net::fitness::{self, Verdict};
 use crate::net::links::Link;
 use crate::net::netlink::{Change, Monitor, Netlink, Scope};
@@ -92,6 +92,8 @@ pub(super) struct Agent {
     pub(super) started: Instant,
     pub(super) plans_applied: u64,
     pub(super) links: BTreeMap<String, Link>,
+    /// A compute host's VXLAN device.
+    overlay: Option<u32>,
     /// What a person should look at, by what it is about.
     pub(super) warnings: BTreeMap<String, String>,
     pub(super) netlink: Netlink,
@@ -152,6 +154,7 @@ impl Agent {
             started: Instant::now(),
             plans_applied: 0,
             links: BTreeMap::new(),
+            overlay: None,
             warnings: BTreeMap::new(),
             netlink: Netlink::new()?,
             record,
@@ -185,13 +188,19 @@ impl Agent {
     }
 
     fn come_up(&mut self) -> anyhow::Result<AsyncEvents> {
-        slowpath::refuse_others_link(&mut self.netlink, self.record.slow_path)?;
+        let slow_path = [slowpath::ROOT_END, slowpath::SOCKET_END];
+        slowpath::refuse_others_links(&mut self.netlink, &slow_path, self.record.slow_path)?;
         self.record.slow_path = slowpath::Ownership::Ours;
+        if self.assignment.host.is_some() {
+            slowpath::refuse_others_links(&mut self.netlink, &[overlay::DEVICE], self.record.overlay)?;
+            self.record.overlay = slowpath::Ownership::Ours;
+        }
         self.record.save(&self.options.dataplane.state)?;
         let ends = slowpath::prepare_link(&mut self.netlink)?;
         self.world.slow_port = Some(ends.root);
         if self.assignment.host.is_some() {
             host::prepare_aside(slowpath::SOCKET_END)?;
+            self.overlay = Some(overlay::prepare(&mut self.netlink)?);
             self.world.aside = Some(ends.socket);
         }
         self.settle_host()?;
@@ -324,6 +333,9 @@ impl Agent {
         }
         let own = self.next_hops.own_addresses();
         world.owned = self.assignment.own_outer_addresses().filter(|address| own.contains(address)).collect();
+        if self.assignment.host.is_some() {
+            self.warn_of_missing(&world);
+        }
         world
     }
 
@@ -382,6 +394,7 @@ impl Agent {
                 let mode = match port.mode {
                     PortMode::Native => Mode::Native,
                     PortMode::Generic => Mode::Generic,
+                    PortMode::Stack => Mode::Tc,
                 };
                 Some(Wanted { name: link.name.clone(), ifindex: link.index, entry, mode })
             })
@@ -393,12 +406,21 @@ impl Agent {
         wanted.extend(self.world.slow_port.map(|ifindex| veth(slowpath::ROOT_END.to_owned(), ifindex, Entry::Reentry)));
         if self.assignment.host.is_some() {
             let tc = |name: &str, ifindex, entry| Wanted { name: name.to_owned(), ifindex, entry, mode: Mode::Tc };
-            let ports = self.links.values().map(|link| tc(&link.name, link.index, Entry::Deliver));
+            let overlay = self.overlay.map(|ifindex| tc(overlay::DEVICE, ifindex, Entry::Overlay));
             let aside = self.world.slow_port.map(|ifindex| tc(slowpath::ROOT_END, ifindex, Entry::Deliver));
             let devices = self.world.devices.iter().map(|(name, device)| tc(name, device.ifindex, Entry::Vm));
-            wanted.extend(ports.chain(aside).chain(devices).collect::<Vec<_>>());
+            wanted.extend(overlay.into_iter().chain(aside).chain(devices).collect::<Vec<_>>());
         }
         wanted
+    }
+
+    /// Tells of provider addresses that a compute host's kernel does not have.
+    fn warn_of_missing(&mut self, world: &World) {
+        self.warnings.retain(|about, _| !about.starts_with("address "));
+        for address in self.assignment.own_outer_addresses().filter(|address| !world.owned.contains(address)) {
+            let remedy = "no interface has it, so nobody answers for it: `ip address add` it to a port";
+            self.warnings.insert(format!("address {address}"), remedy.to_owned());
+        }
     }
 
     /// Tells of remotes that have had no way for a while.

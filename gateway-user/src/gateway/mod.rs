@@ -111,6 +111,9 @@ fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
     if record.slow_path == slowpath::Ownership::Ours {
         slowpath::remove_link(&mut netlink)?;
     }
+    if record.overlay == slowpath::Ownership::Ours {
+        crate::host::overlay::remove(&mut netlink)?;
+    }
     netns::release_directory(&record.netns)?;
     let links = netlink.links(record.ports.iter().map(String::as_str))?;
     let exits: BTreeMap<u32, Exit> = links

@@ -24,6 +24,8 @@ pub struct Record {
     pub ports: BTreeSet<String>,
     /// Whether the slow path's veth pair was made. Noted before it is.
     pub slow_path: Ownership,
+    /// The same of a compute host's VXLAN device.
+    pub overlay: Ownership,
     /// Where the compartments are named.
     pub netns: PathBuf,
 }

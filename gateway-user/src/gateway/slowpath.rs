@@ -69,9 +69,9 @@ pub enum Ownership {
     Ours,
 }
 
-/// Refuses to start where something else has a name of the slow path's interfaces: another gateway, most likely.
-pub fn refuse_others_link(netlink: &mut Netlink, ownership: Ownership) -> anyhow::Result<()> {
-    let taken = netlink.links([ROOT_END, SOCKET_END])?.into_iter().flatten().next();
+/// Refuses to start where something else has a name of our own interfaces: another gateway, most likely.
+pub fn refuse_others_links(netlink: &mut Netlink, names: &[&str], ownership: Ownership) -> anyhow::Result<()> {
+    let taken = netlink.links(names.iter().copied())?.into_iter().flatten().next();
     match taken {
         Some(link) if ownership == Ownership::Others => anyhow::bail!(
             "there is an interface {} already, and it is not this gateway's: another gateway may be running in this network \

@@ -8,7 +8,10 @@
 //!               ▼
 //!          slow1 ─ slow0: reentry, stage_vm (XDP) ─ deliver (tc) ─► tap
 //!
-//!  fabric port ─ host (XDP): headers off ─ GRO ─ deliver (tc) ─► tap
+//!  fabric port ─ GRO ─ host (tc) ──────────────────────────► tap       headers off
+//!                        │ TCP
+//!                        ▼
+//!                  overlay0 (VXLAN) ─ overlay (tc) ─────────► tap       headers off, and the mark that a train is in a tunnel
 //! ```
 //!
 //! | to change | go to |
@@ -17,6 +20,8 @@
 //! | what the maps hold for it | [`crate::dataplane::compile_host`] |
 //! | what is done at the start, and for a plan | [`crate::gateway`], where [`crate::gateway::Assignment`] tells the two apart |
 //! | interfaces of virtual machines, and the way aside | here |
+
+pub mod overlay;
 
 use crate::dataplane::world::DeviceState;
 use crate::net::ethtool::{CHECKSUMS, Ethtool, compartment_features};

@@ -106,9 +106,14 @@ fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link], ours: &Ou
         );
         return PortReport { name, driver: None, mtu: None, mac: None, findings };
     };
-    kind(link, all, &mut say);
-    size(link, &mut say);
+    if port.mode == PortMode::Stack {
+        ordinary(link, &mut say);
+    } else {
+        kind(link, all, &mut say);
+    }
+    size(port.mode, link, &mut say);
     if let (Some(program), Some(ours)) = (link.xdp, ours)
+        && port.mode != PortMode::Stack
         && !ours.contains(&link.index)
     {
         say(
@@ -153,6 +158,16 @@ fn report(plan: &Plan, port: &Port, link: Option<&Link>, all: &[Link], ours: &Ou
     PortReport { name, driver, mtu: Some(link.mtu), mac: Some(written(link.mac)), findings }
 }
 
+/// What tc asks of a port: that it carries Ethernet frames.
+fn ordinary(link: &Link, say: &mut impl FnMut(Verdict, String, String)) {
+    let name = &link.name;
+    if link.loopback {
+        say(Verdict::Refused, format!("{name} is the loopback device"), "name an interface that leads out".to_owned());
+    } else if !link.ethernet {
+        say(Verdict::Refused, format!("{name} is no Ethernet interface"), "name an Ethernet interface".to_owned());
+    }
+}
+
 fn kind(link: &Link, all: &[Link], say: &mut impl FnMut(Verdict, String, String)) {
     let name = &link.name;
     let kind = link.kind.as_deref();
@@ -194,9 +209,9 @@ fn kind(link: &Link, all: &[Link], say: &mut impl FnMut(Verdict, String, String)
     }
 }
 
-fn size(link: &Link, say: &mut impl FnMut(Verdict, String, String)) {
+fn size(mode: PortMode, link: &Link, say: &mut impl FnMut(Verdict, String, String)) {
     let (name, mtu) = (&link.name, link.mtu);
-    if mtu > MAX_MTU {
+    if mtu > MAX_MTU && mode != PortMode::Stack {
         say(
             Verdict::Refused,
             format!("{name} has MTU {mtu}; with XDP a frame must fit one page of memory"),
@@ -219,6 +234,9 @@ fn driver_support(port: &Port, link: &Link, driver: Option<&str>, say: &mut impl
             format!("{name} runs in generic mode, at a fraction of the speed, and frames that arrive merged are lost"),
             "use mode = \"native\" where the driver can".to_owned(),
         );
+        return;
+    }
+    if port.mode == PortMode::Stack {
         return;
     }
     let driver = driver.unwrap_or("unknown");
@@ -303,7 +321,13 @@ fn offloads(
             );
         }
     }
-    if link.kind.as_deref() == Some("veth") && features.get(GRO).is_some_and(|state| !state.active) {
+    if port.mode == PortMode::Stack && features.get(GRO).is_some_and(|state| !state.active) {
+        say(
+            Verdict::Warning,
+            format!("{GRO} of {name} is off: TCP comes to the machines segment by segment, at a fraction of the speed"),
+            format!("`ethtool -K {name} gro on`"),
+        );
+    } else if link.kind.as_deref() == Some("veth") && features.get(GRO).is_some_and(|state| !state.active) {
         // Our own end cannot tell about the other one, but the usual mistake is made at both alike.
         say(
             Verdict::Warning,
@@ -321,13 +345,11 @@ fn unwanted(mode: PortMode, has_vlans: bool) -> impl Iterator<Item = (&'static s
         "use another interface for VLANs: without its tag a frame of one tenant looks like another's",
     );
     let lro = (LRO, "packets arrive merged, which cannot be forwarded", "use another interface");
-    let gro = (GRO_HARDWARE, "packets arrive merged, which cannot be forwarded", "use another interface");
+    let hardware = (GRO_HARDWARE, "packets arrive merged, which cannot be forwarded", "use another interface");
     let filter = (RX_VLAN_FILTER, "frames of VLANs that the kernel has no device for are not let in", "");
     let generic = (GRO, "in generic mode packets arrive merged, which cannot be forwarded", "use another interface");
-    [strip, lro, gro]
-        .into_iter()
-        .chain(has_vlans.then_some(filter))
-        .chain((mode == PortMode::Generic).then_some(generic))
+    let by_xdp = (mode != PortMode::Stack).then_some([strip, hardware]).into_iter().flatten();
+    by_xdp.chain([lro]).chain(has_vlans.then_some(filter)).chain((mode == PortMode::Generic).then_some(generic))
 }
 
 fn vlans(plan: &Plan, port: &Port) -> bool {
@@ -531,7 +553,7 @@ mod tests {
             said.push(format!("{message}; {remedy}"));
         };
         kind(link, &[], &mut say);
-        size(link, &mut say);
+        size(PortMode::Native, link, &mut say);
         said
     }
 

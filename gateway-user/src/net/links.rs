@@ -4,8 +4,8 @@ use super::netlink::{Mode, Netlink, NetlinkError};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage, LinkXdp,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
 };
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -186,6 +186,24 @@ impl Netlink {
             self.request(RouteNetlinkMessage::SetLink(message), Mode::Change)?;
         }
         Ok(())
+    }
+
+    /// Makes a VXLAN device that takes all packets for UDP port `port`, whatever their network identifier.
+    pub fn create_vxlan(&mut self, name: &str, port: u16, alias: &str) -> Result<(), NetlinkError> {
+        let mut message = named(name);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(vec![
+                InfoVxlan::CollectMetadata(true),
+                InfoVxlan::Learning(false),
+                InfoVxlan::Port(port),
+                InfoVxlan::UDPZeroCsumRX(true),
+            ])),
+        ]));
+        self.request(RouteNetlinkMessage::NewLink(message), Mode::Create)?;
+        let mut message = named(name);
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+        self.request(RouteNetlinkMessage::SetLink(message), Mode::Change).map(drop)
     }
 
     /// Changes attributes of the link with this index.

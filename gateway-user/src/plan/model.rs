@@ -149,6 +149,9 @@ pub enum PortMode {
     Native,
     /// In the kernel's stack: works with any driver, at a fraction of the speed.
     Generic,
+    /// Behind the driver and its offloads, by tc: a compute host's, whatever its driver can do.
+    #[serde(skip_deserializing)]
+    Stack,
 }
 
 /// One tenant.

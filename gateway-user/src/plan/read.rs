@@ -180,7 +180,7 @@ fn gateway(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Gateway> {
 pub(super) const ENCAPSULATIONS: &[(&str, Encapsulation)] =
     &[("vxlan", Encapsulation::Vxlan), ("nvgre", Encapsulation::Nvgre)];
 const ROLES: &[(&str, PortRole)] = &[("fabric", PortRole::Fabric), ("site", PortRole::Site), ("both", PortRole::Both)];
-pub(super) const MODES: &[(&str, PortMode)] = &[("native", PortMode::Native), ("generic", PortMode::Generic)];
+const MODES: &[(&str, PortMode)] = &[("native", PortMode::Native), ("generic", PortMode::Generic)];
 const KINDS: &[(&str, KindForm)] = &[("gre", KindForm::Gre), ("l3", KindForm::L3)];
 const ANTI_SPOOFING: &[(&str, AntiSpoofing)] =
     &[("feasible", AntiSpoofing::Feasible), ("strict", AntiSpoofing::Strict), ("off", AntiSpoofing::Off)];

@@ -331,6 +331,7 @@ impl<'a> View<'a> {
                     mode: match port.mode {
                         PortMode::Native => "native",
                         PortMode::Generic => "generic",
+                        PortMode::Stack => "tc",
                     }
                     .to_owned(),
                     state: state.to_owned(),

@@ -37,7 +37,7 @@ pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
         }
         Role::Host => {
             let fabric = registration.ports.iter().filter(|(_, role)| role.is_fabric());
-            let ports = fabric.map(|(name, _)| HostPort { name: name.clone(), mode: PortMode::default() }).collect();
+            let ports = fabric.map(|(name, _)| HostPort { name: name.clone() }).collect();
             written(&HostPlan { host: Host { name, pa }, ports, tenants: Box::default() })
         }
     }

@@ -72,9 +72,6 @@ pub struct Host {
 pub struct HostPort {
     /// The interface's name.
     pub name: PortName,
-    /// How the programs run on it.
-    #[serde(default)]
-    pub mode: PortMode,
 }
 
 /// One tenant: its virtual network, all of its machines, the ways to its sites.
@@ -198,7 +195,7 @@ impl HostPlan {
             gateways: Box::default(),
             connections: Box::default(),
         };
-        let port = |port: &HostPort| Port { name: port.name.clone(), role: PortRole::Fabric, mode: port.mode };
+        let port = |port: &HostPort| Port { name: port.name.clone(), role: PortRole::Fabric, mode: PortMode::Stack };
         Plan {
             gateway: Gateway {
                 name: self.host.name.clone(),

@@ -3,7 +3,7 @@
 use super::super::document::Document;
 use super::super::fields::{Key, Reader};
 use super::super::locate::Missing;
-use super::super::read::{ENCAPSULATIONS, MODES, Node, tenants};
+use super::super::read::{ENCAPSULATIONS, Node, tenants};
 use super::super::report::Problems;
 use super::{Draft, Host, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
 
@@ -13,7 +13,7 @@ const PLAN: &[Key] = &[
     Key("tenant", "the header `[[tenant]]`"),
 ];
 const HOST: &[Key] = &[Key("name", "name = \"host1\""), Key("pa", "pa = [\"10.10.0.11\"]")];
-const PORT: &[Key] = &[Key("name", "name = \"eth0\""), Key("mode", "mode = \"native\"")];
+const PORT: &[Key] = &[Key("name", "name = \"eth0\"")];
 const TENANT: &[Key] = &[
     Key("name", "name = \"contoso\""),
     Key("encapsulation", "encapsulation = \"vxlan\""),
@@ -65,8 +65,7 @@ fn host(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Host> {
 fn port(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<HostPort> {
     let fields = reader.open(node, "`[[port]]`", PORT)?;
     let name = reader.required(&fields, "name");
-    let mode = reader.optional_choice(&fields, "mode", MODES).unwrap_or_default();
-    Some(HostPort { name: name?, mode })
+    Some(HostPort { name: name? })
 }
 
 fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<HostTenant> {
