@@ -5,7 +5,7 @@ use lab::compute::{Compute, Place};
 use lab::frame::{Mac, ether, ip, pattern, udp};
 use lab::frame_socket::FrameSocket;
 use lab::ping::{Answer, Ping};
-use lab::tenants::{GATEWAY_MAC, SUBNETS, address};
+use lab::tenants::{GATEWAY_MAC, SUBNETS, TENANTS, address};
 use lab::topology::World;
 use lab::wait::{SOON, until};
 
@@ -37,6 +37,9 @@ fn a_machine_speaks_only_as_itself() -> Result<()> {
         until(SOON, "the drop to be counted", || host.dropped(reason).ok().filter(|after| *after > before))
             .with_context(|| compute.circumstances())?;
     }
+    let shown = host.connection(TENANTS[0].name, &Place::usual(0, 0).device())?;
+    ensure!(shown.r#type == "vm" && shown.endpoint.contains(SUBNETS[0].addresses[0]), "{shown:?}");
+    ensure!(shown.traffic.drops.iter().any(|drop| drop.reason == "spoofed"), "{shown:?}");
     Ok(())
 }
 

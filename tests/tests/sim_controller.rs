@@ -3,7 +3,7 @@
 use lab::sim::{Fault, Simulation};
 
 /// How many schedules are run; `SIM_SEEDS` asks for more, `SIM_SEED` for one alone.
-const SCHEDULES: u64 = 100;
+const SCHEDULES: u64 = 60;
 /// Within so many schedules every planted fault is found.
 const PATIENCE: u64 = 2000;
 
@@ -58,6 +58,16 @@ fn a_leader_that_has_not_read_everything_is_found() {
 #[test]
 fn forgotten_answers_are_found() {
     is_found(Fault::ForgetAnswers);
+}
+
+#[test]
+fn changes_that_a_watcher_missed_and_is_not_told_are_found() {
+    is_found(Fault::SkipMissed);
+}
+
+#[test]
+fn a_watcher_that_goes_on_inside_of_what_is_there_is_found() {
+    is_found(Fault::ResumeInside);
 }
 
 #[test]

@@ -117,11 +117,11 @@ pub struct ConnectionReport {
     pub tenant: String,
     /// The connection's name.
     pub name: String,
-    /// `gre` or `l3`.
+    /// `gre` or `l3`; on a compute host `vm`.
     pub r#type: String,
     /// Whether it carries packets: `up`, `disabled` or `unresolved` (no next hop has a link-layer address).
     pub state: String,
-    /// Where it ends, for a person: `198.51.100.10 - 203.0.113.20 key 100`, `tor0 vlan 1001`.
+    /// Where it ends, for a person: `198.51.100.10 - 203.0.113.20 key 100`, `tor0 vlan 1001`; a virtual machine's addresses.
     pub endpoint: String,
     /// GRE: our end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +132,7 @@ pub struct ConnectionReport {
     /// GRE: the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<u32>,
-    /// L3: the port.
+    /// L3: the port. A virtual machine's: its interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
     /// L3: the VLAN.

@@ -181,7 +181,8 @@ impl Agent {
                     .iter()
                     .map(|tenant| (tenant.name.as_str().to_owned(), TenantState::default()))
                     .collect();
-                for connection in connections {
+                // Of machines the controller knows all that it shows.
+                for connection in connections.into_iter().filter(|connection| connection.r#type != "vm") {
                     let state = state(&connection);
                     tenants.entry(connection.tenant).or_default().connections.insert(connection.name, state);
                 }

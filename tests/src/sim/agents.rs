@@ -18,6 +18,8 @@ pub struct Agent {
     pub base: Option<Document>,
     pub tenants: BTreeMap<String, Document>,
     pub enrolled: bool,
+    /// Counts its installations: each has a join token and a key of its own.
+    pub installation: u8,
 }
 
 /// What an agent does about an event.
@@ -32,7 +34,22 @@ pub enum Taken {
 impl Agent {
     pub fn new(number: usize) -> Self {
         let id = AgentId { role: Role::Gateway, id: format!("GW{number}").into() };
-        Self { id, number, link: None, position: None, base: None, tenants: BTreeMap::new(), enrolled: false }
+        Self {
+            id,
+            number,
+            link: None,
+            position: None,
+            base: None,
+            tenants: BTreeMap::new(),
+            enrolled: false,
+            installation: 0,
+        }
+    }
+
+    /// It has to join again, with another token: its machine was set up anew, or it is not let in any more.
+    pub fn reinstall(&mut self) {
+        let installation = self.installation.wrapping_add(1);
+        *self = Self { installation, ..Self::new(self.number) };
     }
 
     pub fn hello(&self) -> Hello {

@@ -1,5 +1,6 @@
 //! What has to hold.
 
+use super::TENANTS;
 use super::agents::Agent;
 use super::clients::{Client, Task};
 use gateway_user::controller::core::message::Method;
@@ -34,7 +35,7 @@ pub fn answered(task: &Task, status: u16, store: &MemoryStore) -> Result<(), Str
 
 /// A client's tree is as the last definite answer said.
 pub fn client(client: &Client, store: &MemoryStore) -> Result<(), String> {
-    if client.number == 0 {
+    if !(1..=TENANTS).contains(&client.number) {
         return Ok(());
     }
     let path = format!("/virtualGateways/t{}", client.number);
@@ -63,6 +64,13 @@ pub fn at_rest(leader: &Core, snapshot: &Snapshot, agents: &[Agent], settings: S
     }
     capacity(&state)?;
     tunnels(&state)?;
+    for agent in agents {
+        let registration =
+            |state: &State| state.agents.get(&agent.id).map(|known| serde_json::to_string(&known.registration).ok());
+        if registration(&state) != registration(leader.state()) {
+            return Err(format!("the leader and the store know {} differently", agent.id));
+        }
+    }
     for agent in agents {
         let plan = leader.plan(&agent.id).ok_or_else(|| format!("{} is not known to the leader", agent.id))?;
         if plan.set != agent.tenants || plan.base != agent.base {

@@ -45,7 +45,10 @@ impl Client {
             request_id: format!("{}-{}-{}", self.number, self.task, self.attempt),
             method: task.method,
             path: format!("/networking/v1{}", task.path),
-            query: Vec::new(),
+            query: match task.method {
+                Method::Post => vec![("confirm".to_owned(), "true".to_owned())],
+                _ => Vec::new(),
+            },
             if_match: None,
             if_none_match: None,
             client_request_id: Some(format!("{}-{}", self.number, self.task)),
@@ -96,6 +99,27 @@ pub fn operator(gateways: usize) -> VecDeque<Task> {
             json!({ "pool": { "resourceRef": "/gatewayPools/default" },
                     "virtualServer": { "resourceRef": format!("/virtualServers/GW{number}") } }),
         );
+    }
+    tasks
+}
+
+/// What an operator does to gateways that are in use: cordons and drains them, takes them away and brings them back.
+pub fn keeper(gateways: usize, random: &mut Random) -> VecDeque<Task> {
+    let mut tasks = VecDeque::new();
+    for _ in 0..3 {
+        let name = format!("GW{}", random.below(gateways as u64));
+        let mut task = |method, path: String, body| tasks.push_back(Task { method, path, body, mark: String::new() });
+        let gateway = |scheduling: &str| {
+            json!({ "properties": { "scheduling": scheduling, "pool": { "resourceRef": "/gatewayPools/default" },
+                    "virtualServer": { "resourceRef": format!("/virtualServers/{name}") } } })
+        };
+        let path = format!("/gateways/{name}");
+        task(Method::Put, path.clone(), gateway("Cordoned"));
+        task(Method::Post, format!("{path}/drain"), Value::Null);
+        if random.once_in(2) {
+            task(Method::Delete, path.clone(), Value::Null);
+        }
+        task(Method::Put, path, gateway("Enabled"));
     }
     tasks
 }

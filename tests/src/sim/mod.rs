@@ -5,6 +5,7 @@
 //!
 //! - what a client was told is done is in the store, from that moment on; what it was told is refused is not;
 //! - a request that is sent again, to whatever controller, is done once;
+//! - who follows what changes hears of every change once, in order, whatever controllers tell it;
 //! - no plan tells of what is not in the store, and no agent is told less than another time by an older leader;
 //! - in the end, when everything is repaired, every agent has the plan that follows from the store, the leader's state is the store's, no
 //!   gateway carries more than its capacity, and no two tunnels are the same.
@@ -15,9 +16,13 @@ mod agents;
 mod checks;
 mod clients;
 mod random;
+mod watchers;
 mod world;
 
 pub use world::{Found, Simulation};
+
+/// How many tenants there are.
+const TENANTS: usize = 4;
 
 /// A mistake that is made on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +41,15 @@ pub enum Fault {
     ForgetAnswers,
     /// An agent takes what an older leader says.
     SkipEpoch,
+    /// What changed while a watcher was away is not told.
+    SkipMissed,
+    /// A watcher whose stream broke while it was told what is there goes on as if it had heard all of it.
+    ResumeInside,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AcknowledgeBeforeCommit,
         Self::SkipCompare,
         Self::DropWithdrawal,
@@ -48,5 +57,7 @@ impl Fault {
         Self::LeadUnread,
         Self::ForgetAnswers,
         Self::SkipEpoch,
+        Self::SkipMissed,
+        Self::ResumeInside,
     ];
 }

@@ -3,10 +3,13 @@
 use super::agents::{Agent, Taken};
 use super::clients::{self, Client, PATIENCE};
 use super::random::Random;
-use super::{Fault, checks};
+use super::watchers::Watcher;
+use super::{Fault, TENANTS, checks};
 use gateway_user::agent::protocol::{Heartbeat, PlanEvent};
 use gateway_user::controller::core::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
-use gateway_user::controller::core::message::{Answer, Connect, Enrol, KeyId, Method, Request};
+use gateway_user::controller::core::message::{
+    Answer, Connect, Enrol, KeyId, Method, Principal, RefusalKind, Request, Role, WatchEvent, WatchRequest,
+};
 use gateway_user::controller::core::{Core, Settings};
 use gateway_user::controller::resources::Seal;
 use gateway_user::controller::store::{Change, MemoryStore, Op, Outcome, Revision, Snapshot, Term, Txn};
@@ -17,7 +20,7 @@ use std::sync::Arc;
 /// How many of what.
 const CONTROLLERS: usize = 3;
 const GATEWAYS: usize = 4;
-const TENANTS: usize = 4;
+const WATCHERS: usize = 3;
 const CHANGES: u64 = 6;
 /// The name of the leadership.
 const LEADERSHIP: &str = "controller";
@@ -71,6 +74,12 @@ enum What {
     Seek(usize),
     /// A plan arrives.
     Plan { agent: usize, link: (usize, u64, StreamId), event: Arc<PlanEvent> },
+    /// A watcher looks for a controller.
+    Look(usize),
+    /// It hears of something.
+    Told { watcher: usize, link: (usize, u64, StreamId), event: Arc<WatchEvent> },
+    /// It is told that it has to begin again.
+    Gone { watcher: usize, link: (usize, u64, StreamId) },
     /// Time goes by for a controller.
     Tick(usize, u64),
 }
@@ -86,6 +95,7 @@ struct Controller {
     read: Revision,
     calls: HashMap<CallId, Caller>,
     streams: BTreeMap<StreamId, usize>,
+    watches: BTreeMap<StreamId, usize>,
     next: u64,
     /// What is sent to the store, and comes from it, keeps its order.
     store_clock: u64,
@@ -96,6 +106,7 @@ struct Controller {
 enum Caller {
     Client { client: usize, attempt: (u64, u64) },
     Agent(usize, Option<StreamId>),
+    Watcher { watcher: usize, attempt: u64 },
 }
 
 struct Wax;
@@ -120,6 +131,7 @@ pub struct Simulation {
     agents: Vec<Agent>,
     /// When each agent's stream last delivered: a stream keeps its order.
     stream_clocks: Vec<u64>,
+    watchers: Vec<Watcher>,
     fault: Option<Fault>,
     log: Vec<String>,
     /// Nothing fails any more: everything is to come to rest.
@@ -146,12 +158,14 @@ impl Simulation {
             read: Revision(0),
             calls: HashMap::new(),
             streams: BTreeMap::new(),
+            watches: BTreeMap::new(),
             next: 0,
             store_clock: 0,
             answer_clock: 0,
         });
         let mut clients = vec![Client::new(0, clients::operator(GATEWAYS))];
         clients.extend((1..=TENANTS).map(|number| Client::new(number, clients::tenant(number, CHANGES, &mut random))));
+        clients.push(Client::new(TENANTS + 1, clients::keeper(GATEWAYS, &mut random)));
         Self {
             seed,
             random,
@@ -164,6 +178,7 @@ impl Simulation {
             clients,
             agents: (0..GATEWAYS).map(Agent::new).collect(),
             stream_clocks: vec![0; GATEWAYS],
+            watchers: (0..WATCHERS).map(|_| Watcher::default()).collect(),
             fault,
             log: Vec::new(),
             calm: false,
@@ -181,6 +196,10 @@ impl Simulation {
         self.after(30, What::Act(0));
         for agent in 0..GATEWAYS {
             self.after(200, What::Seek(agent));
+        }
+        for watcher in 0..WATCHERS {
+            let delay = self.random.below(1000);
+            self.after(delay, What::Look(watcher));
         }
         let mut steps = 0;
         while let Some(Reverse((at, order))) = self.queue.pop() {
@@ -207,6 +226,7 @@ impl Simulation {
         let checked = checks::at_rest(leader, &self.stored(), &self.agents, settings());
         checked
             .and_then(|()| self.clients.iter().try_for_each(|client| checks::client(client, &self.store)))
+            .and_then(|()| self.watchers.iter().try_for_each(|watcher| watcher.check(&self.store)))
             .map_err(|what| self.found(what))
     }
 
@@ -264,8 +284,24 @@ impl Simulation {
                 .iter()
                 .all(|agent| agent.link.is_some_and(|(at, life, _)| at == leader && life == controller.life))
             && !self.events.values().any(|what| {
-                matches!(what, What::Plan { .. } | What::Commit(..) | What::Committed(..) | What::Expire(_))
+                matches!(
+                    what,
+                    What::Plan { .. }
+                        | What::Commit(..)
+                        | What::Committed(..)
+                        | What::Expire(_)
+                        | What::Told { .. }
+                        | What::Gone { .. }
+                )
             })
+            && self.watchers.iter().all(|watcher| watcher.link.is_some_and(|link| self.is_told_everything(link)))
+    }
+
+    /// Whether who is told by this link has been told of all that is in the store.
+    fn is_told_everything(&self, (at, life, _): (usize, u64, StreamId)) -> bool {
+        let this = &self.controllers[at];
+        let follows = this.core.as_ref().is_some_and(|core| core.epoch().is_none());
+        this.life == life && (self.leader() == Some(at) || (follows && this.read == self.stored().revision))
     }
 
     fn happen(&mut self, what: What) -> Result<(), String> {
@@ -311,6 +347,14 @@ impl Simulation {
             What::Act(client) => self.act(client),
             What::Seek(agent) => self.seek(agent)?,
             What::Plan { agent, link, event } => self.planned(agent, link, &event)?,
+            What::Look(watcher) => self.look(watcher)?,
+            What::Told { watcher, link, event } => self.told(watcher, link, &event)?,
+            What::Gone { watcher, link } => {
+                if self.watchers[watcher].link == Some(link) {
+                    self.watchers[watcher].forget();
+                    self.watchers[watcher].link = None;
+                }
+            }
             What::Tick(controller, life) if self.controllers[controller].life == life => {
                 self.step(controller, Event::Tick)?;
                 self.after(500, What::Tick(controller, life));
@@ -332,6 +376,7 @@ impl Simulation {
         (this.term, this.halted, this.read) = (None, false, snapshot.revision);
         this.calls.clear();
         this.streams.clear();
+        this.watches.clear();
         self.note(format!("controller {controller} starts (life {life}, revision {})", snapshot.revision));
         let entries =
             snapshot.entries.iter().filter_map(|entry| Some((entry.key.clone(), Some(text(&entry.value)?)))).collect();
@@ -533,6 +578,10 @@ impl Simulation {
                         (Ok(()), None) => {
                             self.agents[agent].enrolled = true;
                         }
+                        (Err(refusal), Some(_)) if refusal.kind == RefusalKind::Forbidden => {
+                            self.note(format!("agent {agent} is not let in: {refusal}"));
+                            self.agents[agent].reinstall();
+                        }
                         (Err(_), _) => self.agents[agent].link = None,
                     }
                 }
@@ -551,9 +600,39 @@ impl Simulation {
                 }
             }
             Action::Close(stream) => {
-                self.controllers[controller].streams.remove(&stream);
+                if let Some(agent) = self.controllers[controller].streams.remove(&stream)
+                    && self.agents[agent].link == Some((controller, life, stream))
+                {
+                    self.agents[agent].link = None;
+                }
             }
-            Action::Follow(..) | Action::Tell(..) => {}
+            Action::Follow(call, stream, followed) => {
+                let Some(Caller::Watcher { watcher, attempt }) = self.controllers[controller].calls.remove(&call)
+                else {
+                    return Ok(());
+                };
+                if self.watchers[watcher].attempt != attempt {
+                    return self.step(controller, Event::Closed(stream));
+                }
+                let link = (controller, life, stream);
+                self.watchers[watcher].link = Some(link);
+                self.watchers[watcher].clock = self.now;
+                match followed {
+                    Ok(events) => {
+                        self.controllers[controller].watches.insert(stream, watcher);
+                        let skipped = self.fault == Some(Fault::SkipMissed) && self.watchers[watcher].after.is_some();
+                        for event in events.into_iter().filter(|_| !skipped) {
+                            self.send(watcher, link, event);
+                        }
+                    }
+                    Err(_) => self.after(1, What::Gone { watcher, link }),
+                }
+            }
+            Action::Tell(stream, event) => {
+                if let Some(&watcher) = self.controllers[controller].watches.get(&stream) {
+                    self.send(watcher, (controller, life, stream), event);
+                }
+            }
         }
         Ok(())
     }
@@ -635,7 +714,7 @@ impl Simulation {
                 return Err(format!("the operator is answered {status}: {}", String::from_utf8_lossy(&answer.body)));
             }
             if client == 0 && self.clients[0].tasks.is_empty() {
-                for tenant in 1..=TENANTS {
+                for tenant in 1..=TENANTS + 1 {
                     self.after(1, What::Act(tenant));
                 }
             }
@@ -660,12 +739,19 @@ impl Simulation {
         if self.controllers[controller].core.is_none() || self.is_lost() {
             return Ok(());
         }
-        let (id, hello, enrolled) =
-            (self.agents[agent].id.clone(), self.agents[agent].hello(), self.agents[agent].enrolled);
-        let key = KeyId([agent as u8; 32]);
+        if !self.calm && self.agents[agent].enrolled && self.random.once_in(25) {
+            self.note(format!("agent {agent} is set up anew"));
+            self.agents[agent].reinstall();
+        }
+        let this = &self.agents[agent];
+        let (id, hello, enrolled) = (this.id.clone(), this.hello(), this.enrolled);
+        let mut key = [agent as u8; 32];
+        key[0] = this.installation;
+        let key = KeyId(key);
         if !enrolled {
+            let token = format!("token-{agent}-{}", this.installation);
             let call = self.call(controller, Caller::Agent(agent, None));
-            let enrol = Enrol { agent: id, token: format!("token-{agent}"), token_expires: u64::MAX, key, hello };
+            let enrol = Enrol { agent: id, token, token_expires: u64::MAX, key, hello };
             return self.step(controller, Event::Enrol(call, enrol));
         }
         let this = &mut self.controllers[controller];
@@ -708,6 +794,65 @@ impl Simulation {
         let this = &mut self.controllers[controller];
         if this.life == life {
             this.streams.remove(&stream);
+            self.step(controller, Event::Closed(stream))?;
+        }
+        Ok(())
+    }
+}
+
+// -------------------------------------------------------------------- watchers
+impl Simulation {
+    fn look(&mut self, watcher: usize) -> Result<(), String> {
+        let delay = 30 + self.random.below(100);
+        self.after(delay, What::Look(watcher));
+        let live = |(at, life, _): &(usize, u64, StreamId)| self.controllers[*at].life == *life;
+        if self.watchers[watcher].link.as_ref().is_some_and(live) {
+            return Ok(());
+        }
+        self.watchers[watcher].link = None;
+        if self.watchers[watcher].after.is_none() && self.fault != Some(Fault::ResumeInside) {
+            self.watchers[watcher].forget();
+        }
+        let controller = self.random.below(CONTROLLERS as u64) as usize;
+        if self.controllers[controller].core.is_none() || self.is_lost() {
+            return Ok(());
+        }
+        self.watchers[watcher].attempt += 1;
+        let attempt = self.watchers[watcher].attempt;
+        let call = self.call(controller, Caller::Watcher { watcher, attempt });
+        let this = &mut self.controllers[controller];
+        this.next += 1;
+        let stream = StreamId(this.next);
+        let request = WatchRequest {
+            principal: Principal { name: "watcher".into(), role: Role::ReadOnly },
+            path: "/networking/v1".to_owned(),
+            after: self.watchers[watcher].after,
+        };
+        self.step(controller, Event::Watch(call, stream, request))
+    }
+
+    fn send(&mut self, watcher: usize, link: (usize, u64, StreamId), event: Arc<WatchEvent>) {
+        let at = (self.now + self.delay()).max(self.watchers[watcher].clock);
+        self.watchers[watcher].clock = at;
+        self.at(at, What::Told { watcher, link, event });
+    }
+
+    fn told(&mut self, watcher: usize, link: (usize, u64, StreamId), event: &WatchEvent) -> Result<(), String> {
+        if self.watchers[watcher].link != Some(link) {
+            return Ok(());
+        }
+        let inside = event.revision.is_none();
+        self.watchers[watcher].hear(event)?;
+        if self.calm || !self.random.once_in(40) {
+            return Ok(());
+        }
+        self.watchers[watcher].link = None;
+        let (controller, life, stream) = link;
+        if inside && self.fault == Some(Fault::ResumeInside) {
+            self.watchers[watcher].after = Some(self.controllers[controller].read.0);
+        }
+        if self.controllers[controller].life == life {
+            self.controllers[controller].watches.remove(&stream);
             self.step(controller, Event::Closed(stream))?;
         }
         Ok(())

@@ -28,7 +28,7 @@ use crate::net::links::Link;
 use crate::plan::{self, ConnectionKind, Plan, PortMode, PortRole};
 use gateway_common::gate::State;
 use gateway_common::tables::{ConnectionState, Counters, Nexthop, Seat};
-use gateway_common::{ConnectionId, DropReason, NexthopId, PortId, SeatId, TenantId};
+use gateway_common::{ConnectionId, DropReason, NexthopId, PortId, SeatId, TenantId, Vni};
 use names::Names;
 pub use routes::{RouteList, SortedRoutes};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -254,7 +254,9 @@ impl<'a> View<'a> {
             .filter(|nexthop| nexthop.kind == Nexthop::ADJACENCY)
             .map(|nexthop| nexthop.connection)
             .collect();
-        self.numbered_connections()
+        let machines = self.machines(&resolved, &mut drops)?;
+        let connections = self
+            .numbered_connections()
             .map(|(id, tenant, connection)| {
                 let drops = drops.remove(&Scope::Connection(id)).unwrap_or_default();
                 let traffic = Traffic::new(self.counts.connection(id)?, drops);
@@ -275,7 +277,46 @@ impl<'a> View<'a> {
                     ..endpoint(&connection.kind)
                 })
             })
-            .collect()
+            .collect::<dataplane::Result<Vec<_>>>()?;
+        Ok([connections, machines].concat())
+    }
+
+    /// A compute host's machines, each by its interface, in the order of tenants and interfaces.
+    fn machines(
+        &self,
+        resolved: &HashSet<ConnectionId>,
+        drops: &mut Drops,
+    ) -> dataplane::Result<Vec<ConnectionReport>> {
+        let stations: HashMap<(TenantId, Vni, [u8; 8]), ConnectionId> =
+            self.tables.vms.values().map(|port| ((port.tenant, port.vni, port.mac), port.connection)).collect();
+        let mut addresses: HashMap<ConnectionId, Vec<String>> = HashMap::new();
+        for (tenant, vm) in self.numbered_tenants().flat_map(|(id, tenant)| tenant.vms.iter().map(move |vm| (id, vm))) {
+            let mut mac = [0; 8];
+            mac[..6].copy_from_slice(&vm.mac.octets());
+            if let Some(&connection) = stations.get(&(tenant, Vni(vm.vsid.get()), mac)) {
+                addresses.entry(connection).or_default().push(vm.ca.to_string());
+            }
+        }
+        let of_plan: HashSet<ConnectionId> = self.numbered_connections().map(|(id, ..)| id).collect();
+        let others = self.tables.connections.keys().map(|&id| ConnectionId(id)).filter(|id| !of_plan.contains(id));
+        let mut machines = Vec::new();
+        for id in others {
+            let Some((tenant, device)) = self.ids.connection_name(id) else { continue };
+            let drops = drops.remove(&Scope::Connection(id)).unwrap_or_default();
+            let state = if resolved.contains(&id) { "up" } else { "unresolved" };
+            machines.push(ConnectionReport {
+                tenant: tenant.to_owned(),
+                name: device.to_owned(),
+                r#type: "vm".to_owned(),
+                state: state.to_owned(),
+                endpoint: addresses.remove(&id).unwrap_or_default().join(" "),
+                port: Some(device.to_owned()),
+                traffic: Traffic::new(self.counts.connection(id)?, drops),
+                ..ConnectionReport::default()
+            });
+        }
+        machines.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
+        Ok(machines)
     }
 
     fn tenants(&self) -> dataplane::Result<Vec<TenantReport>> {

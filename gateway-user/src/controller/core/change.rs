@@ -1,8 +1,8 @@
 //! What a change of one tree brings with it: allocations, placements, the shape of the fleet.
 
-use super::state::{ALLOCATIONS, PLACEMENTS, State, pools_of};
+use super::state::{ALLOCATIONS, PLACEMENTS, State, agent_key, pools_of};
 use crate::controller::model::fabric::{Gateway, GatewayPool, LogicalNetwork, Server};
-use crate::controller::model::records::Placements;
+use crate::controller::model::records::{AgentId, Placements};
 use crate::controller::model::tenant::{VirtualGateway, VirtualNetwork};
 use crate::controller::model::{self, Id, Resource};
 use crate::controller::placement::{FleetRefusal, Refusal, Refused};
@@ -57,11 +57,19 @@ impl State {
         match root.kind() {
             // Where its server stands is known by the machine.
             Kind::VirtualServer => self.restand(root)?,
-            Kind::Server if change.new.is_none() => self.register(&super::host(id), None),
-            Kind::Gateway if change.new.is_none() => self.register(&super::gateway(id), None),
+            Kind::Server if change.new.is_none() => self.turn_out(&super::host(id), &mut entries),
+            Kind::Gateway if change.new.is_none() => self.turn_out(&super::gateway(id), &mut entries),
             _ => {}
         }
         Ok(entries)
+    }
+
+    /// What is removed has no agent any more: one of the same name has to join anew.
+    fn turn_out(&mut self, agent: &AgentId, entries: &mut Entries) {
+        if self.agents.get(agent).is_some() {
+            entries.push((agent_key(agent), None));
+            self.register(agent, None);
+        }
     }
 
     fn make_network(&mut self, id: &Id, change: &Change, entries: &mut Entries) -> Result<(), Error> {

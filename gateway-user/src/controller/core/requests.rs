@@ -1,7 +1,7 @@
 //! Clients' requests.
 
 use super::change::json;
-use super::event::{Action, Moment};
+use super::event::{Action, Moment, StreamId};
 use super::message::{Answer, Method, Principal, Request, WatchEvent, WatchKind};
 use super::observed::Beside;
 use super::plans::Documents;
@@ -195,6 +195,7 @@ impl Core {
     ) -> Answered {
         let before = self.documents(&self.concerned(change));
         let owner = self.state.forest.tenant(&change.root).map(Arc::from);
+        let left = self.stream_of(&change.root);
         let mut entries = match change.outcome {
             Outcome::Unchanged => Vec::new(),
             _ => self.state.make(change)?,
@@ -227,8 +228,21 @@ impl Core {
             };
             let news = self.news(kind, &change.root, owner, Some(now), &after);
             self.let_out(Out::News(news), actions);
+            if let Some(stream) = left.filter(|_| kind == WatchKind::Deleted) {
+                self.let_out(Out::Action(Action::Close(stream)), actions);
+            }
         }
         answer
+    }
+
+    /// The open plan stream of a gateway's or server's agent.
+    fn stream_of(&self, root: &Path) -> Option<StreamId> {
+        let agent = match root.kind() {
+            Kind::Gateway => super::gateway(root.id()),
+            Kind::Server => super::host(root.id()),
+            _ => return None,
+        };
+        self.state.agents.get(&agent)?.stream
     }
 
     /// The virtual networks that a change says something of, by what was there and by what is to be.

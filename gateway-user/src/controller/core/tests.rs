@@ -484,3 +484,122 @@ fn an_agents_earlier_key_is_refused_and_what_is_revoked_stays_so() {
     let connect = Connect { agent, key: KeyId([8; 32]), hello: hello(None) };
     world.step(Event::Connect(CallId(903), StreamId(2), connect));
 }
+
+/// Asks for something that is refused; who is named in the answer. Nothing has changed.
+fn refused(world: &mut World, method: Method, path: &str, body: &Value) -> String {
+    let before = world.store.clone();
+    let call = world.ask(method, path, body, None);
+    world.settle();
+    let (status, answer) = world.answer(call);
+    assert_eq!((status, answer["error"]["code"].as_str()), (409, Some("ResourceInUse")), "{path}: {answer}");
+    assert_eq!(world.store, before, "{path}");
+    answer["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_vip_s_addresses_stay_while_a_connection_has_it() {
+    let mut world = World::furnished();
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let pool = |start: &str, end: &str| json!({ "startIpAddress": start, "endIpAddress": end });
+    let subnets = |pools: Value| {
+        json!({ "properties": { "subnets": [{ "resourceId": "gre", "properties": {
+            "addressPrefix": "198.51.100.0/24", "ipPools": pools } }] } })
+    };
+    let at = "/logicalNetworks/vips/subnets/gre/ipPools/p";
+    let user = "/virtualGateways/contoso/networkConnections/hq";
+    let smaller = pool("198.51.100.17", "198.51.100.31");
+    for (method, path, body) in [
+        (Method::Put, at, json!({ "properties": smaller })),
+        (Method::Put, "/logicalNetworks/vips", subnets(json!([{ "resourceId": "p", "properties": smaller }]))),
+        (Method::Put, "/logicalNetworks/vips", subnets(json!([]))),
+        (Method::Delete, at, Value::Null),
+    ] {
+        let message = refused(&mut world, method, path, &body);
+        assert!(message.contains(user) && message.contains("198.51.100.16"), "{message}");
+    }
+    for path in ["/logicalNetworks/vips/subnets/gre", "/logicalNetworks/vips"] {
+        let message = refused(&mut world, Method::Delete, path, &Value::Null);
+        assert!(message.contains("/gatewayPools/default"), "{message}");
+    }
+    let message = refused(&mut world, Method::Delete, "/gatewayPools/default", &Value::Null);
+    assert!(message.contains("/gateways/GW1"), "{message}");
+    // What nobody has may go.
+    world.put(at, pool("198.51.100.16", "198.51.100.20"));
+    world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    world.settle();
+    world.put(at, pool("198.51.100.30", "198.51.100.31"));
+    assert_eq!(format!("{:?}", world.core.state().fleet), {
+        world.lead();
+        format!("{:?}", world.core.state().fleet)
+    });
+}
+
+#[test]
+fn what_is_asked_is_an_operation_that_can_be_followed() {
+    let mut world = World::furnished();
+    let created = world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let at = world.answers.iter().position(|(call, _)| *call == created).expect("an answer");
+    let operation = world.answers.remove(at).1.operation.expect("an operation");
+    let followed = world.ask(Method::Get, operation.trim_start_matches("/networking/v1"), &Value::Null, None);
+    assert_eq!(world.answer(followed).1["status"], "Succeeded");
+    let deleted = world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    world.settle();
+    let at = world.answers.iter().position(|(call, _)| *call == deleted).expect("an answer");
+    let (_, answer) = world.answers.remove(at);
+    assert!(answer.status == 202 && answer.retry_after.is_some(), "{answer:?}");
+    let location = answer.location.expect("where its result is");
+    let followed = world.ask(Method::Get, location.trim_start_matches("/networking/v1"), &Value::Null, None);
+    assert_eq!(world.answer(followed).0, 204);
+    let patch = world.ask(Method::Patch, "/virtualGateways/contoso", &json!({}), None);
+    assert_eq!(world.answer(patch).0, 405);
+}
+
+/// Status and codes of a resource's `configurationState`.
+fn configuration(world: &mut World, path: &str) -> (String, Vec<String>) {
+    let (_, body) = world.get(path);
+    let state = &body["properties"]["configurationState"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let details = state["detailedInfo"].as_array().into_iter().flatten();
+    (text(&state["status"]), details.map(|detail| text(&detail["code"])).collect())
+}
+
+#[test]
+fn what_has_been_reached_is_told_with_its_code() {
+    let mut world = World::furnished();
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let paths = ["/gateways/GW1", "/virtualGateways/contoso", "/virtualGateways/contoso/networkConnections/hq"];
+    let all = |world: &mut World| paths.map(|path| configuration(world, path));
+    let state = |status: &str, codes: &[&str]| (status.to_owned(), codes.iter().map(|&code| code.to_owned()).collect());
+    for (status, codes) in all(&mut world) {
+        assert_eq!((status.as_str(), codes[0].as_str()), ("Failure", "HostUnreachable"), "nobody has enrolled");
+    }
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    let connect = Connect { agent: agent.clone(), key: KeyId([7; 32]), hello: hello(None) };
+    world.step(Event::Connect(CallId(901), StreamId(1), connect));
+    assert_eq!(all(&mut world), [(); 3].map(|()| state("InProgress", &["InProgress"])), "it is told its plan");
+    let plan = world.plans.pop().expect("a plan");
+    let report = |sequence, problems: Value| -> crate::agent::protocol::Report {
+        serde_json::from_value(json!({
+            "boot": "b", "sequence": sequence, "extent": "whole", "position": plan.position(), "problems": [],
+            "tenants": { "contoso": { "problems": problems, "connections": {} } },
+        }))
+        .expect("a report")
+    };
+    world.step(Event::Report(CallId(902), agent.clone(), report(1, json!([]))));
+    assert_eq!(all(&mut world), [(); 3].map(|()| state("Success", &[])));
+    let problem = json!([{ "about": "tenant contoso, connection hq", "message": "no" }]);
+    world.step(Event::Report(CallId(903), agent, report(2, problem)));
+    let failure = state("Failure", &["PolicyConfigurationFailure"]);
+    assert_eq!(all(&mut world), [state("Success", &[]), failure.clone(), failure]);
+    world.now += super::agents::SILENCE;
+    world.step(Event::Tick);
+    let (_, body) = world.get("/gateways/GW1");
+    assert_eq!(body["properties"]["healthState"], "Unhealthy");
+    assert_eq!(all(&mut world)[0], state("Failure", &["HostUnreachable"]));
+    let (_, statistics) = world.get("/monitoring/networkControllerStatistics");
+    assert_eq!(statistics["properties"]["healthStatistics"]["Gateway"]["errorResourceCount"], 1);
+}

@@ -44,7 +44,16 @@ impl Fleet {
             if spec.vips != pool.spec.vips
                 && let Some(&vip) = outside
             {
-                return Err(FleetRefusal::VipInUse { pool: spec.id.clone(), gateway: gateway.spec.id.clone(), vip });
+                let users = self.connections_on(&gateway.spec.id).filter(|(_, placed)| placed.at.vip == Some(vip));
+                let users = users.map(|(tenant, placed)| {
+                    format!("/virtualGateways/{tenant}/networkConnections/{}", placed.wanted.connection)
+                });
+                return Err(FleetRefusal::VipInUse {
+                    pool: spec.id.clone(),
+                    gateway: gateway.spec.id.clone(),
+                    vip,
+                    users: users.collect(),
+                });
             }
         }
         if spec.kind == PoolType::All && pool.spec.kind != PoolType::All {

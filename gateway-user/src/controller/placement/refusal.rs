@@ -226,7 +226,8 @@ pub enum FleetRefusal {
     },
     /// A VIP would be outside of the pool's subnets.
     #[error(
-        "VIP {vip} of gateway {gateway} is in use, and would be in none of the greVipSubnets of pool {pool}; keep its subnet"
+        "VIP {vip} of gateway {gateway} is in use by {}, and would be in none of the greVipSubnets of pool {pool}; keep it in one of their ipPools, or delete these connections first",
+        List(users)
     )]
     VipInUse {
         /// The pool.
@@ -235,6 +236,8 @@ pub enum FleetRefusal {
         gateway: Id,
         /// The VIP.
         vip: IpAddr,
+        /// The connections that have it, as their resources are called.
+        users: Vec<String>,
     },
     /// A gateway that carries connections stays where it is.
     #[error("gateway {gateway} carries {connections} connections; drain it first")]

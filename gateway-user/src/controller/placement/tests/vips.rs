@@ -114,6 +114,8 @@ fn a_pool_s_subnets_may_not_leave_a_vip_in_use_outside() {
     vip(&mut fleet, "a", &gre("x", 1, "203.0.113.1", 1));
     let spec = pool("default", PoolType::All, 10_000, 0);
     let refusal = fleet.set_pool(PoolSpec { vips: spec.vips[1..].to_vec(), ..spec.clone() }).unwrap_err();
-    assert_eq!(refusal, FleetRefusal::VipInUse { pool: id("default"), gateway: id("GW1"), vip: address("192.0.2.1") });
+    let users = vec!["/virtualGateways/a/networkConnections/x".to_owned()];
+    let (pool, gateway, vip) = (id("default"), id("GW1"), address("192.0.2.1"));
+    assert_eq!(refusal, FleetRefusal::VipInUse { pool, gateway, vip, users });
     fleet.set_pool(PoolSpec { vips: spec.vips[..1].to_vec(), ..spec }).unwrap();
 }

@@ -31,6 +31,33 @@ fn twice(references: &[Value], at: &str, faults: &mut Faults) {
 }
 
 pub(super) fn gateway(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    types(writing, node, faults);
+    interfaces(writing, node, faults);
+}
+
+/// A gateway that says what it can carry can carry what its pool's gateways do.
+fn types(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    let types: Vec<&str> = list(node.value, "types").iter().filter_map(Value::as_str).collect();
+    let Some(pool) = get(node.value, "pool").and_then(target).filter(|_| !types.is_empty()) else { return };
+    let kind = writing.lookup.with(&pool, |pool| text(pool, "type").map(str::to_owned)).flatten();
+    let Some(kind) = kind else { return };
+    let needed: &[&str] = match kind.as_str() {
+        "s2sIPsec" => &["s2sipsec"],
+        "s2sGre" => &["s2sgre"],
+        "forwarding" => &["forwarding"],
+        _ => &["s2sipsec", "s2sgre", "forwarding"],
+    };
+    let missing: Vec<&str> = needed.iter().filter(|needed| !types.contains(needed)).copied().collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "{pool} is of type {kind}: its gateways carry {} as well; add that to `types`, leave `types` out, or take another pool",
+            missing.join(", ")
+        );
+        faults.value(node.at("types"), message);
+    }
+}
+
+fn interfaces(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
     let Some(interfaces) = get(node.value, "networkInterfaces") else { return };
     let addresses = |name: &str| {
         let path = target(interfaces.get(name)?)?;

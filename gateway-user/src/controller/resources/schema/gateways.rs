@@ -58,7 +58,7 @@ const TOR_BGP: &[Property] = &[
 pub(super) const GATEWAY: &[Property] = &[
     property("pool", Shape::Reference(&[Kind::GatewayPool])).required(),
     property("types", Shape::List(&Shape::Choice(&["s2sipsec", "s2sgre", "forwarding", "vpn"])))
-        .no_effect("the pool's type decides what its gateways carry"),
+        .doc("What it can carry: if given, at least what its pool's type says."),
     property("virtualServer", Shape::Reference(&[Kind::VirtualServer])).doc("The machine that it runs on."),
     property("networkInterfaces", Shape::Object(GATEWAY_INTERFACES)).immutable(),
     property("bgpConfig", Shape::Object(TOR_BGP)),

@@ -476,3 +476,21 @@ fn what_is_in_use_stays_and_its_users_are_named() {
         assert!(world.try_delete(path, &Conditions::default()).expect(path).is_some(), "{path}");
     }
 }
+
+#[test]
+fn a_gateway_s_types_are_those_of_its_pool_at_least() {
+    let mut world = tenant();
+    pools(&mut world);
+    let gateway =
+        |pool: &str, types: Value| json!({ "pool": reference(&format!("/gatewayPools/{pool}")), "types": types });
+    all_refused(
+        &mut world,
+        [
+            ("/gateways/GW1", gateway("default", json!(["s2sgre"])), Code::InvalidParameterValue, "properties.types"),
+            ("/gateways/GW1", gateway("l3", json!(["s2sGre", "vpn"])), Code::InvalidParameterValue, "properties.types"),
+        ],
+    );
+    world.put_properties("/gateways/GW1", gateway("default", json!(["Forwarding", "S2SIPsec", "s2sGre"])));
+    world.put_properties("/gateways/GW2", gateway("l3", json!(["forwarding"])));
+    world.put_properties("/gateways/GW3", gateway("ipsec", json!([])));
+}

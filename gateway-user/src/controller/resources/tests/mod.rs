@@ -3,6 +3,7 @@
 mod bad_input;
 mod between_resources;
 mod bodies;
+mod conformance;
 mod conventions;
 mod document;
 mod properties;

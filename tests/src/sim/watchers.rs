@@ -1,0 +1,101 @@
+//! Watchers: each follows everything, over whatever controller, and hears of every change once.
+
+use gateway_user::controller::core::event::StreamId;
+use gateway_user::controller::core::message::{WatchEvent, WatchKind};
+use gateway_user::controller::store::{Change, MemoryStore, Revision};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// A change of a tree: at which revision, which tree, what became of it.
+type Heard = (u64, String, WatchKind);
+
+/// A watcher.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    /// Which controller, in which of its lives, tells it.
+    pub link: Option<(usize, u64, StreamId)>,
+    /// Counts its requests: what comes of an earlier one is nothing to it.
+    pub attempt: u64,
+    /// When its stream last delivered: a stream keeps its order.
+    pub clock: u64,
+    /// What it comes again with.
+    pub after: Option<u64>,
+    /// What was there when it began, and at which revision, once it has heard all of that.
+    listed: Option<u64>,
+    present: BTreeSet<String>,
+    /// What it has heard since.
+    heard: Vec<Heard>,
+}
+
+impl Watcher {
+    /// It begins again.
+    pub fn forget(&mut self) {
+        *self = Self { link: self.link, attempt: self.attempt, clock: self.clock, ..Self::default() };
+    }
+
+    /// Hears of something.
+    pub fn hear(&mut self, event: &WatchEvent) -> Result<(), String> {
+        let data: Value =
+            serde_json::from_slice(&event.data).map_err(|error| format!("an event is no JSON: {error}"))?;
+        let path = data["resourceRef"].as_str().unwrap_or_default().to_ascii_lowercase();
+        match (event.revision, event.kind) {
+            (None, _) if self.listed.is_some() => return Err(format!("a watcher is told of {path} as if it began")),
+            (None, _) => _ = self.present.insert(path),
+            (Some(revision), WatchKind::Bookmark) => self.listed = Some(revision),
+            (Some(revision), kind) => {
+                if self.listed.is_none() {
+                    return Err(format!("a watcher hears of {path} before it has heard what is there"));
+                }
+                self.heard.push((revision, path, kind));
+            }
+        }
+        if event.revision.is_some() {
+            self.after = event.revision;
+        }
+        Ok(())
+    }
+
+    /// What it has heard is what happened.
+    pub fn check(&self, store: &MemoryStore) -> Result<(), String> {
+        let Some(listed) = self.listed else { return Err("a watcher has heard nothing".to_owned()) };
+        let mut trees = BTreeSet::new();
+        let mut happened: Vec<Heard> = Vec::new();
+        for batch in store.changes("", Revision(1)).map_err(|error| error.to_string())? {
+            if happened.is_empty() && batch.revision.0 > listed && self.present != trees {
+                return Err(format!("a watcher began at revision {listed} with {:?}, not {trees:?}", self.present));
+            }
+            let mut moved = Vec::new();
+            let mut changed = Vec::new();
+            for change in &batch.changes {
+                if let Some(path) = change.key().strip_prefix("resources") {
+                    let kind = match change {
+                        Change::Deleted { .. } => WatchKind::Deleted,
+                        Change::Put(_) if trees.contains(path) => WatchKind::Modified,
+                        Change::Put(_) => WatchKind::Added,
+                    };
+                    match kind {
+                        WatchKind::Deleted => _ = trees.remove(path),
+                        _ => _ = trees.insert(path.to_owned()),
+                    }
+                    changed.push((path.to_owned(), kind));
+                } else if let Some(tenant) = change.key().strip_prefix("placements/") {
+                    moved.push((format!("/virtualgateways/{tenant}"), WatchKind::Modified));
+                }
+            }
+            let told = if changed.is_empty() { moved } else { changed };
+            if batch.revision.0 > listed {
+                happened.extend(told.into_iter().map(|(path, kind)| (batch.revision.0, path, kind)));
+            }
+        }
+        if self.heard != happened {
+            let differs = self.heard.iter().zip(&happened).position(|(heard, happened)| heard != happened);
+            let at = differs.unwrap_or(self.heard.len().min(happened.len()));
+            return Err(format!(
+                "a watcher from revision {listed} on heard {:?} where {:?} happened",
+                self.heard.get(at),
+                happened.get(at)
+            ));
+        }
+        Ok(())
+    }
+}
