@@ -3,7 +3,7 @@
 //! One event a line, as it came: what a change costs is the change. When the file has grown to several times what it tells, it is written anew.
 
 use super::files;
-use super::protocol::{Document, PlanEvent, Position};
+use super::protocol::{Document, PlanEvent, Position, Resume};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -72,6 +72,12 @@ impl Documents {
             self.tenants.remove(name);
         }
         self.tenants.extend(event.set);
+    }
+
+    /// What a controller has to know of them, so that it sends what differs; absent if there are none.
+    pub(super) fn resume(&self) -> Option<Resume> {
+        let tenants = self.tenants.iter().map(|(name, document)| (name.clone(), document.digest())).collect();
+        Some(Resume { position: self.position?, base: self.base.as_ref().map(Document::digest), tenants })
     }
 
     /// All of it as one event.

@@ -1,7 +1,7 @@
 //! Makes a whole plan of its documents, so that one tenant's document that cannot be done holds up no other's.
 
 use super::journal::{Documents, Journal, Misfit};
-use super::protocol::{Parts, PlanEvent, Position, Problem};
+use super::protocol::{Parts, PlanEvent, Position, Problem, Resume};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -102,9 +102,9 @@ impl<K: Kind> Keeper<K> {
         }
     }
 
-    /// The documents' age: what to resume from.
-    pub fn position(&self) -> Option<Position> {
-        self.documents.position
+    /// What is here: what to resume from.
+    pub fn resume(&self) -> Option<Resume> {
+        self.documents.resume()
     }
 
     /// The connection began anew: what was incomplete stays so.
@@ -343,7 +343,7 @@ mod tests {
         let parts = whole.split(1);
         assert_eq!(parts.len(), 3);
         assert!(matches!(keeper.take(parts[0].clone()), Ok(Taken::Incomplete)));
-        assert_eq!(keeper.position(), None);
+        assert_eq!(keeper.resume(), None);
         keeper.interrupted();
         for part in &parts[..2] {
             assert!(matches!(keeper.take(part.clone()), Ok(Taken::Incomplete)));
@@ -368,7 +368,7 @@ mod tests {
         let (keeper, stored) = open(&directory);
         let stored = stored.expect("a plan");
         assert_eq!((stored.plan, stored.position), (vec![101, 102, 103], Position { epoch: 1, revision: 3 }));
-        assert_eq!(keeper.position(), Some(stored.position));
+        assert_eq!(keeper.resume().map(|resume| resume.position), Some(stored.position));
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! ```
 //!
 //! Nothing of it is on the packets' way: without a controller the agent goes on with the plan that it has, also after a restart.
+//!
+//! All go to one controller. Whoever notices first that it is gone, or leads no more, turns them all to another: a heartbeat that is not
+//! answered does that long before a silent stream is given up.
 
 use super::address::ControllerAddress;
 use super::backoff::{Backoff, jittered};
@@ -25,7 +28,8 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use rustls::ClientConfig;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,6 +62,8 @@ pub struct Options {
 pub struct Timers {
     /// From one heartbeat to the next.
     pub heartbeat: Duration,
+    /// How long a controller may take to answer one; then another is asked.
+    pub patience: Duration,
     /// At least this long from one report to the next.
     pub report: Duration,
     /// The first wait for a controller that is not there.
@@ -70,6 +76,7 @@ impl Default for Timers {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_secs(1),
+            patience: Duration::from_secs(5),
             report: Duration::from_secs(1),
             retry: Duration::from_millis(200),
             retry_bound: Duration::from_secs(5),
@@ -118,9 +125,16 @@ impl<P> Link<P> {
 struct Shared {
     options: Options,
     reporter: Reporter,
-    /// Which controller is asked next.
-    preferred: Mutex<ControllerAddress>,
+    /// Which controller is asked.
+    preferred: watch::Sender<Preferred>,
     config: watch::Receiver<Arc<ClientConfig>>,
+}
+
+/// A controller, and the last one of the list that was turned to: a leader need not stand on it.
+#[derive(Clone, Debug)]
+struct Preferred {
+    address: ControllerAddress,
+    at: usize,
 }
 
 /// Starts the link. To be called within a tokio runtime. A plan that was kept is offered at once.
@@ -161,7 +175,8 @@ async fn run<K: Kind>(
     };
     let (config, credentials) = credentials;
     let (renewed, config) = watch::channel(config);
-    let shared = Arc::new(Shared { options, reporter, preferred: Mutex::new(first), config });
+    let preferred = watch::Sender::new(Preferred { address: first, at: 0 });
+    let shared = Arc::new(Shared { options, reporter, preferred, config });
     // Dropped with this task, which ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(beat(shared.clone()));
@@ -172,24 +187,31 @@ async fn run<K: Kind>(
 
 impl Shared {
     fn preferred(&self) -> ControllerAddress {
-        self.preferred.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.preferred.borrow().address.clone()
+    }
+
+    /// Returns when another controller is to be asked than this one.
+    async fn turned_from(&self, address: &ControllerAddress) {
+        // The sender lives here: it does not go away.
+        let _ = self.preferred.subscribe().wait_for(|preferred| preferred.address != *address).await;
     }
 
     /// What went wrong leads to another controller: the one that leads, or the next on the list.
     fn turn(&self, from: &ControllerAddress, error: &HttpError) {
-        let mut preferred = self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
-        if *preferred != *from {
-            // Another task has turned already.
-            return;
-        }
-        *preferred = match error {
-            HttpError::Elsewhere(leader) => leader.clone(),
-            _ => {
-                let all = &self.options.controllers;
-                let at = all.iter().position(|address| address == from);
-                all[at.map_or(0, |at| (at + 1) % all.len())].clone()
+        self.preferred.send_if_modified(|preferred| {
+            if preferred.address != *from {
+                // Another task has turned already.
+                return false;
             }
-        };
+            match error {
+                HttpError::Elsewhere(leader) => preferred.address = leader.clone(),
+                _ => {
+                    preferred.at = (preferred.at + 1) % self.options.controllers.len();
+                    preferred.address = self.options.controllers[preferred.at].clone();
+                }
+            }
+            preferred.address != *from
+        });
     }
 
     async fn connect(&self, address: &ControllerAddress) -> Result<Connection, HttpError> {
@@ -283,19 +305,30 @@ async fn events<K: Kind>(
     backoff: &mut Backoff,
 ) -> Result<(), HttpError> {
     let broken = |error: &dyn std::fmt::Display| HttpError::Broken(error.to_string());
-    let mut connection = shared.connect(address).await?;
-    let hello = Hello { resume: keeper.position(), ..shared.options.hello.clone() };
+    let hello = Hello { resume: keeper.resume(), ..shared.options.hello.clone() };
     let body = serde_json::to_vec(&hello).map_err(|error| broken(&error))?;
     let path = shared.path(Endpoint::Plan);
-    let mut body = connection.ask(Method::POST, &path, &[], body.into()).await?.into_body();
+    let silent = || HttpError::Silent(address.clone());
+    // What is being done is done to its end, whoever is followed then.
+    let mut turned = pin!(shared.turned_from(address));
+    let asking = async {
+        let mut connection = shared.connect(address).await?;
+        let response = connection.ask(Method::POST, &path, &[], body.into()).await?;
+        Ok((connection, response.into_body()))
+    };
+    let (_connection, mut body) = tokio::select! {
+        asked = asking => asked?,
+        () = &mut turned => return Err(silent()),
+    };
     tracing::info!(controller = %address, "following the plan");
     let mut decoder = Decoder::new(EVENT);
     loop {
-        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
-            Ok(Some(frame)) => frame.map_err(|error| broken(&error))?,
-            Ok(None) => return Ok(()),
-            Err(_) => return Err(HttpError::Silent(address.clone())),
+        let frame = tokio::select! {
+            frame = tokio::time::timeout(SILENCE, body.frame()) => frame.map_err(|_| silent())?,
+            () = &mut turned => return Err(silent()),
         };
+        let Some(frame) = frame else { return Ok(()) };
+        let frame = frame.map_err(|error| broken(&error))?;
         let Some(bytes) = frame.data_ref() else { continue };
         decoder.push(bytes).map_err(|error| broken(&error))?;
         while let Some(event) = decoder.event().map_err(|error| broken(&error))? {
@@ -338,14 +371,19 @@ async fn beat(shared: Arc<Shared>) {
                 }
                 sequence += 1;
                 let heartbeat = Heartbeat { boot: boot.clone(), sequence, position: shared.reporter.position() };
-                send(&mut connection, &path, &heartbeat).await?;
+                let sending =
+                    tokio::time::timeout(shared.options.timers.patience, send(&mut connection, &path, &heartbeat));
+                sending.await.map_err(|_| HttpError::Silent(address.clone()))??;
                 backoff.reset();
             }
         }
         .await;
         if let Err(error) = asked {
             tracing::debug!(controller = %address, %error, "no heartbeat was taken");
-            // The plan's stream decides where to go: two that turn at a time would turn past each other.
+            // A controller that breaks off or refuses is the plan's stream's to judge.
+            if matches!(error, HttpError::Silent(_) | HttpError::Unreachable { .. } | HttpError::Elsewhere(_)) {
+                shared.turn(&address, &error);
+            }
             tokio::time::sleep(backoff.wait()).await;
         }
     }

@@ -101,8 +101,27 @@ pub struct Hello {
     pub ports: Vec<(PortName, PortRole)>,
     /// The plan that it has; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume: Option<Position>,
+    pub resume: Option<Resume>,
 }
+
+/// The plan that an agent has. Any controller can tell by it what differs from what the agent should have, whoever sent it and however long
+/// ago, and sends no more than that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// How new it is.
+    pub position: Position,
+    /// What concerns no tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Digest>,
+    /// Tenants, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenants: BTreeMap<String, Digest>,
+}
+
+/// What tells a document's text from others: the first half of its SHA-256, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(Box<str>);
 
 impl Hello {
     /// What is worth keeping of it, and of who said it.
@@ -151,6 +170,12 @@ impl Document {
     /// Its text.
     pub fn get(&self) -> &str {
         self.0.get()
+    }
+
+    /// What tells its text from others.
+    pub fn digest(&self) -> Digest {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.get().as_bytes());
+        Digest(digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
     }
 
     /// Reads it.
@@ -228,6 +253,20 @@ impl PlanEvent {
     pub fn position(&self) -> Position {
         // Not a flattened field: serde buffers what it flattens, and a document's text does not come through that.
         Position { epoch: self.epoch, revision: self.revision }
+    }
+
+    /// Of a whole plan, what an agent that has this one lacks.
+    #[must_use]
+    pub fn beyond(mut self, has: &Resume) -> Self {
+        if self.base.is_none() {
+            // There is no way to say that there is none.
+            return self;
+        }
+        self.since = Some(has.position.revision);
+        self.removed = has.tenants.keys().filter(|name| !self.set.contains_key(*name)).cloned().collect();
+        self.base = self.base.filter(|base| has.base != Some(base.digest()));
+        self.set.retain(|name, document| has.tenants.get(name) != Some(&document.digest()));
+        self
     }
 
     /// Cuts an event so that no part has much more than `limit` bytes of documents. The parts in their order mean what the whole does.

@@ -58,7 +58,13 @@ impl Agent {
             token: token.map(|rig| rig.token(Grant::Join(self.who.clone()), MINUTE)),
             directory: self.directory.path().to_owned(),
             hello: hello(),
-            timers: Timers { heartbeat: second, report: second, retry: second, retry_bound: second * 2 },
+            timers: Timers {
+                heartbeat: second,
+                patience: MINUTE,
+                report: second,
+                retry: second,
+                retry_bound: second * 2,
+            },
         })
         .expect("started")
     }
@@ -84,6 +90,10 @@ async fn connected(rig: &mut Rig) -> (Connect, mpsc::Sender<Arc<PlanEvent>>) {
             return (connect, sender);
         }
     }
+}
+
+fn came_with(connect: &Connect) -> Option<Position> {
+    connect.hello.resume.as_ref().map(|resume| resume.position)
 }
 
 fn at(epoch: u64, revision: u64) -> Position {
@@ -127,7 +137,7 @@ async fn an_agent_goes_on_where_it_was_when_its_controller_comes_back() {
     assert!(tokio::time::timeout(Duration::from_millis(300), link.news.recv()).await.is_err());
     let mut rig = Rig::over(data, authority, Limits::default(), socket).await;
     let (connect, stream) = connected(&mut rig).await;
-    assert_eq!(connect.hello.resume, Some(at(1, 5)));
+    assert_eq!(came_with(&connect), Some(at(1, 5)));
     stream.send(event(2, 7, Some(5), &[("b", 2)])).await.expect("taken");
     assert_eq!(done(&mut link).await, (1003, at(2, 7)));
 }
@@ -184,7 +194,7 @@ async fn a_plan_of_an_older_leadership_is_refused() {
     // It lets go of that controller, and takes what comes from the right one.
     tokio::time::timeout(MINUTE, stream.closed()).await.expect("let go");
     let (connect, stream) = connected(&mut old).await;
-    assert_eq!(connect.hello.resume, Some(at(3, 5)));
+    assert_eq!(came_with(&connect), Some(at(3, 5)));
     stream.send(event(4, 6, Some(5), &[("a", 2)])).await.expect("taken");
     assert_eq!(done(&mut link).await, (1002, at(4, 6)));
     assert!(new.seen.try_recv().is_err());
@@ -200,7 +210,7 @@ async fn an_agent_that_missed_something_asks_for_what_it_has_not() {
     done(&mut link).await;
     stream.send(event(1, 9, Some(8), &[("a", 2)])).await.expect("taken");
     let (connect, stream) = connected(&mut rig).await;
-    assert_eq!(connect.hello.resume, Some(at(1, 5)));
+    assert_eq!(came_with(&connect), Some(at(1, 5)));
     stream.send(event(1, 9, Some(5), &[("a", 2)])).await.expect("taken");
     assert_eq!(done(&mut link).await, (1002, at(1, 9)));
 }
@@ -222,7 +232,7 @@ async fn an_agent_finds_the_controller_that_leads() {
     let mut follower = follower;
     follower.standing.send_replace(Standing::Leader { epoch: 2 });
     let (connect, stream) = connected(&mut follower).await;
-    assert_eq!(connect.hello.resume, Some(at(1, 1)));
+    assert_eq!(came_with(&connect), Some(at(1, 1)));
     stream.send(event(2, 2, Some(1), &[("a", 1)])).await.expect("taken");
     assert_eq!(done(&mut link).await, (1001, at(2, 2)));
 }

@@ -64,8 +64,10 @@ pub async fn run(
             Err(error) => {
                 tracing::error!(%error, "the store failed; trying again");
                 calls.standing.send_replace(standing(None, Some(&error)));
+                if tokio::time::timeout(PATIENCE, turn_away(&mut calls, &error)).await.is_ok() {
+                    return Ok(());
+                }
                 trouble = Some(error);
-                tokio::time::sleep(PATIENCE).await;
                 continue;
             }
         }
@@ -78,6 +80,28 @@ fn standing(leader: Option<Arc<str>>, trouble: Option<&Error>) -> Standing {
     match (leader, trouble) {
         (None, Some(full @ Error::Full { .. })) => Standing::Full { why: full.to_string().into() },
         (leader, _) => Standing::Follower { leader },
+    }
+}
+
+/// Tells whoever asks that nothing can be told; returns when nobody asks any more.
+async fn turn_away(calls: &mut Calls, error: &Error) {
+    let why = match error {
+        Error::Full { .. } => error.to_string(),
+        _ => "this controller does not reach its store; ask another one, or again in a second".to_owned(),
+    };
+    let later = || Refusal::new(RefusalKind::Unavailable, &*why);
+    let answer = || Answer { retry_after: Some(1), ..Answer::error(503, "RetryableError", &why) };
+    while let Some(call) = calls.calls.recv().await {
+        match call {
+            Call::Request(_, reply) => reply.send(answer()),
+            Call::Watch(_, reply) => reply.send(Err(answer())),
+            Call::Enrol(_, reply) => reply.send(Err(later())),
+            Call::Connect(_, reply) => reply.send(Err(later())),
+            Call::Report(_, _, reply) => reply.send(Err(later())),
+            Call::Know(_, _, reply) | Call::Revoke(_, reply) => reply.send(Err(later())),
+            Call::Backup(reply) => reply.send(Err(error.clone().into())),
+            Call::Restore(_, _, reply) => reply.send(Err(error.clone().into())),
+        }
     }
 }
 
@@ -158,6 +182,8 @@ impl Reign<'_> {
                     Ok(leadership) => won = Some(leadership),
                     Err(error @ (Error::Full { .. } | Error::Unavailable { .. })) => {
                         tracing::error!(%error, "this controller cannot lead; trying again");
+                        // Who cannot read either does not know what others write, and has nothing to tell readers.
+                        store.leader(LEADERSHIP).await?;
                         self.trouble = Some(error);
                         self.follow(calls).await;
                         campaign = Box::pin(elect(store, address, PATIENCE));
@@ -180,6 +206,10 @@ impl Reign<'_> {
                     Err(WatchError::Store(error)) => return Err(error),
                 },
                 call = calls.calls.recv() => match call {
+                    // It slept, and another one may lead: nothing is answered on the strength of a lease that has ended.
+                    Some(_) if leading.as_ref().is_some_and(|(leadership, _)| !leadership.is_held()) => {
+                        return Ok(End::Superseded);
+                    }
                     Some(Call::Backup(reply)) => {
                         let store = store.clone();
                         tokio::spawn(async move { reply.send(Backup::take(&store).await) });
@@ -212,7 +242,12 @@ impl Reign<'_> {
                         }
                     }
                     Some(call) => driver.call(call),
-                    None => return Ok(End::Closed),
+                    None => {
+                        if let Some((leadership, _)) = leading {
+                            leadership.resign().await;
+                        }
+                        return Ok(End::Closed);
+                    }
                 },
                 _ = tick.tick() => driver.step(Event::Tick),
             }

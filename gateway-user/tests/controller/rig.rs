@@ -232,7 +232,7 @@ pub fn agent(at: &str, gateway: &str, token: Option<Token>, directory: &Path) ->
                 .into(),
             resume: None,
         },
-        timers: Timers { heartbeat: often, report: often, retry: often, retry_bound: often * 5 },
+        timers: Timers { heartbeat: often, report: often, retry: often, retry_bound: often * 5, ..Timers::default() },
     })
     .expect("started")
 }

@@ -1,7 +1,7 @@
 //! Agents: each keeps the plan that it is told.
 
 use super::Fault;
-use gateway_user::agent::protocol::{Document, Hello, PROTOCOL, PlanEvent, Position};
+use gateway_user::agent::protocol::{Document, Hello, PROTOCOL, PlanEvent, Position, Resume};
 use gateway_user::controller::core::event::StreamId;
 use gateway_user::controller::model::records::{AgentId, Role};
 use serde_json::json;
@@ -61,7 +61,11 @@ impl Agent {
             boot: Default::default(),
             pa: serde_json::from_value(json!([format!("10.10.0.{}", self.number + 1)])).unwrap_or_default(),
             ports: read(json!([["fab0", "fabric"], ["tor0", "site"]])),
-            resume: self.position,
+            resume: self.position.map(|position| Resume {
+                position,
+                base: self.base.as_ref().map(Document::digest),
+                tenants: self.tenants.iter().map(|(name, document)| (name.clone(), document.digest())).collect(),
+            }),
         }
     }
 

@@ -74,6 +74,11 @@ impl Members {
         self.0.iter().map(Member::address).collect()
     }
 
+    /// The machine on which they run.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.0[0].node
+    }
+
     /// One of them.
     pub fn member(&mut self, number: usize) -> &mut Member {
         &mut self.0[number]

@@ -3,10 +3,14 @@
 //! - [`behaviours`]: one behaviour a function, on a store of its own; [`leading`]: those of leaders and their writes
 //! - [`random`]: random transactions beside a naive model
 //! - [`etcd`]: real etcd members, and cables to them that can be cut
+//! - [`controllers`]: real controllers, on a file or on such members, [`clients`] of theirs, and an [`agent`]
 
 #![expect(clippy::unwrap_used, reason = "these functions are tests, which fail by panicking")]
 
+pub mod agent;
 pub mod behaviours;
+pub mod clients;
+pub mod controllers;
 pub mod etcd;
 pub mod leading;
 pub mod random;

@@ -86,14 +86,35 @@ impl Agent {
     }
 }
 
+/// Where agents' words go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// To the controller that leads, which is another one.
+    #[default]
+    Elsewhere,
+    /// Here.
+    Here,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Agents {
+    hearing: Hearing,
     known: BTreeMap<AgentId, Agent>,
     streams: BTreeMap<StreamId, AgentId>,
 }
 
 impl Agents {
+    /// From now on agents are heard here.
+    pub fn listen(&mut self) {
+        self.hearing = Hearing::Here;
+    }
+
+    /// Where agents are heard.
+    pub fn hearing(&self) -> Hearing {
+        self.hearing
+    }
+
     /// One of them.
     pub fn get(&self, agent: &AgentId) -> Option<&Agent> {
         self.known.get(agent)

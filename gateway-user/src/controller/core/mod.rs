@@ -16,18 +16,22 @@
 //! | how a request is answered | [`requests`] |
 //! | what a change of a tree brings with it | [`change`] |
 //! | what stands in the store | [`state`] |
+//! | what a follower makes of what the leader writes | `follow` |
 //! | who is told what of a change: agents, watchers | [`plans`], [`watchers`] |
 //! | what is known of the agents | [`agents`] |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
 //! | what waits for what | [`held`] |
 //! | requests that are sent twice | [`repeats`] |
+//! | records of which the latest are kept | [`latest`] |
 
 pub mod agents;
 pub mod change;
 mod credentials;
 pub mod event;
+mod follow;
 pub mod held;
+pub mod latest;
 pub mod ledger;
 pub mod message;
 pub mod observed;
@@ -44,20 +48,15 @@ use self::agents::Presence;
 use self::change::Entries;
 use self::event::{Action, CallId, Event, Moment, StreamId, Write};
 use self::held::Held;
-use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchKind, WatchRequest};
-use self::plans::Documents;
-use self::state::{PLACEMENTS, RESOURCES, State, Unreadable};
+use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchRequest};
+use self::state::{State, Unreadable};
 use self::watchers::{Interest, News, Watchers};
 use crate::agent::protocol::PlanEvent;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::placement::{self, Health};
-use crate::controller::resources::operations::Operations;
-use crate::controller::resources::{Kind, Path, Role as ClientRole, Seal};
+use crate::controller::resources::{Role as ClientRole, Seal};
 use std::sync::Arc;
-
-/// How many operations are remembered.
-const OPERATIONS: usize = 4096;
 
 /// What a core is told once.
 #[derive(Clone)]
@@ -84,7 +83,6 @@ pub struct Core {
     revision: u64,
     held: Held<Out>,
     watchers: Watchers,
-    operations: Operations,
     unreadable: Option<Unreadable>,
 }
 
@@ -156,7 +154,6 @@ impl Core {
             revision: 0,
             held: Held::default(),
             watchers: Watchers::default(),
-            operations: Operations::new(OPERATIONS),
             unreadable: None,
         }
     }
@@ -192,6 +189,7 @@ impl Core {
                 self.standing = Standing::Leader { epoch };
                 self.revision = revision;
                 self.state.muster(self.settings.placement);
+                self.state.agents.listen();
             }
             Event::Durable(sequence, revision) => {
                 self.revision = revision;
@@ -251,56 +249,7 @@ impl Core {
             self.watchers.begin(revision);
             return;
         }
-        self.revision = revision;
-        if entries.iter().any(|(key, _)| key.starts_with(RESOURCES) || key.starts_with(PLACEMENTS)) {
-            self.state.overtaken();
-        }
-        // What a tree shows depends on what was written with it.
-        let (trees, records): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| key.starts_with(RESOURCES));
-        for (key, value) in &records {
-            if let Err(error) = self.state.record(key, value.as_deref()) {
-                self.unreadable = Some(error);
-            }
-        }
-        for (key, value) in &trees {
-            if let Err(error) = self.follow(revision, key, value.as_ref(), actions) {
-                self.unreadable = Some(error);
-            }
-        }
-        for (key, _) in records.iter().filter(|_| trees.is_empty()) {
-            let Some(tenant) = key.strip_prefix(PLACEMENTS) else { continue };
-            let root = Path::root(Kind::VirtualGateway, tenant.into());
-            if self.state.forest.text(&root).is_some() {
-                let news = self.news(WatchKind::Modified, &root, None, None, &Documents::new());
-                self.tell(revision, news, actions);
-            }
-        }
-    }
-
-    /// Takes a tree that another leader wrote.
-    fn follow(
-        &mut self,
-        revision: u64,
-        key: &str,
-        value: Option<&Arc<str>>,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Unreadable> {
-        let before = Path::from_store_key(key).ok();
-        let known = before.as_ref().is_some_and(|root| self.state.forest.text(root).is_some());
-        let owner = before.and_then(|root| self.state.forest.tenant(&root).map(Arc::from));
-        let root = self
-            .state
-            .forest
-            .replace(key, value)
-            .map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;
-        let kind = match (known, value) {
-            (_, None) => WatchKind::Deleted,
-            (true, Some(_)) => WatchKind::Modified,
-            (false, Some(_)) => WatchKind::Added,
-        };
-        let news = self.news(kind, &root, owner, None, &Documents::new());
-        self.tell(revision, news, actions);
-        Ok(())
+        self.follow(revision, entries, actions);
     }
 
     fn tell(&mut self, revision: u64, news: News, actions: &mut Vec<Action>) {
@@ -348,9 +297,10 @@ impl Core {
     /// Opens a watch: all writes before it are durable, and have been told to others.
     fn open(&mut self, Opening { call, stream, interest, begin }: Opening, actions: &mut Vec<Action>) {
         let events = match begin {
-            Begin::After(after) if !self.watchers.remembers(after) => {
+            // Nobody was told of what comes after the latest revision: the number is of another store, or from before a restore.
+            Begin::After(after) if !self.watchers.remembers(after) || self.is_ahead(after) => {
                 let message = format!(
-                    "what changed since revision {after} is not remembered; read everything again, and watch from its revision"
+                    "what changed since revision {after} is not remembered; watch again without a revision: it begins with all there is"
                 );
                 Err(Answer::error(410, "Gone", &message))
             }
@@ -362,6 +312,11 @@ impl Core {
             }
         };
         actions.push(Action::Follow(call, stream, events));
+    }
+
+    /// Whether a revision is one that no controller can have told of.
+    fn is_ahead(&self, revision: u64) -> bool {
+        self.epoch().is_some() && self.in_flight() == 0 && revision > self.revision
     }
 
     /// A gateway that is heard of again may be given connections again.

@@ -1,6 +1,6 @@
 //! What answers show beside what was written: where things are, and how they go.
 
-use super::agents::{Agent, Presence};
+use super::agents::{Agent, Hearing, Presence};
 use super::event::Moment;
 use super::plans::Documents;
 use super::state::State;
@@ -110,7 +110,13 @@ impl<'a> Beside<'a> {
                 );
             }
             Presence::Unknown => {
-                return unreachable(Severity::InProgress, format!("{agent} has not been heard of yet"));
+                let message = match self.state.agents.hearing() {
+                    Hearing::Here => format!("{agent} has not been heard of yet"),
+                    Hearing::Elsewhere => {
+                        format!("only the controller that leads hears from {agent}, and this one follows; ask that one")
+                    }
+                };
+                return unreachable(Severity::InProgress, message);
             }
         }
         let mut details: Vec<Detail> = known

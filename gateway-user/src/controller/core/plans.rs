@@ -1,4 +1,4 @@
-//! What agents are told: a whole plan when they connect, then what changes.
+//! What agents are told: what they have not got when they connect, then what changes.
 
 use super::change::json;
 use super::event::{Action, CallId, Moment, StreamId};
@@ -53,7 +53,8 @@ impl Core {
         let open = self.state.agents.get(agent).and_then(|known| known.stream) == Some(stream);
         let Some(epoch) = self.epoch().filter(|_| open) else { return };
         (event.epoch, event.revision) = (epoch, self.revision);
-        event.since = self.state.agents.send(agent, self.revision);
+        // The first on a stream may change what the agent came with.
+        event.since = self.state.agents.send(agent, self.revision).or(event.since);
         actions.push(Action::Plan(stream, Arc::new(event)));
     }
 
@@ -75,7 +76,8 @@ impl Core {
         Some(self.whole_plan(agent, &self.state.agents.get(agent)?.registration))
     }
 
-    /// Opens an agent's plan stream: it begins with the whole plan, after which it is told what changes.
+    /// Opens an agent's plan stream: it begins with the whole plan, or with what differs from the one that the agent has, after which it is
+    /// told what changes.
     pub(super) fn connect(
         &mut self,
         call: CallId,
@@ -99,7 +101,10 @@ impl Core {
             actions.push(Action::Close(before));
         }
         self.revive(&agent);
-        let event = self.whole_plan(&agent, &registration);
+        let mut event = self.whole_plan(&agent, &registration);
+        if let Some(resume) = &hello.resume {
+            event = event.beyond(resume);
+        }
         self.let_out(Out::Action(Action::Admit(call, Ok(()))), actions);
         self.let_out(Out::Plan { agent, stream, event }, actions);
     }

@@ -3,34 +3,26 @@
 //!
 //! What was answered is written together with what was changed, so the next leader knows it too.
 
+use super::latest::Latest;
 use super::message::{Method, Request};
 use crate::controller::resources::operations::{Answered, Fingerprint};
 use crate::controller::resources::{Code, Error, Path};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Below this prefix the answers stand.
 pub const REQUESTS: &str = "requests/";
-/// How many answers are remembered.
-const REMEMBERED: usize = 4096;
 /// Longest request id.
 const MAX_ID: usize = 128;
 
-/// An answer, with its place in their order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
-    number: u64,
-    answered: Answered,
-}
-
 /// The latest answers to requests with an id.
-#[derive(Debug, Default)]
-pub struct Repeats {
-    records: BTreeMap<String, Record>,
-    order: VecDeque<(u64, String)>,
-    next: u64,
+#[derive(Debug)]
+pub struct Repeats(Latest<Answered>);
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self(Latest::new(REQUESTS))
+    }
 }
 
 /// What tells a request from others.
@@ -67,13 +59,13 @@ impl Repeats {
     /// # Errors
     /// The id stood on another request.
     pub fn before(&self, mark: &Mark) -> Result<Option<&Answered>, Error> {
-        match self.records.get(&mark.key) {
-            Some(record) if record.answered.fingerprint != mark.fingerprint => {
+        match self.0.get(&mark.key) {
+            Some(answered) if answered.fingerprint != mark.fingerprint => {
                 let message =
                     "x-ms-client-request-id stood on another request before; take an id of its own for each request";
                 Err(Error::new(Code::RequestIdReused, message))
             }
-            known => Ok(known.map(|record| &record.answered)),
+            known => Ok(known),
         }
     }
 
@@ -95,21 +87,7 @@ impl Repeats {
         error: Option<Error>,
     ) -> Vec<(String, Option<Arc<str>>)> {
         let answered = Answered { fingerprint: mark.fingerprint, status, operation, error };
-        let record = Record { number: self.next, answered };
-        let Ok(text) = serde_json::to_string(&record) else { return Vec::new() };
-        let mut entries = vec![(format!("{REQUESTS}{}", mark.key), Some(text.into()))];
-        self.insert(mark.key.clone(), record);
-        // Two at a time, so that what was too much shrinks again.
-        for _ in 0..2 {
-            if self.records.len() > REMEMBERED
-                && let Some((number, key)) = self.order.pop_front()
-                && self.records.get(&key).is_some_and(|record| record.number == number)
-            {
-                self.records.remove(&key);
-                entries.push((format!("{REQUESTS}{key}"), None));
-            }
-        }
-        entries
+        self.0.keep(&mark.key, answered)
     }
 
     /// Takes what the store holds.
@@ -117,20 +95,7 @@ impl Repeats {
     /// # Errors
     /// It is none of ours.
     pub fn record(&mut self, key: &str, value: Option<&str>) -> serde_json::Result<()> {
-        match value.map(serde_json::from_str::<Record>).transpose()? {
-            Some(record) => self.insert(key.to_owned(), record),
-            None => {
-                self.records.remove(key);
-            }
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, key: String, record: Record) {
-        self.next = self.next.max(record.number + 1);
-        let at = self.order.partition_point(|(number, _)| *number < record.number);
-        self.order.insert(at, (record.number, key.clone()));
-        self.records.insert(key, record);
+        self.0.record(key, value)
     }
 }
 
@@ -165,19 +130,5 @@ mod tests {
         repeats.keep(&one, 201, "operation");
         assert_eq!(repeats.before(&one).map(|known| known.map(|known| known.status)), Ok(Some(201)));
         assert_eq!(repeats.before(&other).map_err(|error| error.code), Err(Code::RequestIdReused));
-    }
-
-    #[test]
-    fn what_was_written_is_known_to_the_next_leader_and_the_oldest_is_forgotten() {
-        let (mut repeats, mut next) = (Repeats::default(), Repeats::default());
-        for number in 0..REMEMBERED + 2 {
-            for (key, value) in repeats.keep(&mark(&number.to_string(), &json!({})), 200, "o") {
-                let key = key.strip_prefix(REQUESTS).expect("below the prefix");
-                next.record(key, value.as_deref()).expect("readable");
-            }
-        }
-        assert_eq!((repeats.records.len(), &repeats.records), (REMEMBERED, &next.records));
-        assert_eq!(next.before(&mark("0", &json!({}))), Ok(None));
-        assert!(next.before(&mark("2", &json!({}))).expect("known").is_some());
     }
 }

@@ -10,7 +10,7 @@ use super::watchers::{Interest, News, event};
 use super::{Core, Out};
 use crate::controller::model::Id;
 use crate::controller::placement::Moved;
-use crate::controller::resources::operations::Status;
+use crate::controller::resources::operations::Operation;
 use crate::controller::resources::tree::Put;
 use crate::controller::resources::{self, Change, Code, Conditions, Error, Kind, Location, Outcome, Path, Stamp, View};
 use serde_json::{Value, json};
@@ -69,11 +69,9 @@ impl Core {
         let view = View { principal: &request.principal, observed: &beside };
         match location {
             Location::Discovery => Ok(body(200, &resources::discovery())),
-            Location::Operation(id) => {
-                Ok(body(200, &self.operations.get(id.as_str(), &request.principal.name)?.body()))
-            }
+            Location::Operation(id) => Ok(body(200, &self.operation(id, &request.principal)?.body())),
             Location::OperationResult(id) => {
-                let status = self.operations.get(id.as_str(), &request.principal.name)?.result_status();
+                let status = self.operation(id, &request.principal)?.result_status();
                 Ok(Answer { status, ..Answer::default() })
             }
             Location::Statistics => Ok(body(200, &beside.statistics())),
@@ -89,6 +87,14 @@ impl Core {
                 Ok(Answer { etag: Some(etag), ..answer })
             }
         }
+    }
+
+    /// What became of an operation, for whom it is.
+    fn operation(&self, id: &Id, principal: &Principal) -> Result<&Operation, Error> {
+        let known = self.state.operations.get(id.as_str()).filter(|operation| *operation.principal == *principal.name);
+        let message =
+            "there is no such operation, or it was too long ago; the resource's provisioningState tells how it is";
+        known.ok_or_else(|| Error::new(Code::ResourceNotFound, message))
     }
 
     /// Why a connection is where it is, or who would take over a gateway.
@@ -201,8 +207,8 @@ impl Core {
             _ => self.state.make(change)?,
         };
         let operation = Stamp(now.seed).guid(u64::MAX);
-        self.operations.begin(&operation, &request.principal.name, &change.path);
-        self.operations.end(&operation, Status::Succeeded, None);
+        let succeeded = Operation::succeeded(&request.principal.name, &change.path);
+        entries.extend(self.state.operations.keep(&operation, succeeded));
         let status = match change.outcome {
             Outcome::Created => 201,
             Outcome::Replaced | Outcome::Unchanged => 200,

@@ -10,6 +10,7 @@ use crate::controller::placement::{
     Bandwidth, Fleet, GatewaySpec, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted,
 };
 use crate::controller::planning::{self, Fabric, Input, Planned};
+use crate::controller::resources::operations::Operation;
 use crate::controller::resources::{Forest, Kind, Path};
 use crate::controller::store::backup::RESTORING;
 use crate::plan::Vsid;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::agents::Agents;
+use super::latest::Latest;
 use super::ledger::{CREDENTIALS, Ledger, NoCredential};
 use super::plans::{TOKENS, TokenUse};
 use super::repeats::{REQUESTS, Repeats};
@@ -30,6 +32,9 @@ pub const PLACEMENTS: &str = "placements/";
 pub const ALLOCATIONS: &str = "allocations/";
 /// Below this prefix the agents stand that were let in.
 pub const AGENTS: &str = "agents/";
+
+/// Below this prefix the operations stand that clients may still ask for.
+pub const OPERATIONS: &str = "operations/";
 
 /// Virtual subnet ids below this one are reserved (RFC 7637, section 3.1).
 const FIRST_VSID: u32 = 4096;
@@ -47,7 +52,7 @@ pub struct Unreadable {
 }
 
 /// Everything that the store holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
     /// The resources.
     pub forest: Forest,
@@ -65,6 +70,27 @@ pub struct State {
     ledger: Arc<Ledger>,
     /// What was answered to requests that may come again.
     pub repeats: Repeats,
+    /// What became of the latest operations.
+    pub operations: Latest<Operation>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            forest: Forest::default(),
+            fleet: Fleet::default(),
+            agents: Agents::default(),
+            placements: HashMap::new(),
+            allocations: HashMap::new(),
+            vsids: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            ledger: Arc::default(),
+            first_vsid: 0,
+            mustered: Mustered::Not,
+            repeats: Repeats::default(),
+            operations: Latest::new(OPERATIONS),
+        }
+    }
 }
 
 /// Whether the fleet is that of the resources and the placements.
@@ -120,6 +146,8 @@ impl State {
             self.ledger_mut().set(id, credential);
         } else if let Some(request) = key.strip_prefix(REQUESTS) {
             self.repeats.record(request, value).map_err(read_error)?;
+        } else if let Some(operation) = key.strip_prefix(OPERATIONS) {
+            self.operations.record(operation, value).map_err(read_error)?;
         } else if let Some(token) = key.strip_prefix(TOKENS) {
             match value.map(serde_json::from_str).transpose().map_err(read_error)? {
                 Some(used) => self.tokens.insert(token.to_owned(), used),

@@ -3,7 +3,7 @@
 use super::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
 use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchEvent, WatchRequest};
 use super::{Core, Settings, gateway, ledger};
-use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Position};
+use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Resume};
 use crate::controller::model::records::AgentId;
 use crate::controller::resources::Seal;
 use serde_json::{Value, json};
@@ -304,7 +304,7 @@ fn virtual_subnets_get_ids_of_their_own_and_keep_them() {
     assert_eq!(id(&mut world, "/virtualNetworks/contoso/subnets/gateway"), Some(4096));
 }
 
-fn hello(resume: Option<Position>) -> Hello {
+fn hello(resume: Option<Resume>) -> Hello {
     Hello {
         protocol: PROTOCOL,
         version: "1".into(),
@@ -602,4 +602,98 @@ fn what_has_been_reached_is_told_with_its_code() {
     assert_eq!(all(&mut world)[0], state("Failure", &["HostUnreachable"]));
     let (_, statistics) = world.get("/monitoring/networkControllerStatistics");
     assert_eq!(statistics["properties"]["healthStatistics"]["Gateway"]["errorResourceCount"], 1);
+}
+
+/// What an agent has that took these events.
+fn taken(events: &[Arc<PlanEvent>]) -> Resume {
+    let mut has = Resume { position: Default::default(), base: None, tenants: BTreeMap::new() };
+    for event in events {
+        if event.since.is_none() {
+            (has.base, has.tenants) = (None, BTreeMap::new());
+        } else {
+            assert_eq!(event.since, Some(has.position.revision));
+        }
+        has.base = event.base.as_ref().map(|base| base.digest()).or(has.base);
+        has.tenants.retain(|name, _| !event.removed.contains(name));
+        has.tenants.extend(event.set.iter().map(|(name, document)| (name.clone(), document.digest())));
+        has.position = event.position();
+    }
+    has
+}
+
+#[test]
+fn an_agent_that_comes_again_is_told_what_differs_and_no_more_also_by_the_next_leader() {
+    let mut world = World::furnished();
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    let connect = |resume: Option<Resume>| Connect { agent: agent.clone(), key: KeyId([7; 32]), hello: hello(resume) };
+    world.step(Event::Connect(CallId(901), StreamId(1), connect(None)));
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let mut told = std::mem::take(&mut world.plans);
+    assert_eq!(taken(&told).tenants.len(), 1);
+    world.lead();
+    // Nothing differs: that it is up to date is all there is to say.
+    world.step(Event::Connect(CallId(902), StreamId(1), connect(Some(taken(&told)))));
+    let nothing = world.plans.pop().expect("a plan");
+    assert_eq!(nothing.since, Some(taken(&told).position.revision));
+    assert!(nothing.base.is_none() && nothing.set.is_empty() && nothing.removed.is_empty(), "{nothing:?}");
+    told.push(nothing);
+    // What changed while it was away.
+    world.step(Event::Closed(StreamId(1)));
+    world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    world.settle();
+    world.step(Event::Connect(CallId(903), StreamId(2), connect(Some(taken(&told)))));
+    let change = world.plans.pop().expect("a plan");
+    assert!(change.since.is_some() && change.base.is_none() && change.set.is_empty(), "{change:?}");
+    assert_eq!(change.removed, ["contoso"]);
+}
+
+#[test]
+fn the_next_leader_knows_what_became_of_an_operation() {
+    let mut world = World::new();
+    let call = world.ask(Method::Put, "/virtualServers/a", &json!({ "properties": {} }), None);
+    world.settle();
+    let at = world.answers.iter().position(|(of, _)| *of == call).expect("an answer");
+    let operation = world.answers.remove(at).1.operation.expect("an operation");
+    let operation = operation.strip_prefix("/networking/v1").expect("a path").to_owned();
+    world.lead();
+    assert_eq!(world.get(&operation), (200, json!({ "status": "Succeeded" })));
+    let (status, body) = world.get("/operations/other");
+    assert_eq!(status, 404);
+    assert!(body.to_string().contains("provisioningState"), "{body}");
+}
+
+#[test]
+fn a_follower_shows_what_the_leader_decided_and_tells_its_watchers() {
+    let mut world = World::furnished();
+    enrol(&mut world, &gateway(&"GW1".into()));
+    let mut follower = Core::new(settings());
+    let now = Moment { unix_milliseconds: 1, seed: 1 };
+    let mut actions = Vec::new();
+    let entries = |store: &BTreeMap<String, Arc<str>>| -> Vec<(String, Option<Arc<str>>)> {
+        store.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+    };
+    follower.step(Event::Written { revision: world.revision, entries: entries(&world.store) }, now, &mut actions);
+    let principal = Principal { name: "operator".into(), role: Role::Admin };
+    let request = WatchRequest { principal, path: "/networking/v1".into(), after: Some(world.revision) };
+    follower.step(Event::Watch(CallId(1), StreamId(1), request), now, &mut actions);
+    actions.clear();
+    world.connect_site("contoso", 100, 1000);
+    world.ask(Method::Delete, "/virtualGateways/contoso", &Value::Null, None);
+    let mut told = Vec::new();
+    for (_, write) in std::mem::take(&mut world.writes) {
+        world.revision += 1;
+        follower.step(Event::Written { revision: world.revision, entries: write.entries }, now, &mut actions);
+        told.extend(actions.drain(..).filter_map(|action| match action {
+            Action::Tell(_, event) => Some((event.kind.as_str(), String::from_utf8_lossy(&event.data).into_owned())),
+            _ => None,
+        }));
+    }
+    let of_gateway: Vec<&(&str, String)> =
+        told.iter().filter(|(_, data)| data.contains("/virtualGateways/contoso\"")).collect();
+    assert_eq!(of_gateway.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["ADDED", "DELETED"]);
+    // Where the connection was placed is part of it, though it stands under another key.
+    assert!(of_gateway[0].1.contains("/gateways/GW1"), "{}", of_gateway[0].1);
+    assert!(of_gateway[0].1.contains("ask that one"), "a follower does not hear agents: {}", of_gateway[0].1);
 }

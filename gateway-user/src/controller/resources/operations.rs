@@ -8,7 +8,6 @@ use super::path::Path;
 use super::schema::{Access, Kind, Property, Shape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, VecDeque};
 
 /// What `Retry-After` may say, in seconds.
 pub const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 15..=900;
@@ -41,6 +40,16 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// One that did what was asked.
+    pub fn succeeded(principal: &str, resource: &Path) -> Self {
+        Self {
+            principal: principal.into(),
+            resource: resource.to_string().into(),
+            status: Status::Succeeded,
+            error: None,
+        }
+    }
+
     /// The answer to `GET /operations/{id}`.
     pub fn body(&self) -> Value {
         let mut body = Map::new();
@@ -59,79 +68,6 @@ impl Operation {
             (Status::Canceled, None) => Code::AnotherOperationInProgress.status(),
             _ => 204,
         }
-    }
-}
-
-/// The latest records, the oldest forgotten first. Its serde form is its durable one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Latest<T> {
-    capacity: usize,
-    order: VecDeque<Box<str>>,
-    records: BTreeMap<Box<str>, T>,
-}
-
-impl<T> Latest<T> {
-    const fn new(capacity: usize) -> Self {
-        Self { capacity, order: VecDeque::new(), records: BTreeMap::new() }
-    }
-
-    fn insert(&mut self, key: &str, record: T) {
-        if self.records.insert(key.into(), record).is_none() {
-            self.order.push_back(key.into());
-        }
-        while self.records.len() > self.capacity {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.records.remove(&oldest);
-        }
-    }
-}
-
-/// The latest operations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Operations(Latest<Operation>);
-
-impl Operations {
-    /// As many as are kept.
-    pub const fn new(capacity: usize) -> Self {
-        Self(Latest::new(capacity))
-    }
-
-    /// An operation begins.
-    pub fn begin(&mut self, id: &str, principal: &str, resource: &Path) {
-        let operation = Operation {
-            principal: principal.into(),
-            resource: resource.to_string().into(),
-            status: Status::InProgress,
-            error: None,
-        };
-        self.0.insert(id, operation);
-    }
-
-    /// An operation is over. One that is over stays as it is.
-    pub fn end(&mut self, id: &str, status: Status, error: Option<Error>) {
-        if let Some(operation) = self.0.records.get_mut(id).filter(|operation| operation.status == Status::InProgress) {
-            operation.status = status;
-            operation.error = error;
-        }
-    }
-
-    /// An operation, for whom it is.
-    ///
-    /// # Errors
-    /// There is none, or it is another's.
-    pub fn get(&self, id: &str, principal: &str) -> Result<&Operation, Error> {
-        let known = self.0.records.get(id).filter(|operation| &*operation.principal == principal);
-        known.ok_or_else(|| Error::new(Code::ResourceNotFound, "there is no such operation, or it was too long ago"))
-    }
-
-    /// How many are kept now.
-    pub fn len(&self) -> usize {
-        self.0.records.len()
-    }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.0.records.is_empty()
     }
 }
 
@@ -195,57 +131,4 @@ pub struct Answered {
     /// The refusal, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
-}
-
-/// The latest answers to requests with an id.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Answers(Latest<Answered>);
-
-impl Answers {
-    /// Longest request id.
-    pub const MAX_ID: usize = 128;
-
-    /// As many as are kept.
-    pub const fn new(capacity: usize) -> Self {
-        Self(Latest::new(capacity))
-    }
-
-    /// What was answered to this request before; none if it comes for the first time.
-    ///
-    /// # Errors
-    /// The id stood on another request, or is none.
-    pub fn before(&self, principal: &str, id: &str, fingerprint: Fingerprint) -> Result<Option<&Answered>, Error> {
-        if id.is_empty() || id.len() > Self::MAX_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let message = format!("x-ms-client-request-id has to be 1 to {} visible ASCII characters", Self::MAX_ID);
-            return Err(Error::new(Code::InvalidParameterValue, message));
-        }
-        match self.0.records.get(Self::key(principal, id).as_str()) {
-            Some(answered) if answered.fingerprint != fingerprint => {
-                let message =
-                    "x-ms-client-request-id stood on another request before; take an id of its own for each request";
-                Err(Error::new(Code::RequestIdReused, message))
-            }
-            known => Ok(known),
-        }
-    }
-
-    /// Keeps an answer.
-    pub fn keep(&mut self, principal: &str, id: &str, answered: Answered) {
-        self.0.insert(&Self::key(principal, id), answered);
-    }
-
-    fn key(principal: &str, id: &str) -> String {
-        // A space cannot be part of an id.
-        format!("{id} {principal}")
-    }
-
-    /// How many are kept now.
-    pub fn len(&self) -> usize {
-        self.0.records.len()
-    }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.0.records.is_empty()
-    }
 }

@@ -107,12 +107,12 @@ async fn renew(head: &Head<'_>, agent: &AgentId, key: KeyId, body: Incoming) -> 
 }
 
 async fn plan(head: &Head<'_>, agent: &AgentId, key: KeyId, body: Incoming) -> Result<Response<Content>, Refused> {
-    let hello: Hello = router::read_json(head, body, SMALL).await?;
+    let hello: Hello = router::read_json(head, body, head.context.limits.report_bytes).await?;
     check(&hello)?;
     let context = head.context;
     let counted =
         context.streams.one_more(&agent.to_string(), context.limits.streams).ok_or_else(api::too_many_streams)?;
-    tracing::info!(%agent, from = %head.peer.address, has = hello.resume.map(|plan| plan.to_string()), "an agent asks for its plan");
+    tracing::info!(%agent, from = %head.peer.address, has = hello.resume.as_ref().map(|plan| plan.position.to_string()), "an agent asks for its plan");
     let connect = Connect { agent: agent.clone(), key, hello };
     let stream = settle(head, context.controller.connect(connect).await)?;
     let event = |plan: Arc<PlanEvent>| {

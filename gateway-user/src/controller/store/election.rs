@@ -7,6 +7,7 @@ use super::{Compare, Entry, Epoch, Error, Expected, Op, Outcome, Revision, Store
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 /// Below this prefix a key stands for each name that somebody leads.
 pub const LEADERS: &str = "leaders/";
@@ -110,27 +111,39 @@ pub(super) fn read_epoch(entry: &Entry) -> Result<Epoch, Error> {
 #[derive(Debug)]
 pub struct Leadership {
     term: Term,
-    lost: watch::Receiver<bool>,
+    hold: watch::Receiver<Hold>,
     /// Told, or dropped: the task that keeps the leadership ends it.
     resign: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<()>>,
 }
 
+/// How a leadership is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// By this process, until it ends.
+    Process,
+    /// By a lease that is certain to last until then.
+    #[cfg_attr(not(feature = "etcd"), expect(dead_code, reason = "only etcd has leases"))]
+    Lease(Instant),
+    /// Not any more.
+    Lost,
+}
+
 /// The other end of a [`Leadership`], in the hands of the task that keeps it.
 pub(super) struct Keeper {
-    pub lost: watch::Sender<bool>,
+    pub hold: watch::Sender<Hold>,
     pub resign: oneshot::Receiver<()>,
     /// Dropped when all is done.
     pub ended: oneshot::Sender<()>,
 }
 
 impl Leadership {
-    pub(super) fn new(term: Term) -> (Self, Keeper) {
-        let (lost, lost_receiver) = watch::channel(false);
+    pub(super) fn new(term: Term, hold: Hold) -> (Self, Keeper) {
+        let (hold, hold_receiver) = watch::channel(hold);
         let (resign_sender, resign) = oneshot::channel();
         let (ended, ended_receiver) = oneshot::channel();
-        let leadership = Self { term, lost: lost_receiver, resign: Some(resign_sender), ended: Some(ended_receiver) };
-        (leadership, Keeper { lost, resign, ended })
+        let leadership = Self { term, hold: hold_receiver, resign: Some(resign_sender), ended: Some(ended_receiver) };
+        (leadership, Keeper { hold, resign, ended })
     }
 
     /// Its epoch and guard.
@@ -138,15 +151,21 @@ impl Leadership {
         &self.term
     }
 
-    /// Whether it is held as far as is known here.
+    /// Whether it is held as far as is known here. A process that slept past the end of its lease knows by its clock alone, before anybody
+    /// has told it.
     pub fn is_held(&self) -> bool {
-        !*self.lost.borrow() && self.lost.has_changed().is_ok()
+        let held = match *self.hold.borrow() {
+            Hold::Process => true,
+            Hold::Lease(until) => Instant::now() < until,
+            Hold::Lost => false,
+        };
+        held && self.hold.has_changed().is_ok()
     }
 
     /// Returns when it is lost.
     pub async fn lost(&self) {
         // The keeper is gone where its runtime is: then nobody renews the lease.
-        let _ = self.lost.clone().wait_for(|lost| *lost).await;
+        let _ = self.hold.clone().wait_for(|hold| *hold == Hold::Lost).await;
     }
 
     /// Gives it up at once, so that another may lead without waiting for a lease to end.
@@ -167,7 +186,7 @@ pub(super) async fn campaign_locally(store: &Store, name: &str, address: &str) -
         let candidacy = Candidacy::new(name, address, store.get(&epoch_key(name)).await?.as_ref())?;
         if let Outcome::Committed(revision) = store.commit(candidacy.txn()).await? {
             let term = candidacy.won(revision);
-            let (leadership, keeper) = Leadership::new(term.clone());
+            let (leadership, keeper) = Leadership::new(term.clone(), Hold::Process);
             tokio::spawn(keep_locally(store.clone(), term, keeper));
             return Ok(leadership);
         }
@@ -176,7 +195,7 @@ pub(super) async fn campaign_locally(store: &Store, name: &str, address: &str) -
 }
 
 async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
-    let Keeper { lost, mut resign, ended } = keeper;
+    let Keeper { hold, mut resign, ended } = keeper;
     tokio::select! {
         _ = &mut resign => {
             let end = Txn::of([Op::delete(&term.guard.key)]).when(term.guard.clone());
@@ -187,7 +206,7 @@ async fn keep_locally(store: Store, term: Term, keeper: Keeper) {
         }
         () = until_lost(&store, &term) => {}
     }
-    lost.send_replace(true);
+    hold.send_replace(Hold::Lost);
     drop(ended);
 }
 

@@ -5,7 +5,9 @@ use super::rig::{Rig, Seen, agent, gateway, hello};
 use crate::agent::credentials::{Credentials, Key};
 use crate::agent::enrol::join;
 use crate::agent::http;
-use crate::agent::protocol::{Document, Endpoint, Enrolled, Heartbeat, PlanEvent, Position, Renewal, Report, path};
+use crate::agent::protocol::{
+    Document, Endpoint, Enrolled, Heartbeat, PlanEvent, Position, Renewal, Report, Resume, path,
+};
 use crate::agent::token::{Client, ClientRole, Grant, Token};
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::server::service::Standing;
@@ -154,7 +156,8 @@ async fn a_plan_is_streamed_as_the_core_tells_it() {
     let who = gateway("GW1");
     let mut connection = rig.connect(rig.agent(&who)).await.expect("connected");
     let mut said = hello();
-    said.resume = Some(Position { epoch: 1, revision: 5 });
+    let tenants = [("a".to_owned(), Document::of(&1).expect("JSON").digest())].into();
+    said.resume = Some(Resume { position: Position { epoch: 1, revision: 5 }, base: None, tenants });
     let body = serde_json::to_string(&said).expect("JSON");
     let mut stream =
         connection.ask(Method::POST, &path(&who, Endpoint::Plan), &[], body.into()).await.expect("a stream");

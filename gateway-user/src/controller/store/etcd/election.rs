@@ -1,6 +1,6 @@
 //! Leaderships on leases, and what a leader does for the store: it deletes left-over pieces and forgets old changes.
 
-use super::super::election::{Candidacy, Keeper, Leadership, Term, epoch_key, leader_key, until_lost};
+use super::super::election::{Candidacy, Hold, Keeper, Leadership, Term, epoch_key, leader_key, until_lost};
 use super::super::{Compare, Error, Expected, Op, Store};
 use super::chunks::Pieces;
 use super::cluster::{Cluster, Failure};
@@ -49,7 +49,7 @@ pub async fn campaign(store: &EtcdStore, name: &str, address: &str) -> Result<Le
             }
         };
         let term = candidacy.won(created);
-        let (leadership, keeper) = Leadership::new(term.clone());
+        let (leadership, keeper) = Leadership::new(term.clone(), Hold::Lease(lease.until));
         tokio::spawn(keep(store.clone(), term, lease, keeper));
         // What a leader of the past left is deleted before this one writes.
         if let Err(failure) = collect(store, leadership.term()).await {
@@ -109,7 +109,7 @@ async fn revoke(cluster: &Cluster, lease: i64) {
 
 /// Renews the lease until it is given up or lost.
 async fn keep(store: EtcdStore, term: Term, mut lease: Lease, keeper: Keeper) {
-    let Keeper { lost, mut resign, ended } = keeper;
+    let Keeper { hold, mut resign, ended } = keeper;
     let cluster = store.cluster.clone();
     let watched = Store::Etcd(store);
     let mut gone = pin!(until_lost(&watched, &term));
@@ -125,13 +125,16 @@ async fn keep(store: EtcdStore, term: Term, mut lease: Lease, keeper: Keeper) {
                 sleep_until(renew_at).await;
                 renew(&cluster, &lease).await
             } => match renewed {
-                Some(until) => lease.until = until,
+                Some(until) => {
+                    lease.until = until;
+                    hold.send_replace(Hold::Lease(until));
+                }
                 None => break,
             },
         }
     }
     forgetting.abort();
-    lost.send_replace(true);
+    hold.send_replace(Hold::Lost);
     revoke(&cluster, lease.id).await;
     drop(ended);
 }
