@@ -1,9 +1,9 @@
 //! The last step of an answer to a virtual machine (tc): by the note that XDP has left in front of the frame.
 
 use crate::context::field;
+use crate::finish;
 use crate::host_vm::{self, Buffer};
 use crate::run::Run;
-use crate::finish;
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use gateway_common::tables::Delivery;

@@ -217,7 +217,12 @@ fn tunnel<const KIND: u32, C: Context>(
 }
 
 #[inline(always)]
-fn gre<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn gre<const KIND: u32, C: Context>(
+    packet: &Packet<C>,
+    query: &mut Query,
+    at: usize,
+    limit: u32,
+) -> Result<Inner, Refusal> {
     let [flags, protocol]: [u16; 2] = packet.load(at).ok_or(DropReason::GreTruncated)?;
     let flags = GreFlags(u16::from_be(flags));
     if !flags.is_valid() {
@@ -270,7 +275,12 @@ fn nvgre<const KIND: u32, C: Context>(
 }
 
 #[inline(always)]
-fn vxlan<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn vxlan<const KIND: u32, C: Context>(
+    packet: &Packet<C>,
+    query: &mut Query,
+    at: usize,
+    limit: u32,
+) -> Result<Inner, Refusal> {
     if KIND & Port::FABRIC == 0 {
         return Err(Refusal::Drop(DropReason::PortKind));
     }
@@ -288,7 +298,12 @@ fn vxlan<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at:
 
 /// The Ethernet frame inside the fabric's encapsulation.
 #[inline(always)]
-fn inner_frame<const KIND: u32, C: Context>(packet: &Packet<C>, query: &mut Query, at: usize, limit: u32) -> Result<Inner, Refusal> {
+fn inner_frame<const KIND: u32, C: Context>(
+    packet: &Packet<C>,
+    query: &mut Query,
+    at: usize,
+    limit: u32,
+) -> Result<Inner, Refusal> {
     const MAC: u64 = u64::from_le_bytes([
         GATEWAY_MAC[0],
         GATEWAY_MAC[1],
