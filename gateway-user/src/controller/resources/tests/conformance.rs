@@ -56,14 +56,16 @@ const CONVENTIONS: &[Row] = &[
         "Azure-AsyncOperation, Location, Retry-After, operations and operationResults",
         &[
             "what_is_asked_is_an_operation_that_can_be_followed",
-            "an_operation_ends_once_and_old_ones_are_forgotten",
+            "an_operation_tells_how_it_ended",
+            "what_was_written_is_known_to_the_next_leader_and_the_oldest_is_forgotten",
+            "the_next_leader_knows_what_became_of_an_operation",
             "a_request_reaches_the_core_without_its_escapes_and_an_answer_its_client_with_urls",
         ],
     ),
     (
         "x-ms-client-request-id: the same request is answered the same; x-ms-return-client-request-id",
         &[
-            "the_same_request_gets_the_same_answer_and_another_one_none",
+            "the_same_request_is_known_and_another_is_refused",
             "a_request_that_comes_again_is_answered_again_even_by_the_next_leader",
             "a_request_reaches_the_core_without_its_escapes_and_an_answer_its_client_with_urls",
         ],
