@@ -12,7 +12,7 @@ use gateway_user::controller::model::records::AgentId;
 use gateway_user::controller::resources::Seal;
 use gateway_user::controller::store::{FileStore, Op, Store, Txn};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -171,7 +171,13 @@ impl Edge {
             let actions = self.send(request)?;
             change.push(start.elapsed().as_secs_f64() * 1e3);
             let plans = actions.iter().filter(|action| matches!(action, Action::Plan(..))).count();
-            ensure!(plans == 2, "tenant {tenant}'s change concerns its gateway and its host, not {plans} agents");
+            let placements = self.core.state().placements(&Id::from(tenant_name(tenant)));
+            let gateways: BTreeSet<_> = placements.connections.values().map(|placed| placed.gateway.lower()).collect();
+            ensure!(
+                plans == gateways.len() + 1,
+                "tenant {tenant}'s change concerns its {} gateways and its host, not {plans} agents",
+                gateways.len()
+            );
         }
         Ok(Figures { change: Samples::new(change), whole: Samples::new(whole) })
     }
