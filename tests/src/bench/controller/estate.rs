@@ -13,6 +13,7 @@ pub const GATEWAYS: usize = 1_000;
 /// How many compute hosts there are.
 pub const HOSTS: usize = 500;
 const RACKS: usize = 25;
+const VLAN_MAX: usize = 4094;
 /// Every so many tenants one has an L3 connection beside its tunnel; the others have two tunnels.
 const L3_EVERY: usize = 4;
 
@@ -30,16 +31,17 @@ pub struct Estate {
 
 impl Estate {
     pub fn new(pools: usize, tenants: usize) -> Self {
-        let mut next = [2u16; RACKS];
+        let mut taken = vec![[false; VLAN_MAX + 1]; RACKS];
         let vlan = |number: usize| {
             let pool = number * L3_EVERY % pools;
             // Of the racks that the pool's gateways are in, two: one of them has an active gateway.
             let of_pool = GATEWAYS / pools;
             let turn = number * L3_EVERY / pools;
             let racks = [turn, turn + of_pool / 2].map(|place| rack(pool + place % of_pool * pools));
-            let vlan = racks.iter().map(|rack| next[*rack]).max().unwrap_or(2);
-            racks.iter().for_each(|rack| next[*rack] = vlan + 1);
-            (vlan, racks)
+            // Each rack has 2,000 of them at most, so that some VLAN is free in both.
+            let vlan = (2..=VLAN_MAX).find(|vlan| racks.iter().all(|rack| !taken[*rack][*vlan])).unwrap_or(VLAN_MAX);
+            racks.iter().for_each(|rack| taken[*rack][vlan] = true);
+            (vlan as u16, racks)
         };
         Self { pools, tenants, vlans: (0..tenants.div_ceil(L3_EVERY)).map(vlan).collect() }
     }
