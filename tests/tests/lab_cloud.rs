@@ -3,22 +3,12 @@
 use anyhow::{Result, ensure};
 use lab::cloud::{Cloud, Operated, described};
 use lab::identity::who_is_at;
-use lab::node::Node;
 use lab::tenants::{DC, HQ, SUBNETS, address};
 use lab::wait::until;
 use std::time::Duration;
 
 /// How long packets may take to flow after they should.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn find(operated: &Operated, from: &Node, to: &str, who: &Node) -> Result<()> {
-    let found = until(PATIENCE, "an answer", || {
-        let heard = who_is_at(from, None, address(to), Duration::from_secs(1)).ok()??;
-        (heard.name == who.name()).then_some(())
-    });
-    ensure!(found.is_ok(), "{} does not find {} at {to}\n{}", from.name(), who.name(), operated.log());
-    Ok(())
-}
 
 /// What a tenant's user asks for and does ends where another tenant's begins.
 fn sees_its_own_alone(operated: &Operated, own: &str, other: &str) -> Result<()> {
@@ -60,11 +50,11 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
     }
     for members in &operated.cloud.tenants {
         let [vm1, vm2] = &members.vms;
-        find(&operated, vm1, SUBNETS[1].addresses[0], vm2)?;
-        find(&operated, vm1, HQ[0], &members.hq)?;
-        find(&operated, &members.hq, SUBNETS[0].addresses[0], vm1)?;
-        find(&operated, vm2, DC[0], &members.dc)?;
-        find(&operated, &members.dc, SUBNETS[1].addresses[0], vm2)?;
+        operated.finds(vm1, SUBNETS[1].addresses[0], vm2)?;
+        operated.finds(vm1, HQ[0], &members.hq)?;
+        operated.finds(&members.hq, SUBNETS[0].addresses[0], vm1)?;
+        operated.finds(vm2, DC[0], &members.dc)?;
+        operated.finds(&members.dc, SUBNETS[1].addresses[0], vm2)?;
     }
     for (own, other) in [("contoso", "woodgrove"), ("woodgrove", "contoso")] {
         sees_its_own_alone(&operated, own, other)?;
@@ -72,7 +62,7 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
     // Packets need no controller, and one that comes back finds everything as it was.
     operated.kill("controller");
     let members = &operated.cloud.tenants[0];
-    find(&operated, &members.vms[0], HQ[0], &members.hq)?;
+    operated.finds(&members.vms[0], HQ[0], &members.hq)?;
     operated.start_controller()?;
     let gone = operated.cloud.tenants[1].tenant.name;
     operated.configured("/virtualGateways/contoso")?;
@@ -83,5 +73,5 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
         heard.is_none().then_some(())
     })?;
     let members = &operated.cloud.tenants[0];
-    find(&operated, &members.vms[0], HQ[0], &members.hq)
+    operated.finds(&members.vms[0], HQ[0], &members.hq)
 }

@@ -4,26 +4,11 @@ use anyhow::{Context, Result, ensure};
 use gateway_user::api::report::{ConnectionReport, DropReport};
 use lab::cloud::{Cloud, Operated};
 use lab::gateway::program;
-use lab::identity::who_is_at;
 use lab::node::Node;
-use lab::tenants::{CONTOSO, DC, HQ, SUBNETS, address};
-use lab::wait::until;
+use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long packets may take to flow after they should.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn find(operated: &Operated, from: &Node, to: &str, who: &Node) -> Result<()> {
-    let found = until(PATIENCE, "an answer", || {
-        let heard = who_is_at(from, None, address(to), Duration::from_secs(1)).ok()??;
-        (heard.name == who.name()).then_some(())
-    });
-    ensure!(found.is_ok(), "{} does not find {} at {to}\n{}", from.name(), who.name(), operated.log());
-    Ok(())
-}
 
 fn show<T: serde::de::DeserializeOwned>(gateway: &Node, what: &str) -> Result<T> {
     let printed = gateway.run(Command::new(program("gatewayctl")?).args(["show", what, "-o", "json"]))?;
@@ -170,12 +155,12 @@ fn sites_on_different_gateways_reach_each_other() -> Result<()> {
     let contoso = &operated.cloud.tenants[0];
     let _tunnel = operated.dig(contoso)?;
     let [vm1, _] = &contoso.vms;
-    find(&operated, vm1, HQ[0], &contoso.hq)?;
-    find(&operated, vm1, DC[0], &contoso.dc)?;
+    operated.finds(vm1, HQ[0], &contoso.hq)?;
+    operated.finds(vm1, DC[0], &contoso.dc)?;
     let before = [packets(&first, "hq")?, packets(&second, "dc")?];
-    find(&operated, &contoso.hq, DC[0], &contoso.dc)?;
-    find(&operated, &contoso.dc, HQ[0], &contoso.hq)?;
-    find(&operated, &contoso.hq, SUBNETS[0].addresses[0], vm1)?;
+    operated.finds(&contoso.hq, DC[0], &contoso.dc)?;
+    operated.finds(&contoso.dc, HQ[0], &contoso.hq)?;
+    operated.finds(&contoso.hq, SUBNETS[0].addresses[0], vm1)?;
     // What went from site to site was counted, and so policed, at both connections, in both directions.
     for ((gateway, connection), before) in [(&first, "hq"), (&second, "dc")].into_iter().zip(before) {
         let after = packets(gateway, connection)?;

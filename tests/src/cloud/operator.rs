@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
 use crate::enter::CONTEXTS;
 use crate::gateway::{Log, program};
+use crate::identity::who_is_at;
 use crate::node::{Node, Running};
 use crate::tenants::{HOST_PA, Tenant, address};
 use crate::wait::until;
@@ -68,6 +69,16 @@ impl Operated {
         let log = Log::default();
         log.follow(running.child().stderr.take().context("the daemon has no standard error")?);
         self.daemons.push((name.to_owned(), running, log));
+        Ok(())
+    }
+
+    /// Waits until one machine finds another at an address.
+    pub fn finds(&self, from: &Node, to: &str, who: &Node) -> Result<()> {
+        let found = until(PATIENCE, "an answer", || {
+            let heard = who_is_at(from, None, address(to), Duration::from_secs(1)).ok()??;
+            (heard.name == who.name()).then_some(())
+        });
+        ensure!(found.is_ok(), "{} does not find {} at {to}\n{}", from.name(), who.name(), self.log());
         Ok(())
     }
 
