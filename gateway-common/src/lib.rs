@@ -3,6 +3,7 @@
 //! - [`tables`]: the keys and values of every eBPF map, word for word as both sides see them
 //! - [`reason`]: why a packet was dropped, the one enum that programs return and `gatewayctl` names
 //! - [`wire`]: the headers that a packet carries, each with its RFC
+//! - [`moment`]: points in time, as protocol code is told them
 //! - [`checksum`], [`ecn`], [`flow`], [`gate`], [`policer`], [`mss`]: packet arithmetic, plain Rust that runs without a kernel
 //!
 //! No I/O here, and no aya unless the feature `user` asks for its marker trait.
@@ -15,6 +16,7 @@ pub mod ecn;
 pub mod flow;
 pub mod gate;
 pub mod ids;
+pub mod moment;
 pub mod mss;
 pub mod policer;
 pub mod reason;

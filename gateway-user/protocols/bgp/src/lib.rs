@@ -1,0 +1,7 @@
+//! BGP-4 (RFC 4271 and its extensions) as pure state machines: messages, events and the time come in, messages, timers and
+//! changes of routes come out. Whoever drives it owns the sockets.
+#![deny(missing_docs)]
+
+pub mod number;
+
+pub use gateway_common::moment::Moment;
