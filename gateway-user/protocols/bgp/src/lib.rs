@@ -2,6 +2,7 @@
 //! changes of routes come out. Whoever drives it owns the sockets.
 #![deny(missing_docs)]
 
+pub mod attributes;
 pub mod number;
 
 pub use gateway_common::moment::Moment;
