@@ -2,6 +2,7 @@
 
 use super::fabric::{mac_range, range};
 use super::networks::router_address;
+use super::public::{managers_address, pools};
 use super::{address_of, number, prefix_of};
 use crate::controller::resources::error::{Code, Error};
 use crate::controller::resources::path::Path;
@@ -174,19 +175,12 @@ fn public(forest: &Forest, root: &Path, tree: &mut Value) -> Result<(), Error> {
     let kept = old.as_ref().and_then(|old| address_of(get(old, "ipAddress")));
     let wanted = text(tree, "publicIPAddressVersion").map(|version| version == "IPv4");
     let address = kept.or_else(|| {
-        let manager = forest.node(&Path::root(Kind::LoadBalancerManager, "config".into()))?;
-        let manager_address = address_of(get(&manager, "loadBalancerManagerIPAddress"));
-        let pools = list(&manager, "vipIpPools").iter().filter_map(target);
-        let public = pools.filter(|pool| {
-            let subnet = pool.parent().and_then(|subnet| forest.node(&subnet));
-            subnet.is_some_and(|subnet| get(&subnet, "isPublic").and_then(Value::as_bool) == Some(true))
-        });
-        let ranges: Vec<_> = public
-            .filter_map(|pool| forest.node(&pool).as_ref().and_then(range))
-            .filter(|(start, _)| wanted.is_none_or(|v4| v4 == start.is_ipv4()))
-            .collect();
+        let lookup = Lookup::new(forest, root, tree);
+        let managers_address = managers_address(&lookup);
+        let ranges = pools(&lookup).into_iter().map(|(_, range)| range);
+        let ranges: Vec<_> = ranges.filter(|(start, _)| wanted.is_none_or(|v4| v4 == start.is_ipv4())).collect();
         first_free(&ranges, |address| {
-            Some(address) != manager_address && forest.claims().owner(&Claim::Public(address)).is_none()
+            Some(address) != managers_address && forest.claims().owner(&Claim::Public(address)).is_none()
         })
     });
     let address = address.ok_or_else(|| {

@@ -8,6 +8,7 @@
 //! | connections | [`connections`] |
 //! | BGP and policy maps | [`bgp`] |
 //! | addresses that are drawn | [`draw`](mod@draw) |
+//! | the pools of public addresses | [`public`] |
 
 pub mod bgp;
 pub mod connections;
@@ -15,6 +16,7 @@ pub mod draw;
 pub mod fabric;
 pub mod gateways;
 pub mod networks;
+pub mod public;
 
 pub use connections::leave_out_learned;
 pub use draw::draw;

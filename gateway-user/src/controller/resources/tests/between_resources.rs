@@ -1,7 +1,7 @@
 //! What is wrong between resources: addresses outside their networks, what only one may have, references, what is in use.
 
 use super::bad_input::{CONNECTION, a_gre, all_refused, an_l3, with};
-use super::{empty_virtual_gateway, l3, pools, reference, tenant};
+use super::{World, empty_virtual_gateway, l3, pools, reference, tenant};
 use crate::controller::resources::{Code, Conditions};
 use serde_json::{Value, json};
 
@@ -475,6 +475,41 @@ fn what_is_in_use_stays_and_its_users_are_named() {
     ] {
         assert!(world.try_delete(path, &Conditions::default()).expect(path).is_some(), "{path}");
     }
+}
+
+#[test]
+fn public_addresses_stay_in_the_pools_that_they_are_drawn_from() {
+    let mut world = tenant();
+    let (subnet, manager) = ("/logicalNetworks/PublicVIP/subnets/41.40.40.0_27", "/loadBalancerManager/config");
+    let pool = format!("{subnet}/ipPools/41.40.40.0_27");
+    let drawn = "/publicIPAddresses/drawn";
+    let range = |start: &str, end: &str| json!({ "startIpAddress": start, "endIpAddress": end });
+    // The first two are the manager's and the pool's shared one; what a client chose itself is nobody's draw.
+    world.put_properties(drawn, json!({ "publicIPAllocationMethod": "Dynamic" }));
+    assert_eq!(world.get(drawn)["properties"]["ipAddress"], "41.40.40.3");
+    world.put_properties("/publicIPAddresses/chosen", json!({ "ipAddress": "41.40.40.9" }));
+    world.put_properties(&pool, range("41.40.40.1", "41.40.40.5"));
+    let refused = |world: &mut World, path: &str, properties: Value, user: &str, target: &str| {
+        let error = world.refused(path, properties);
+        assert_eq!((error.status(), error.code, error.target.as_deref()), (409, Code::ResourceInUse, Some(target)));
+        assert!(error.message.contains(user), "{path}: {error}");
+    };
+    let private = with(world.get(subnet)["properties"].clone(), "isPublic", json!(false));
+    refused(&mut world, &pool, range("41.40.40.4", "41.40.40.9"), drawn, "properties.startIpAddress");
+    refused(&mut world, &pool, range("41.40.40.1", "41.40.40.2"), drawn, "properties.endIpAddress");
+    refused(&mut world, &pool, range("41.40.40.2", "41.40.40.9"), manager, "properties.startIpAddress");
+    refused(&mut world, subnet, private, drawn, "properties.isPublic");
+    refused(&mut world, manager, json!({ "vipIpPools": [] }), drawn, "properties.vipIpPools");
+    let error = world.try_delete(manager, &Conditions::default()).expect_err("the pools would be gone");
+    assert_eq!((error.status(), error.code), (409, Code::ResourceInUse), "{error}");
+    // In another pool is as good.
+    world.put_properties(&format!("{subnet}/ipPools/upper"), range("41.40.40.10", "41.40.40.12"));
+    let both = json!([reference(&pool), reference(&format!("{subnet}/ipPools/upper"))]);
+    world.put_properties(manager, json!({ "loadBalancerManagerIPAddress": "41.40.40.10", "vipIpPools": both }));
+    world.put_properties(&pool, range("41.40.40.2", "41.40.40.3"));
+    // What nobody has is given up.
+    world.try_delete(drawn, &Conditions::default()).expect("deleted");
+    world.put_properties(&pool, range("41.40.40.2", "41.40.40.2"));
 }
 
 #[test]

@@ -98,6 +98,14 @@ impl Index {
         })
     }
 
+    /// Which public addresses from `first` to `last` somebody has, and who.
+    pub fn public(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = (IpAddr, &str)> {
+        self.claims.range(Claim::Public(first)..).map_while(move |(claim, owner)| match claim {
+            Claim::Public(address) if *address <= last => Some((*address, owner.as_ref())),
+            _ => None,
+        })
+    }
+
     /// Which subnets of the fabric itself have a VLAN.
     pub fn fabric_vlan(&self, vlan: u16) -> impl Iterator<Item = &str> {
         self.claims.range(Claim::FabricVlan(vlan, "".into())..).map_while(move |(claim, owner)| match claim {

@@ -224,6 +224,12 @@ impl Forest {
                     return Err(error);
                 }
             }
+            if rules::public::concerns(root.kind())
+                && let Some(fault) = rules::public::check(&lookup_before, &lookup, root, new, principal)
+            {
+                let place = new.and_then(|new| node::place(new, path)).unwrap_or_default();
+                return Err(relative(fault, &place, root));
+            }
         }
 
         let claims_after: BTreeMap<Claim, Box<str>> =
