@@ -4,5 +4,6 @@
 
 pub mod attributes;
 pub mod number;
+pub mod policy;
 
 pub use gateway_common::moment::Moment;
