@@ -5,5 +5,6 @@
 pub mod attributes;
 pub mod number;
 pub mod policy;
+pub mod wire;
 
 pub use gateway_common::moment::Moment;
