@@ -5,6 +5,8 @@
 pub mod attributes;
 pub mod number;
 pub mod policy;
+pub mod session;
+pub mod speaker;
 pub mod wire;
 
 pub use gateway_common::moment::Moment;

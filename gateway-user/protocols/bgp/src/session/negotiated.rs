@@ -84,7 +84,7 @@ pub enum OwnRestart {
 }
 
 /// The OPEN that we send.
-pub(crate) fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> Open {
+pub fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> Open {
     let families: Vec<Family> = neighbor.families.keys().copied().collect();
     let both = families.len() > 1 || families.first() == Some(&Family::Ipv6);
     let (restarted, forwarding) = match restart {
@@ -108,27 +108,30 @@ pub(crate) fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> O
                 time: offered.time.min(0xfff),
                 families: families.iter().map(|family| (*family, forwarding)).collect(),
             }),
-            long_lived: neighbor
-                .graceful_restart
-                .and_then(|offered| offered.long_lived)
-                .map(|seconds| families.iter().map(|family| LongLivedCapability { family: *family, forwarding, seconds }))
-                .into_iter()
-                .flatten()
+            long_lived: match neighbor.graceful_restart.and_then(|offered| offered.long_lived) {
+                Some(seconds) => {
+                    families.iter().map(|family| LongLivedCapability { family: *family, forwarding, seconds }).collect()
+                }
+                None => Vec::new(),
+            },
+            add_path: neighbor
+                .families
+                .iter()
+                .filter_map(|(family, config)| Some((*family, config.add_path?)))
                 .collect(),
-            add_path: neighbor.families.iter().filter_map(|(family, config)| Some((*family, config.add_path?))).collect(),
-            roles: neighbor.role.iter().filter(|_| neighbor.peering(local) == Peering::External).map(|role| role.role.value()).collect(),
+            roles: neighbor
+                .role
+                .iter()
+                .filter(|_| neighbor.peering(local) == Peering::External)
+                .map(|role| role.role.value())
+                .collect(),
             unknown: Vec::new(),
         },
     }
 }
 
 /// What the neighbour's OPEN and ours come to; the error is what it is told (RFC 4271, 6.2).
-pub(crate) fn negotiate(
-    local: &Local,
-    neighbor: &Neighbor,
-    ours: &Open,
-    theirs: &Open,
-) -> Result<Negotiated, Notification> {
+pub fn negotiate(local: &Local, neighbor: &Neighbor, ours: &Open, theirs: &Open) -> Result<Negotiated, Notification> {
     let peering = neighbor.peering(local);
     if theirs.asn != neighbor.asn || theirs.asn.0 == 0 {
         return Err(Notification::bad_peer_as());
@@ -138,7 +141,8 @@ pub(crate) fn negotiate(
     if theirs.router_id.0.is_unspecified() || same {
         return Err(Notification::bad_identifier());
     }
-    let short = matches!(theirs.hold_time, 1 | 2) || (theirs.hold_time != 0 && theirs.hold_time < neighbor.timers.least_hold);
+    let short =
+        matches!(theirs.hold_time, 1 | 2) || (theirs.hold_time != 0 && theirs.hold_time < neighbor.timers.least_hold);
     if short {
         return Err(Notification::unacceptable_hold_time());
     }
@@ -166,9 +170,18 @@ pub(crate) fn negotiate(
             restarted: its.restarted,
             notifications: mine.notifications && its.notifications,
             time: its.time,
-            families: its.families.iter().copied().filter(|(family, _)| neighbor.families.contains_key(family)).collect(),
+            families: its
+                .families
+                .iter()
+                .copied()
+                .filter(|(family, _)| neighbor.families.contains_key(family))
+                .collect(),
             // RFC 9494, 4: without graceful restart it means nothing.
-            long_lived: if ours.capabilities.long_lived.is_empty() { Vec::new() } else { theirs.capabilities.long_lived.clone() },
+            long_lived: if ours.capabilities.long_lived.is_empty() {
+                Vec::new()
+            } else {
+                theirs.capabilities.long_lived.clone()
+            },
         }),
         _ => None,
     };

@@ -84,11 +84,13 @@ impl Statistics {
         }
     }
 
-    pub(crate) fn sent(&mut self, kind: u8, now: Moment) {
+    /// Counts a message of ours.
+    pub fn sent(&mut self, kind: u8, now: Moment) {
         self.of(kind).sent.one(now);
     }
 
-    pub(crate) fn received(&mut self, kind: u8, now: Moment) {
+    /// Counts a message of the neighbour's.
+    pub fn received(&mut self, kind: u8, now: Moment) {
         self.of(kind).received.one(now);
     }
 

@@ -35,7 +35,9 @@ fn segments(path: &[u8], width: Width) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 fn numbers(segment: &[u8], width: Width) -> impl Iterator<Item = Asn> {
-    segment.chunks_exact(width.octets()).map(|chunk| Asn(chunk.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))))
+    segment
+        .chunks_exact(width.octets())
+        .map(|chunk| Asn(chunk.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))))
 }
 
 /// Whether the path can be read to its end, its segments are not empty and of known types outside a confederation
@@ -53,9 +55,10 @@ pub(super) fn is_well_formed(path: &[u8], width: Width) -> bool {
 
 /// The leftmost number, where the path begins with a sequence.
 pub(super) fn first(path: &[u8]) -> Option<Asn> {
-    segments(path, Width::Four).next().filter(|(kind, _)| *kind == SEQUENCE).and_then(|(_, segment)| {
-        numbers(segment, Width::Four).next()
-    })
+    segments(path, Width::Four)
+        .next()
+        .filter(|(kind, _)| *kind == SEQUENCE)
+        .and_then(|(_, segment)| numbers(segment, Width::Four).next())
 }
 
 /// The same path with numbers of four octets.

@@ -1,15 +1,17 @@
 //! Path attributes: which are there, which of them are wrong, and what that costs (RFC 7606).
 //!
-//! The outcome is one canonical string of bytes: each attribute once, in the order of the types, with the flags of its
-//! definition, a length of one octet where that suffices, AS numbers of four octets, and without what holds for some prefixes
-//! only (next hops, MP_REACH_NLRI, MP_UNREACH_NLRI). Equal attributes are equal bytes.
+//! The outcome is the canonical string of bytes by which [`crate::attributes`] interns: each attribute once, in the order of
+//! the types, with the flags of its definition, a length of one octet where that suffices, AS numbers of four octets, and an
+//! MP_REACH_NLRI that holds an IPv6 next hop alone.
 
 use super::as_path::{self, Width};
 use super::update::{Disposition, Fault, Peering, UpdateContext};
 use super::{Notification, Role, code};
+use crate::attributes::NextHop;
 use crate::number::Asn;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 /// The types that are known here (IANA "BGP Path Attributes").
 pub(super) mod kind {
@@ -102,7 +104,8 @@ pub(super) fn read<'a>(
     context: &UpdateContext,
     faults: &mut Vec<Fault>,
 ) -> Result<Attributes<'a>, Notification> {
-    let mut found = Attributes { next_hop: None, mp_reach: None, mp_unreach: None, has_any: !bytes.is_empty(), kept: Vec::new() };
+    let mut found =
+        Attributes { next_hop: None, mp_reach: None, mp_unreach: None, has_any: !bytes.is_empty(), kept: Vec::new() };
     let mut seen = [false; 256];
     let mut as4_path = None;
     let mut as4_aggregator = None;
@@ -110,7 +113,11 @@ pub(super) fn read<'a>(
     while !rest.is_empty() {
         let Some(raw) = take(&mut rest) else {
             // RFC 7606, 4: what follows cannot be found, the prefixes can.
-            faults.push(Fault::new(rest.get(1).copied().unwrap_or_default(), "overruns the list of attributes", Disposition::TreatAsWithdraw));
+            faults.push(Fault::new(
+                rest.get(1).copied().unwrap_or_default(),
+                "overruns the list of attributes",
+                Disposition::TreatAsWithdraw,
+            ));
             break;
         };
         if std::mem::replace(&mut seen[usize::from(raw.kind)], true) {
@@ -128,7 +135,9 @@ pub(super) fn read<'a>(
                     found.kept.push((raw.kind, OPTIONAL_TRANSITIVE | flag::PARTIAL, Cow::Borrowed(raw.value)));
                 }
                 OPTIONAL => {}
-                _ => faults.push(Fault::new(raw.kind, "says to be well-known, and is not", Disposition::TreatAsWithdraw)),
+                _ => {
+                    faults.push(Fault::new(raw.kind, "says to be well-known, and is not", Disposition::TreatAsWithdraw))
+                }
             }
             continue;
         };
@@ -158,7 +167,8 @@ pub(super) fn read<'a>(
             _ => match wrong(&raw, context) {
                 Some((what, disposition)) => faults.push(Fault::new(raw.kind, what, disposition)),
                 None => {
-                    let partial = if flags == OPTIONAL_TRANSITIVE { raw.flags & flag::PARTIAL } else { 0 };
+                    // Checked here, but passed on as what is not known is.
+                    let partial = if raw.kind == kind::IPV6_EXTENDED_COMMUNITIES { flag::PARTIAL } else { 0 };
                     found.kept.push((raw.kind, flags | partial, Cow::Borrowed(raw.value)));
                 }
             },
@@ -190,9 +200,13 @@ fn wrong(raw: &Raw, context: &UpdateContext) -> Option<(&'static str, Dispositio
             Some(("has a length other than 4", TreatAsWithdraw))
         }
         kind::ATOMIC_AGGREGATE if length != 0 => Some(("has a value", DiscardAttribute)),
-        kind::AGGREGATOR if length != if context.four_octet { 8 } else { 6 } => Some(("has a wrong length", DiscardAttribute)),
+        kind::AGGREGATOR if length != if context.four_octet { 8 } else { 6 } => {
+            Some(("has a wrong length", DiscardAttribute))
+        }
         // RFC 7607, 2.
-        kind::AGGREGATOR if raw.value[..length - 4].iter().all(|byte| *byte == 0) => Some(("has AS 0", DiscardAttribute)),
+        kind::AGGREGATOR if raw.value[..length - 4].iter().all(|byte| *byte == 0) => {
+            Some(("has AS 0", DiscardAttribute))
+        }
         kind::COMMUNITIES | kind::CLUSTER_LIST if list_of(4) => Some(("is no list of 4 octets each", TreatAsWithdraw)),
         kind::EXTENDED_COMMUNITIES if list_of(8) => Some(("is no list of 8 octets each", TreatAsWithdraw)),
         kind::LARGE_COMMUNITIES if list_of(12) => Some(("is no list of 12 octets each", TreatAsWithdraw)),
@@ -274,7 +288,9 @@ impl Attributes<'_> {
     /// RFC 9234, 5: a route that went down or sideways once may not come from below or the side again.
     fn check_only_to_customer(&mut self, context: &UpdateContext, faults: &mut Vec<Fault>) {
         let Some(role) = context.role else { return };
-        let marked = self.value(kind::ONLY_TO_CUSTOMER).map(|value| Asn(value.iter().fold(0, |asn, byte| asn << 8 | u32::from(*byte))));
+        let marked = self
+            .value(kind::ONLY_TO_CUSTOMER)
+            .map(|value| Asn(value.iter().fold(0, |asn, byte| asn << 8 | u32::from(*byte))));
         let leaked = match (role, marked) {
             (_, None) => false,
             // Our role: the neighbour is a customer or a route server's client.
@@ -283,7 +299,11 @@ impl Attributes<'_> {
             (Role::Customer | Role::RouteServerClient, Some(_)) => false,
         };
         if leaked {
-            faults.push(Fault::new(kind::ONLY_TO_CUSTOMER, "says that the route has leaked", Disposition::TreatAsWithdraw));
+            faults.push(Fault::new(
+                kind::ONLY_TO_CUSTOMER,
+                "says that the route has leaked",
+                Disposition::TreatAsWithdraw,
+            ));
         }
         if marked.is_none() && matches!(role, Role::Customer | Role::RouteServerClient | Role::Peer) {
             let value = context.peer_asn.0.to_be_bytes().to_vec();
@@ -292,14 +312,56 @@ impl Attributes<'_> {
         }
     }
 
-    /// The canonical bytes.
-    pub fn canonical(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(self.kept.iter().map(|(.., value)| value.len() + 4).sum());
+    /// The canonical bytes with this next hop.
+    pub fn canonical(&self, next_hop: NextHop) -> Bytes {
+        let mut bytes = Vec::with_capacity(self.kept.iter().map(|(.., value)| value.len() + 4).sum::<usize>() + 44);
+        let mut next_hop = Some(next_hop);
         for (kind, flags, value) in &self.kept {
+            if *kind > next_hop.map_or(u8::MAX, kind_of) {
+                next_hop.take().into_iter().for_each(|next_hop| write_next_hop(next_hop, &mut bytes));
+            }
             write(*kind, *flags, value, &mut bytes);
         }
+        next_hop.into_iter().for_each(|next_hop| write_next_hop(next_hop, &mut bytes));
         Bytes::from(bytes)
     }
+}
+
+const fn kind_of(next_hop: NextHop) -> u8 {
+    match next_hop {
+        NextHop::V4(_) => kind::NEXT_HOP,
+        NextHop::V6 { .. } => kind::MP_REACH,
+    }
+}
+
+/// A next hop as it stands in canonical bytes.
+fn write_next_hop(next_hop: NextHop, into: &mut Vec<u8>) {
+    match next_hop {
+        NextHop::V4(address) => write(kind::NEXT_HOP, WELL_KNOWN, &address.octets(), into),
+        NextHop::V6 { global, link_local } => {
+            let mut value = Vec::with_capacity(37);
+            value.extend_from_slice(&[0, 2, 1, if link_local.is_some() { 32 } else { 16 }]);
+            value.extend_from_slice(&global.octets());
+            value.extend(link_local.iter().flat_map(Ipv6Addr::octets));
+            value.push(0);
+            write(kind::MP_REACH, OPTIONAL, &value, into);
+        }
+    }
+}
+
+/// The next hop in canonical bytes.
+pub(super) fn next_hop(canonical: &[u8]) -> Option<NextHop> {
+    iter(canonical).find_map(|raw| {
+        let six = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(raw.value.get(at..at + 16)?).ok()?));
+        match raw.kind {
+            kind::NEXT_HOP => <[u8; 4]>::try_from(raw.value).ok().map(|octets| NextHop::V4(octets.into())),
+            kind::MP_REACH => Some(NextHop::V6 {
+                global: six(4)?,
+                link_local: if raw.value.get(3) == Some(&32) { six(20) } else { None },
+            }),
+            _ => None,
+        }
+    })
 }
 
 /// Writes an attribute, its length in as few octets as it needs.

@@ -3,10 +3,11 @@
 use super::attributes::{self, flag, kind};
 use super::nlri::{self, NlriEntry, PathIds};
 use super::{UpdateFields, as_path, codec};
+use crate::attributes::NextHop;
 use crate::number::Family;
 use bytes::{Bytes, BytesMut};
 use std::iter::Peekable;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use thiserror::Error;
 
 /// Attributes that leave no room for a prefix in a message.
@@ -27,6 +28,8 @@ pub struct Encoder {
 
 /// Header, length of the withdrawn routes, length of the attributes.
 const FRAME: usize = codec::HEADER + 4;
+/// What has no place on the wire: this speaker's own preference.
+const WEIGHT: u8 = 0;
 /// An attribute's header with a length of two octets.
 const ATTRIBUTE: usize = 4;
 
@@ -35,7 +38,8 @@ impl Encoder {
         PathIds::from(self.add_path.contains(&family))
     }
 
-    /// Takes from `prefixes`, all of `family`, as many as fit into one message, and writes it. `attributes` are canonical.
+    /// Takes from `prefixes`, all of `family`, as many as fit into one message, and writes it. `attributes` are the canonical
+    /// bytes of [`crate::attributes`], their next hop a real one.
     ///
     /// # Errors
     ///
@@ -44,13 +48,11 @@ impl Encoder {
         &self,
         family: Family,
         attributes: &[u8],
-        next_hop: IpAddr,
-        link_local: Option<Ipv6Addr>,
         prefixes: &mut Peekable<impl Iterator<Item = NlriEntry>>,
         into: &mut BytesMut,
     ) -> Result<(), TooLong> {
-        match (family, next_hop) {
-            (Family::Ipv4, IpAddr::V4(next_hop)) => {
+        match (family, attributes::next_hop(attributes).unwrap_or_default()) {
+            (Family::Ipv4, NextHop::V4(next_hop)) => {
                 let list = self.attributes(attributes, Some(&next_hop.octets()));
                 let room = self.room(FRAME + list.len(), prefixes, family)?;
                 let announced = self.fill(family, prefixes, room, Vec::new());
@@ -60,9 +62,9 @@ impl Encoder {
                 let tail = self.attributes(attributes, None);
                 let mut value = Vec::from(codec::afi(family).to_be_bytes());
                 value.push(1);
-                let global = match next_hop {
-                    IpAddr::V4(address) => address.to_ipv6_mapped(),
-                    IpAddr::V6(address) => address,
+                let (global, link_local) = match next_hop {
+                    NextHop::V4(address) => (address.to_ipv6_mapped(), None),
+                    NextHop::V6 { global, link_local } => (global, link_local),
                 };
                 value.push(if link_local.is_some() { 32 } else { 16 });
                 value.extend_from_slice(&global.octets());
@@ -114,11 +116,13 @@ impl Encoder {
         let mut list = Vec::with_capacity(canonical.len() + 16);
         let mut next_hop = next_hop;
         for raw in attributes::iter(canonical) {
-            if raw.kind > kind::NEXT_HOP && let Some(next_hop) = next_hop.take() {
+            if raw.kind > kind::NEXT_HOP
+                && let Some(next_hop) = next_hop.take()
+            {
                 attributes::write(kind::NEXT_HOP, flag::TRANSITIVE, next_hop, &mut list);
             }
             match raw.kind {
-                kind::NEXT_HOP => {}
+                WEIGHT | kind::NEXT_HOP | kind::MP_REACH => {}
                 kind::AS_PATH if !self.four_octet => {
                     let (narrow, _) = as_path::narrow(raw.value);
                     attributes::write(raw.kind, raw.flags, &narrow, &mut list);

@@ -24,7 +24,9 @@ pub use framing::{Framing, Received};
 pub use nlri::{Nlri, NlriEntry};
 pub use notification::{Notification, OutOfTurn, cease, code};
 pub use open::{AddPath, Capabilities, Forwarding, LongLivedCapability, Open, RestartCapability, Role};
-pub use update::{Announcement, Disposition, Fault, FirstAs, Peering, Unreadable, Update, UpdateContext, UpdateError, decode_update};
+pub use update::{
+    Announcement, Disposition, Fault, FirstAs, Peering, Unreadable, Update, UpdateContext, UpdateError, decode_update,
+};
 
 use crate::number::Family;
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 use super::attributes::{self, Raw};
 use super::nlri::{BadNlri, Nlri, PathIds};
 use super::{Notification, Role, UpdateFields, codec};
+use crate::attributes::NextHop;
 use crate::number::{Asn, Family};
 use bytes::Bytes;
 use std::fmt;
@@ -73,8 +74,6 @@ pub enum Unreadable {
 /// What one UPDATE says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// What holds for all announced prefixes, in canonical bytes: types ascending, AS numbers of four octets, no next hop.
-    pub attributes: Bytes,
     /// Prefixes that are reachable: at most one list in the body and one in MP_REACH_NLRI.
     pub announced: Vec<Announcement>,
     /// Prefixes that are gone, those among them whose announcement was too faulty to be believed.
@@ -88,12 +87,16 @@ pub struct Update {
 /// Prefixes that are reachable by one next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// By where: the global address where there are two.
-    pub next_hop: IpAddr,
-    /// The link-local address beside a global one (RFC 2545, 3).
-    pub link_local: Option<Ipv6Addr>,
-    /// What.
+    /// What holds for all of them, the next hop too, in the canonical bytes of [`crate::attributes`].
+    pub attributes: Bytes,
+    /// What is reachable.
     pub prefixes: Nlri,
+}
+
+/// The same while it is being read.
+struct Reach {
+    next_hop: NextHop,
+    prefixes: Nlri,
 }
 
 /// What a fault costs, from little to much (RFC 7606, 2).
@@ -169,15 +172,15 @@ pub fn decode_update(fields: &UpdateFields, context: &UpdateContext) -> Result<U
     let mut announcements = Vec::new();
     if !announced.is_empty() && ipv4 {
         // Without a next hop there is a fault, and nothing of this is announced.
-        let next_hop = body_next_hop(found.next_hop, &mut faults).unwrap_or(Ipv4Addr::UNSPECIFIED).into();
-        announcements.push(Announcement { next_hop, link_local: None, prefixes: announced.clone() });
+        let next_hop = body_next_hop(found.next_hop, &mut faults).map_or(NextHop::SELF, NextHop::V4);
+        announcements.push(Reach { next_hop, prefixes: announced.clone() });
     }
     announcements.extend(reach.filter(|reach| !reach.prefixes.is_empty()));
     if !announcements.is_empty() {
         found.check_announced(context, &mut faults);
     }
     for announcement in &announcements {
-        if let Some(what) = unusable(announcement, context) {
+        if let Some(what) = unusable(announcement.next_hop, context) {
             faults.push(Fault::new(attributes::kind::NEXT_HOP, what, Disposition::TreatAsWithdraw));
         }
     }
@@ -190,8 +193,11 @@ pub fn decode_update(fields: &UpdateFields, context: &UpdateContext) -> Result<U
         }
         gone.extend(announcements.drain(..).map(|announcement| announcement.prefixes));
     }
-    let attributes = if announcements.is_empty() { Bytes::new() } else { found.canonical() };
-    Ok(Update { attributes, announced: announcements, withdrawn: gone, end_of_rib, faults })
+    let announced = announcements
+        .into_iter()
+        .map(|reach| Announcement { attributes: found.canonical(reach.next_hop), prefixes: reach.prefixes })
+        .collect();
+    Ok(Update { announced, withdrawn: gone, end_of_rib, faults })
 }
 
 /// RFC 4724, 2: nothing at all, or nothing but an empty MP_UNREACH_NLRI.
@@ -224,9 +230,9 @@ fn body_next_hop(raw: Option<Raw<'_>>, faults: &mut Vec<Fault>) -> Option<Ipv4Ad
 }
 
 /// A next hop that no packet can be sent to.
-fn unusable(announcement: &Announcement, context: &UpdateContext) -> Option<&'static str> {
-    let next_hop = announcement.next_hop;
-    let nowhere = match next_hop {
+fn unusable(next_hop: NextHop, context: &UpdateContext) -> Option<&'static str> {
+    let address = next_hop.address();
+    let nowhere = match address {
         IpAddr::V4(address) => {
             let first = address.octets()[0];
             first == 0 || first >= 224 || address.is_loopback()
@@ -236,8 +242,7 @@ fn unusable(announcement: &Announcement, context: &UpdateContext) -> Option<&'st
     if nowhere {
         return Some("is no address of a host");
     }
-    (context.own.contains(&next_hop) || announcement.link_local.is_some_and(|address| context.own.contains(&address.into())))
-        .then_some("is our own address")
+    context.own.contains(&address).then_some("is our own address")
 }
 
 /// AFI, SAFI and what follows them.
@@ -261,7 +266,7 @@ fn part(fields: &UpdateFields, slice: &[u8]) -> Bytes {
     fields.attributes.slice_ref(slice)
 }
 
-fn reach(raw: &Raw<'_>, fields: &UpdateFields, context: &UpdateContext) -> Result<Option<Announcement>, UpdateError> {
+fn reach(raw: &Raw<'_>, fields: &UpdateFields, context: &UpdateContext) -> Result<Option<Reach>, UpdateError> {
     let (family, at) = family(raw)?;
     // RFC 7606, 5.4 and RFC 4760, 7: what was not negotiated is not looked at.
     let Some(family) = family.filter(|family| context.families.contains(family)) else { return Ok(None) };
@@ -269,30 +274,30 @@ fn reach(raw: &Raw<'_>, fields: &UpdateFields, context: &UpdateContext) -> Resul
     let (&length, rest) = raw.value[at..].split_first().ok_or_else(bad)?;
     let (hop, rest) = rest.split_at_checked(usize::from(length)).ok_or_else(bad)?;
     let (_reserved, prefixes) = rest.split_first().ok_or_else(bad)?;
-    let (next_hop, link_local) = mp_next_hop(family, hop, context).ok_or_else(bad)?;
+    let next_hop = mp_next_hop(family, hop, context).ok_or_else(bad)?;
     let ids = PathIds::from(context.add_path.contains(&family));
     let prefixes = Nlri::check(family, part(fields, prefixes), ids).map_err(|BadNlri| bad())?;
-    Ok(Some(Announcement { next_hop, link_local, prefixes }))
+    Ok(Some(Reach { next_hop, prefixes }))
 }
 
 /// RFC 2545, 3 and RFC 8950, 3: one address, or a global and a link-local one.
-fn mp_next_hop(family: Family, bytes: &[u8], context: &UpdateContext) -> Option<(IpAddr, Option<Ipv6Addr>)> {
+fn mp_next_hop(family: Family, bytes: &[u8], context: &UpdateContext) -> Option<NextHop> {
     let six = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).ok().map(Ipv6Addr::from);
     if family == Family::Ipv4 && bytes.len() == 4 {
-        return <[u8; 4]>::try_from(bytes).ok().map(|octets| (Ipv4Addr::from(octets).into(), None));
+        return <[u8; 4]>::try_from(bytes).ok().map(|octets| NextHop::V4(octets.into()));
     }
     if family == Family::Ipv4 && !context.extended_next_hop {
         return None;
     }
     match bytes.len() {
-        16 => six(bytes).map(|address| (address.into(), None)),
+        16 => six(bytes).map(|global| NextHop::V6 { global, link_local: None }),
         32 => {
             let (global, local) = (six(&bytes[..16])?, six(&bytes[16..])?);
             // Some send no global address, or the link-local one twice.
             Some(match (global.is_unspecified() || global == local, local.is_unicast_link_local()) {
-                (true, true) => (local.into(), Some(local)),
-                (false, true) => (global.into(), Some(local)),
-                (_, false) => (global.into(), None),
+                (true, true) => NextHop::V6 { global: local, link_local: Some(local) },
+                (false, true) => NextHop::V6 { global, link_local: Some(local) },
+                (_, false) => NextHop::V6 { global, link_local: None },
             })
         }
         _ => None,
@@ -303,5 +308,7 @@ fn unreach(raw: &Raw<'_>, fields: &UpdateFields, context: &UpdateContext) -> Res
     let (family, at) = family(raw)?;
     let Some(family) = family.filter(|family| context.families.contains(family)) else { return Ok(None) };
     let ids = PathIds::from(context.add_path.contains(&family));
-    Nlri::check(family, part(fields, &raw.value[at..]), ids).map(Some).map_err(|BadNlri| unreadable(raw, family, context))
+    Nlri::check(family, part(fields, &raw.value[at..]), ids)
+        .map(Some)
+        .map_err(|BadNlri| unreadable(raw, family, context))
 }
