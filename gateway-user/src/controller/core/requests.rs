@@ -75,6 +75,8 @@ impl Core {
                 Ok(Answer { status, ..Answer::default() })
             }
             Location::Statistics => Ok(body(200, &beside.statistics())),
+            Location::Instances => Ok(body(200, &self.state.forest.instances(&request.principal)?)),
+            Location::Instance(id) => Ok(body(200, &self.state.forest.instance(id, &request.principal)?)),
             Location::Collection(collection) => Ok(body(200, &self.state.forest.list_all(collection, &view)?)),
             Location::Resource(path) if request.query("explain").is_some() => self.explain(request, path),
             Location::Resource(path) => {

@@ -40,6 +40,10 @@ pub enum Location {
     OperationResult(Id),
     /// Figures of the whole: `/monitoring/networkControllerStatistics`.
     Statistics,
+    /// All resources by their instance ids: `/internalResourceInstances`.
+    Instances,
+    /// The resource that has an instance id.
+    Instance(Id),
     /// One resource.
     Resource(Path),
     /// All resources of a kind.
@@ -226,6 +230,10 @@ impl Location {
             [name, id] if name.eq_ignore_ascii_case("operations") => Ok(Self::Operation(id.as_str().into())),
             [name, id] if name.eq_ignore_ascii_case("operationResults") => {
                 Ok(Self::OperationResult(id.as_str().into()))
+            }
+            [name] if name.eq_ignore_ascii_case("internalResourceInstances") => Ok(Self::Instances),
+            [name, id] if name.eq_ignore_ascii_case("internalResourceInstances") => {
+                Ok(Self::Instance(id.as_str().into()))
             }
             [name, what]
                 if name.eq_ignore_ascii_case("monitoring")

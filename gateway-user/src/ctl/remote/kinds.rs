@@ -41,6 +41,7 @@ static NAMES: &[Names] = &[
     names(Kind::PolicyMap, "policyMap", &[]),
     names(Kind::LoadBalancerManager, "loadBalancerManager", &["lbm"]),
     names(Kind::LoadBalancerMux, "loadBalancerMux", &["mux", "muxes"]),
+    names(Kind::AuditingSettings, "auditingSetting", &["auditing"]),
 ];
 
 /// The names of a kind.

@@ -112,6 +112,10 @@ pub(super) const SERVER: &[Property] = &[
     back_references("virtualServers", Kind::VirtualServer, "server"),
 ];
 
+pub(super) const AUDITING_SETTINGS: &[Property] = &[property("outputDirectory", Shape::Text(2048)).no_effect(
+    "hosts write no files of their own: what they drop is counted with its reason, and their logs go to the journal",
+)];
+
 pub(super) const SERVER_INTERFACE: &[Property] = &[
     property("logicalNetworkSubnets", Shape::List(&Shape::Reference(&[Kind::LogicalSubnet])))
         .alias(&["logicalSubnets"])

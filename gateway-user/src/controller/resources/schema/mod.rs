@@ -45,6 +45,7 @@ pub enum Kind {
     PolicyMap,
     LoadBalancerManager,
     LoadBalancerMux,
+    AuditingSettings,
 }
 
 /// What is common to all resources of a kind.
@@ -96,7 +97,7 @@ impl KindInfo {
 }
 
 /// All kinds, in the order of [`Kind`].
-pub static KINDS: [KindInfo; 23] = {
+pub static KINDS: [KindInfo; 24] = {
     use Kind as K;
     [
         KindInfo::new(
@@ -232,6 +233,14 @@ pub static KINDS: [KindInfo; 23] = {
             balancer::LOAD_BALANCER_MUX,
             "A machine that owns public addresses.",
         ),
+        KindInfo::new(
+            K::AuditingSettings,
+            "auditingSettings",
+            None,
+            fabric::AUDITING_SETTINGS,
+            "Where hosts write what their firewalls audit.",
+        )
+        .singleton("configuration"),
     ]
 };
 

@@ -130,6 +130,11 @@ const CONVENTIONS: &[Row] = &[
         "monitoring/networkControllerStatistics",
         &["what_has_been_reached_is_told_with_its_code", "roles_allow_what_they_say"],
     ),
+    ("auditingSettings/configuration", &["auditing_settings_are_kept"]),
+    (
+        "internalResourceInstances: from an instance id to its resource",
+        &["an_instance_id_leads_to_its_resource", "paths_lead_to_resources_collections_and_the_rest"],
+    ),
     (
         "a client that retries for minutes and polls each second is served",
         &["not_now_is_asked_again_as_the_same_request", "deletion_goes_backwards_and_waits_until_it_is_done"],

@@ -5,7 +5,7 @@ use crate::controller::resources::operations::{Fingerprint, Operation, Status};
 use crate::controller::resources::path::VERSIONS;
 use crate::controller::resources::tree::answer::Observed;
 use crate::controller::resources::{
-    Code, Collection, Conditions, Error, Kind, Location, Outcome, Path, Stamp, View, discovery,
+    Code, Collection, Conditions, Error, Kind, Location, Outcome, Path, Principal, Stamp, View, discovery,
 };
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -182,6 +182,8 @@ fn paths_lead_to_resources_collections_and_the_rest() {
     assert_eq!(Location::parse("/networking/discovery"), Ok(Location::Discovery));
     assert_eq!(Location::parse("/networking/v1/operations/7"), Ok(Location::Operation("7".into())));
     assert_eq!(Location::parse("/networking/v1/operationResults/7"), Ok(Location::OperationResult("7".into())));
+    assert_eq!(Location::parse("/networking/v1/internalResourceInstances"), Ok(Location::Instances));
+    assert_eq!(Location::parse("/networking/v1/InternalResourceInstances/7"), Ok(Location::Instance("7".into())));
     assert_eq!(Location::parse("/networking/v1/monitoring/networkControllerStatistics"), Ok(Location::Statistics));
     assert_eq!(
         Location::parse("/networking/v1/servers/H/networkInterfaces/SDN Switch").map(|location| match location {
@@ -377,4 +379,47 @@ fn a_secret_leaves_no_trace_in_what_is_stored_of_a_request() {
     let fingerprint = |secret: &str, key: u32| Fingerprint::new("PUT", &path, &body(secret, key));
     assert_eq!(fingerprint("s", 1), fingerprint("t", 1));
     assert_ne!(fingerprint("s", 1), fingerprint("s", 2));
+}
+
+#[test]
+fn auditing_settings_are_kept() {
+    let mut world = World::new();
+    let path = "/auditingSettings/configuration";
+    world.put_properties(path, json!({ "outputDirectory": "C:\\audit" }));
+    let got = world.get(path);
+    assert_eq!(got["properties"], json!({ "outputDirectory": "C:\\audit", "provisioningState": "Succeeded" }));
+    let error = world.try_put("/auditingSettings/other", json!({})).expect_err("there is one only");
+    assert_eq!(error.code, Code::InvalidParameterValue);
+}
+
+#[test]
+fn an_instance_id_leads_to_its_resource() {
+    let mut world = tenant();
+    let subnet = "/virtualNetworks/00000000-1111-0000-0001-000000000000/subnets/web";
+    let id = world.get(subnet)["instanceId"].as_str().expect("a GUID").to_owned();
+    let operator = world.principal.clone();
+    let told = world.forest.instance(&id.to_ascii_uppercase().as_str().into(), &operator).expect("known");
+    assert_eq!(told["resourceRef"], format!("/internalResourceInstances/{id}"));
+    assert_eq!((&told["resourceId"], &told["instanceId"]), (&json!(id), &json!(id)));
+    assert_eq!(told["properties"], json!({ "resourceRef": subnet, "provisioningState": "Succeeded" }));
+    // Each resource is in the list once, children included.
+    let all = world.forest.instances(&operator).expect("readable");
+    let all = all["value"].as_array().expect("a list");
+    assert_eq!(all.iter().filter(|one| **one == told).count(), 1);
+    let etag = world.get(subnet)["etag"].as_str().expect("an ETag").to_owned();
+    let unknown = ["", "7", "\"instanceId\"", etag.trim_start_matches("W/").trim_matches('"')];
+    for unknown in unknown {
+        assert_eq!(
+            world.forest.instance(&unknown.into(), &operator).map_err(|error| error.status()),
+            Err(404),
+            "{unknown}"
+        );
+    }
+    // What belongs to others does not exist.
+    let stranger = Principal::tenant("red", "red");
+    assert_eq!(world.forest.instance(&id.as_str().into(), &stranger).map_err(|error| error.status()), Err(404));
+    assert_eq!(world.forest.instances(&stranger).expect("readable")["value"], json!([]));
+    world.try_delete("/virtualGateways/VG", &Conditions::default()).expect("deleted");
+    world.try_delete(subnet, &Conditions::default()).expect("deleted");
+    assert!(world.forest.instance(&id.as_str().into(), &operator).is_err(), "what is gone has no instance");
 }

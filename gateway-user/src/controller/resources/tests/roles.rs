@@ -23,6 +23,9 @@ fn roles_allow_what_they_say() {
         ("/networking/v1/logicalNetworks/N/subnets/S", Method::Write, [true, false, false]),
         ("/networking/v1/virtualGateways", Method::Read, [true, true, true]),
         ("/networking/v1/monitoring/networkControllerStatistics", Method::Read, [true, true, false]),
+        ("/networking/v1/internalResourceInstances", Method::Read, [true, true, true]),
+        ("/networking/v1/internalResourceInstances/7", Method::Write, [true, false, false]),
+        ("/networking/v3/auditingSettings/configuration", Method::Write, [true, false, false]),
         ("/networking/discovery", Method::Read, [true, true, true]),
     ];
     for (path, method, allowed) in rows {

@@ -9,11 +9,13 @@
 //! | what becomes of a body when its resource exists already | [`merge`] |
 //! | `If-Match`, `If-None-Match` | [`conditions`] |
 //! | what an answer shows | [`answer`] |
+//! | what an instance id belongs to | [`instances`] |
 
 pub mod answer;
 pub mod conditions;
 mod follow;
 pub mod index;
+pub mod instances;
 pub mod merge;
 pub mod node;
 pub mod write;
