@@ -3,19 +3,25 @@
 //! [`Session`] is told what happens and the time, and answers with [`Action`]s. It owns no socket and reads no clock;
 //! [`Session::next_deadline`] says when it wants to be asked again though nothing happened.
 
+mod chance;
 mod config;
+mod connection;
+mod machine;
 mod negotiated;
+mod retained;
 mod statistics;
 
 pub use config::{
     Administrative, AoKey, Authentication, Distance, FamilyConfig, GracefulRestart, Local, MaxPrefixes, Mode, Neighbor,
     Offer, RoleConfig, Secret, Strictness, Timers,
 };
-pub use negotiated::{FamilyNegotiated, Negotiated, OwnRestart, RestartNegotiated, negotiate, open};
+pub use machine::{Session, WINDOW};
+pub use negotiated::{FamilyNegotiated, Negotiated, OwnRestart, RestartNegotiated};
 pub use statistics::{Count, Messages, Routes, Statistics};
 
 use crate::number::Family;
-use crate::wire::{Fault, Notification};
+use crate::wire::{Fault, Notification, Update};
+use bytes::Bytes;
 use std::fmt;
 
 /// Names a connection to a neighbour. Which side opened it tells who gave it its number.
@@ -111,4 +117,47 @@ pub enum Event {
         /// How many there may be.
         limit: u32,
     },
+}
+
+/// How a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// After what was sent, for at most a few seconds.
+    AfterSending,
+    /// At once, with a reset: nobody reads it.
+    Abort,
+}
+
+/// What a session wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection.
+    Connect(ConnectionId),
+    /// Close a connection; the session has forgotten it.
+    Close(ConnectionId, Close),
+    /// Send bytes.
+    Send(ConnectionId, Bytes),
+    /// The session is up: routes may be sent, and will come.
+    Established(Box<Negotiated>),
+    /// The session is not up any more. Its neighbour's routes go, but for those of these families: they are stale.
+    Down {
+        /// The families whose routes stay.
+        retained: Vec<Family>,
+    },
+    /// A family's routes are about to be sent again: those that are there are stale from here on.
+    Stale(Family),
+    /// A family's routes that are still stale go.
+    StaleGone(Family),
+    /// A family's stale routes are to be used only where there are no others (RFC 9494).
+    LongLived(Family),
+    /// No route of the family is believed any more; those that are there go.
+    Disabled(Family),
+    /// Routes have come or gone.
+    Update(Update),
+    /// The neighbour has sent all routes of a family.
+    EndOfRib(Family),
+    /// The neighbour wants all routes of a family again.
+    RefreshWanted(Family),
+    /// Something happened that people may want to know.
+    Event(Event),
 }

@@ -84,7 +84,7 @@ pub enum OwnRestart {
 }
 
 /// The OPEN that we send.
-pub fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> Open {
+pub(super) fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> Open {
     let families: Vec<Family> = neighbor.families.keys().copied().collect();
     let both = families.len() > 1 || families.first() == Some(&Family::Ipv6);
     let (restarted, forwarding) = match restart {
@@ -131,7 +131,12 @@ pub fn open(local: &Local, neighbor: &Neighbor, restart: OwnRestart) -> Open {
 }
 
 /// What the neighbour's OPEN and ours come to; the error is what it is told (RFC 4271, 6.2).
-pub fn negotiate(local: &Local, neighbor: &Neighbor, ours: &Open, theirs: &Open) -> Result<Negotiated, Notification> {
+pub(super) fn negotiate(
+    local: &Local,
+    neighbor: &Neighbor,
+    ours: &Open,
+    theirs: &Open,
+) -> Result<Negotiated, Notification> {
     let peering = neighbor.peering(local);
     if theirs.asn != neighbor.asn || theirs.asn.0 == 0 {
         return Err(Notification::bad_peer_as());

@@ -84,13 +84,11 @@ impl Statistics {
         }
     }
 
-    /// Counts a message of ours.
-    pub fn sent(&mut self, kind: u8, now: Moment) {
+    pub(super) fn sent(&mut self, kind: u8, now: Moment) {
         self.of(kind).sent.one(now);
     }
 
-    /// Counts a message of the neighbour's.
-    pub fn received(&mut self, kind: u8, now: Moment) {
+    pub(super) fn received(&mut self, kind: u8, now: Moment) {
         self.of(kind).received.one(now);
     }
 

@@ -2,7 +2,7 @@
 
 use super::config::{Config, NeighborName};
 use crate::number::Family;
-use crate::session::{ConnectionId, Event};
+use crate::session::{Close, ConnectionId, Event};
 use bytes::Bytes;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -112,15 +112,6 @@ pub enum Reset {
     In,
     /// Ours are sent again.
     Out,
-}
-
-/// How a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// After what was sent, for at most a few seconds.
-    AfterSending,
-    /// At once, with a reset: nobody reads it.
-    Abort,
 }
 
 /// Something that a speaker wants done.

@@ -9,8 +9,9 @@
 mod config;
 mod io;
 
+pub use crate::session::Close;
 pub use config::{Config, NeighborConfig, NeighborName, Network, Start};
-pub use io::{Bfd, Close, Input, NextHopChange, Output, Reset, RouteNextHop};
+pub use io::{Bfd, Input, NextHopChange, Output, Reset, RouteNextHop};
 
 use crate::Moment;
 

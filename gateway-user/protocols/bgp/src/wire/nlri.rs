@@ -11,6 +11,7 @@ pub struct Nlri {
     family: Family,
     bytes: Bytes,
     path_ids: PathIds,
+    count: usize,
 }
 
 /// Whether each prefix has a path identifier before it.
@@ -43,10 +44,17 @@ impl Nlri {
     /// Takes the bytes if they can be read to their end.
     pub(super) fn check(family: Family, bytes: Bytes, path_ids: PathIds) -> Result<Self, BadNlri> {
         let mut rest = &bytes[..];
+        let mut count = 0;
         while !rest.is_empty() {
             rest = skip(family, path_ids, rest).ok_or(BadNlri)?;
+            count += 1;
         }
-        Ok(Self { family, bytes, path_ids })
+        Ok(Self { family, bytes, path_ids, count })
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
     /// The prefixes' family.
