@@ -117,6 +117,7 @@ impl Session {
 
     pub(super) fn pause_after_failure(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
         let timers = &self.neighbor.timers;
         let pause = if now < self.eager_until {
             timers.eager_retry

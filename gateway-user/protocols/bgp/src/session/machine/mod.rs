@@ -52,6 +52,7 @@ pub struct Session {
     next_attempt: Option<Moment>,
     eager_until: Moment,
     failures: u32,
+    failed_at: Moment,
     established_at: Option<Moment>,
     retained: Retained,
     chance: Chance,
@@ -80,6 +81,7 @@ impl Session {
             next_attempt: None,
             eager_until: now,
             failures: 0,
+            failed_at: now,
             established_at: None,
             retained: Retained::default(),
             chance: Chance::new(seed),
@@ -206,7 +208,8 @@ impl Session {
 
     /// The neighbour has connected to us.
     pub fn accepted(&mut self, id: ConnectionId, local: IpAddr, now: Moment, out: &mut Actions) {
-        let damped = self.pause != Pause::None && self.failures > FORGIVEN;
+        // Our own pause must not keep the neighbour out for long: two of them that pause would never meet.
+        let damped = self.failures > FORGIVEN && now < self.failed_at + self.neighbor.timers.idle_hold;
         if !self.is_up() || !self.neighbor.mode.accepts() || self.pause == Pause::Held {
             let words = wire::encode_notification(&Notification::cease(cease::REJECTED));
             self.statistics.sent(kind::NOTIFICATION, now);
