@@ -5,6 +5,7 @@
 pub mod attributes;
 pub mod number;
 pub mod policy;
+pub mod rib;
 pub mod session;
 pub mod speaker;
 pub mod wire;

@@ -10,8 +10,8 @@ mod store;
 
 pub use as_path::{AsPath, Segment, SegmentKind};
 pub use community::{Community, ExtendedCommunity, LargeCommunity, NoCommunity};
-pub(crate) use store::DEFAULT_LOCAL_PREF;
 pub use store::{AttributeStore, AttributesId, Marks, Summary};
+pub(crate) use store::{DEFAULT_LOCAL_PREF, WeakAttributes};
 
 use crate::number::{Asn, RouterId};
 use std::fmt;

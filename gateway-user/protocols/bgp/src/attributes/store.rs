@@ -1,5 +1,6 @@
 //! Every distinct set of attributes once.
 
+use super::canonical;
 use super::{Attributes, Community, NextHop, Origin};
 use crate::number::{Asn, RouterId};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -129,12 +130,17 @@ struct Slot {
     summary: Summary,
 }
 
-#[allow(dead_code, reason = "for the tables that remember what a set became")]
 /// Names a set without keeping it: finds it again while somebody else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WeakAttributes {
     id: AttributesId,
     generation: u32,
+}
+
+impl WeakAttributes {
+    pub(crate) const fn index(self) -> usize {
+        self.id.index()
+    }
 }
 
 /// Interned attributes, counted by reference.
@@ -220,6 +226,17 @@ impl AttributeStore {
         &self.slots[id.index()].canonical
     }
 
+    /// The octets of the AS_PATH.
+    pub(crate) fn as_path_octets(&self, id: AttributesId) -> &[u8] {
+        let mut bytes = self.canonical(id);
+        while let Some(Some((_, code, value))) = canonical::next(&mut bytes) {
+            if code == canonical::code::AS_PATH {
+                return value;
+            }
+        }
+        &[]
+    }
+
     /// The whole set, decoded.
     pub fn get(&self, id: AttributesId) -> Attributes {
         Attributes::decode(self.canonical(id)).unwrap_or_default()
@@ -240,12 +257,10 @@ impl AttributeStore {
         self.slots.capacity() * size_of::<Slot>() + self.bytes + self.index.allocation_size() + self.free.capacity() * 4
     }
 
-    #[allow(dead_code, reason = "as the type")]
     pub(crate) fn weak(&self, id: AttributesId) -> WeakAttributes {
         WeakAttributes { id, generation: self.slots[id.index()].generation }
     }
 
-    #[allow(dead_code, reason = "as the type")]
     pub(crate) fn upgrade(&mut self, weak: WeakAttributes) -> Option<AttributesId> {
         let slot = self.slots.get_mut(weak.id.index())?;
         let held = slot.references > 0 && slot.generation == weak.generation;

@@ -1,0 +1,4 @@
+mod export;
+mod lab;
+mod reception;
+mod selection;

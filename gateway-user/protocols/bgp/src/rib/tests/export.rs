@@ -1,0 +1,1 @@
+//! What goes to whom, and how it is changed.

@@ -1,0 +1,1 @@
+//! What is taken, and for how long it is kept.
