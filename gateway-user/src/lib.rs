@@ -10,11 +10,13 @@
 //! | what `gatewayctl` asks over the control socket, and how the daemon answers | [`api`] |
 //! | a command of `gatewayctl` | [`ctl`] |
 //! | the network controller | [`controller`] |
+//! | the process that keeps BFD sessions | [`bfd`] |
 //! | what an agent and the controller say to each other | [`agent`] |
 #![deny(missing_docs)]
 
 pub mod agent;
 pub mod api;
+pub mod bfd;
 pub mod controller;
 pub mod ctl;
 pub mod dataplane;

@@ -16,7 +16,7 @@ pub mod agent;
 pub mod client;
 pub(crate) mod clock;
 pub mod dissect;
-mod line;
+pub(crate) mod line;
 pub mod protocol;
 pub mod report;
 pub mod server;

@@ -66,34 +66,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `path`, with mode 0600. What a killed daemon left there is replaced.
+    /// Listens on `path`; see [`listen`].
+    ///
+    /// # Errors
+    /// Somebody else listens there, or the kernel refuses.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |source| BindError::Io { path: path.to_owned(), source };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(failed)?;
-        }
-        match std::fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
-            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-                return Err(BindError::InUse(path.to_owned()));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        // Nobody can connect before listen(2), and by then the mode is set: the name appears by rename alone.
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!(".{}", std::process::id()));
-        let hidden = PathBuf::from(hidden);
-        let _ = std::fs::remove_file(&hidden);
-        let listener = UnixListener::bind(&hidden).map_err(failed)?;
-        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&hidden, path))
-            .map_err(|error| {
-                let _ = std::fs::remove_file(&hidden);
-                failed(error)
-            })?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener: listen(path)?, path: path.to_owned() })
     }
 
     /// Where it listens.
@@ -127,6 +105,36 @@ impl Server {
             });
         }
     }
+}
+
+/// Listens on `path`, with mode 0600. What a killed daemon left there is replaced.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |source| BindError::Io { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(BindError::InUse(path.to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // Nobody can connect before listen(2), and by then the mode is set: the name appears by rename alone.
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(format!(".{}", std::process::id()));
+    let hidden = PathBuf::from(hidden);
+    let _ = std::fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden).map_err(failed)?;
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&hidden, path))
+        .map_err(|error| {
+            let _ = std::fs::remove_file(&hidden);
+            failed(error)
+        })?;
+    Ok(listener)
 }
 
 impl Drop for Server {

@@ -7,7 +7,7 @@ use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
 use gateway_user::dataplane::{self, Migration};
 use gateway_user::gateway::PlanOrigin;
-use gateway_user::{api, controller, gateway, net};
+use gateway_user::{api, bfd, controller, gateway, net};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +58,11 @@ At its first start it makes an authority, and in its data directory admin.crt, a
   gatewayctl config set-context here --controller https://controller.example:8443 --ca DIR/ca.crt --cert DIR/admin.crt --key DIR/admin.key
 Several controllers of one etcd need the same authority (--ca-cert, --ca-key) and the same secrets.key: copy them from the first one's directory.")]
     Controller(Box<Controller>),
+    /// Keep BFD sessions for an agent, which starts this by itself
+    #[command(after_help = "\
+It goes on without the agent: sessions stay up while that is restarted. Those that no agent claims for the owner's timeout are switched
+off, and without sessions and agents it ends. `gatewayctl bfd` shows the sessions.")]
+    Bfd(Bfd),
     /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
     Detach(Places),
 }
@@ -138,6 +143,16 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
+struct Bfd {
+    /// Where agents find it
+    #[arg(long, value_name = "PATH", default_value = "/run/gateway/bfd.sock")]
+    socket: PathBuf,
+    /// How long sessions are kept for an agent that is not there
+    #[arg(long, value_name = "SECONDS", default_value_t = bfd::OWNER_TIMEOUT.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    owner_timeout: u64,
+}
+
+#[derive(Debug, Args)]
 struct Places {
     /// Where programs and tables are pinned: on a BPF file system
     #[arg(long, value_name = "DIR", default_value = dataplane::pins::DEFAULT)]
@@ -166,6 +181,10 @@ fn main() -> ExitCode {
             Some(made) => made,
             None => controller::daemon::run(options.serve.into()),
         },
+        Role::Bfd(options) => bfd::run(&bfd::Options {
+            socket: options.socket,
+            owner_timeout: std::time::Duration::from_secs(options.owner_timeout),
+        }),
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {

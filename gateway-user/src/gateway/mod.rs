@@ -129,7 +129,7 @@ fn undo(pins: &Path, state: &Path) -> anyhow::Result<()> {
 }
 
 /// A descriptor or two for each tenant with VLANs, and maps: the usual limit of 1024 is for programs that use select(2).
-fn raise_open_files_limit() {
+pub(crate) fn raise_open_files_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
