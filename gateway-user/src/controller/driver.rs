@@ -11,6 +11,7 @@ use super::server::service::{Call, Calls, Reply, Standing};
 use super::store::backup::{Backup, BackupError, RESTORING};
 use super::store::seal::Keys;
 use super::store::{Batch, Change, Error, Leadership, Op, Outcome, Pending, Revision, Store, Txn, WatchError, Writer};
+use crate::agent::backoff::Backoff;
 use crate::agent::protocol::PlanEvent;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -23,8 +24,9 @@ use tokio::sync::mpsc;
 
 /// How often the core is told that time goes by.
 const TICK: Duration = Duration::from_millis(500);
-/// How long to wait before a store that failed is asked again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait before a store that failed is asked again: at first, and when it goes on failing. Each time a store in a file opens its
+/// file anew.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 /// Plan events that an agent may leave unread before its stream is ended.
 const PLANS: usize = 256;
 /// Events that a watcher may leave unread, beside those that it began with, before its stream is ended.
@@ -46,12 +48,13 @@ pub async fn run(
     keys: Arc<Keys>,
 ) -> Result<(), Error> {
     let mut trouble = None;
+    let mut patience = Backoff::new(PATIENCE.0, PATIENCE.1);
     loop {
         let ended = match keys.agree(&store).await {
             Ok(()) => {
-                let mut reign = Reign { store: &store, address: &address, keys: &keys, trouble };
+                let mut reign = Reign { store: &store, address: &address, keys: &keys, trouble, patience };
                 let ended = reign.run(&mut calls, &settings).await;
-                trouble = reign.trouble;
+                (trouble, patience) = (reign.trouble, reign.patience);
                 ended
             }
             Err(error @ Error::Refused { .. }) => return Err(error),
@@ -64,7 +67,7 @@ pub async fn run(
             Err(error) => {
                 tracing::error!(%error, "the store failed; trying again");
                 calls.standing.send_replace(standing(None, Some(&error)));
-                if tokio::time::timeout(PATIENCE, turn_away(&mut calls, &error)).await.is_ok() {
+                if tokio::time::timeout(patience.wait(), turn_away(&mut calls, &error)).await.is_ok() {
                     return Ok(());
                 }
                 trouble = Some(error);
@@ -122,6 +125,8 @@ struct Reign<'a> {
     keys: &'a Keys,
     /// What went wrong with the store last, until a write succeeds.
     trouble: Option<Error>,
+    /// How long to wait when it goes wrong again.
+    patience: Backoff,
 }
 
 impl Reign<'_> {
@@ -154,6 +159,7 @@ impl Reign<'_> {
                 leading = Some((leadership, writer));
                 driver.step(Event::Elected { epoch, revision: seen.0 });
                 self.trouble = None;
+                self.patience.reset();
                 calls.standing.send_replace(Standing::Leader { epoch });
                 tracing::info!(epoch, "this controller leads");
             }
@@ -186,7 +192,7 @@ impl Reign<'_> {
                         store.leader(LEADERSHIP).await?;
                         self.trouble = Some(error);
                         self.follow(calls).await;
-                        campaign = Box::pin(elect(store, address, PATIENCE));
+                        campaign = Box::pin(elect(store, address, self.patience.wait()));
                     }
                     Err(error) => return Err(error),
                 },

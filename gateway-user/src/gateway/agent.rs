@@ -12,6 +12,7 @@ use super::assignment::{Assignment, Role};
 use super::compartment::{self, Compartments};
 use super::controlled::Controlled;
 use super::path_mtu::PathMtus;
+use super::ports::PortWarnings;
 use super::record::{Lock, Record};
 use super::watch::Pending;
 use super::{Options, slowpath};
@@ -24,12 +25,11 @@ use crate::dataplane::read::Reader;
 use crate::dataplane::world::{Hop, PortState, World};
 use crate::dataplane::{self, Dataplane, Found};
 use crate::host::{self, overlay};
-use crate::net::fitness::{self, Verdict};
+use crate::net::fitness;
 use crate::net::links::Link;
 use crate::net::netlink::{Change, Monitor, Netlink, Scope};
 use crate::net::next_hops::{Exit, NextHops};
-use crate::plan::{Plan, PlanErrors, PortMode, PortRole};
-use anyhow::bail;
+use crate::plan::{PlanErrors, PortMode, PortRole};
 use gateway_common::TenantId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -96,6 +96,7 @@ pub(super) struct Agent {
     overlay: Option<u32>,
     /// What a person should look at, by what it is about.
     pub(super) warnings: BTreeMap<String, String>,
+    pub(super) port_warnings: PortWarnings,
     pub(super) netlink: Netlink,
     pub(super) pending: Pending,
     pub(super) attached: Vec<Wanted>,
@@ -119,7 +120,8 @@ impl Agent {
     ) -> anyhow::Result<(Self, Sources)> {
         let First { name, assignment, reply } = first;
         dataplane::check_privileges()?;
-        refuse_unfit(&assignment.plan, &Pins::new(&options.dataplane.pins))?;
+        let mut port_warnings = PortWarnings::default();
+        port_warnings.refuse_unfit(&assignment.plan, &Pins::new(&options.dataplane.pins))?;
         let state = options.dataplane.state.clone();
         let lock = Lock::take(&state)?;
         let open = || -> anyhow::Result<_> {
@@ -156,6 +158,7 @@ impl Agent {
             links: BTreeMap::new(),
             overlay: None,
             warnings: BTreeMap::new(),
+            port_warnings,
             netlink: Netlink::new()?,
             record,
             attached: Vec::new(),
@@ -445,25 +448,4 @@ impl Agent {
             tracing::warn!(remotes = news - WARNINGS_AT_ONCE, "no way to more remotes; `gatewayctl status` names them");
         }
     }
-}
-
-/// Refuses a plan with a port that is not fit, and warns of what else a person should know.
-pub(super) fn refuse_unfit(plan: &Plan, pins: &Pins) -> anyhow::Result<()> {
-    let mut refused = Vec::new();
-    let ours = Some(pins.links()?.into_iter().map(|link| link.ifindex).collect());
-    for report in fitness::inspect(plan, &ours)? {
-        for finding in report.findings {
-            match finding.verdict {
-                Verdict::Refused => {
-                    refused.push(format!("port {}: {}; {}", report.name, finding.message, finding.remedy))
-                }
-                Verdict::Warning => tracing::warn!(port = report.name, remedy = finding.remedy, "{}", finding.message),
-                Verdict::Switched => {}
-            }
-        }
-    }
-    if !refused.is_empty() {
-        bail!("{}", refused.join("\n"));
-    }
-    Ok(())
 }

@@ -21,6 +21,7 @@ pub mod controlled;
 pub mod fragmentation;
 mod inside;
 pub mod path_mtu;
+mod ports;
 pub mod reassembly;
 pub mod record;
 mod requests;

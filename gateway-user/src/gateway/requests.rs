@@ -1,6 +1,6 @@
 //! What clients and signals ask of the agent: to show, to apply a plan, to trace.
 
-use super::agent::{Agent, refuse_unfit};
+use super::agent::Agent;
 use super::assignment::Assignment;
 use super::{PlanOrigin, changes, notify, show};
 use crate::api::agent::TraceTarget;
@@ -51,7 +51,8 @@ impl Agent {
     /// Applies a plan as a difference, or leaves everything as it is.
     pub(super) fn put_in_force(&mut self, name: String, assignment: Assignment) -> Result<Applied, Failure> {
         let started = Instant::now();
-        refuse_unfit(&assignment.plan, self.dataplane.pins())
+        self.port_warnings
+            .refuse_unfit(&assignment.plan, self.dataplane.pins())
             .map_err(|error| Failure::new(FailureCode::PlanInvalid, format!("{error:#}")))?;
         let changes = changes::changes(&self.assignment.plan, &assignment.plan);
         let old = std::mem::replace(&mut self.assignment, assignment);
