@@ -329,6 +329,20 @@ pub struct Report {
     /// Tenants that are there no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
+    /// Of a compute host: what all its machines carried together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<Load>,
+}
+
+/// What was carried, and how much it is at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// What was carried.
+    #[serde(flatten)]
+    pub counters: ConnectionCounters,
+    /// How much a second.
+    pub rates: Rates,
 }
 
 /// How much a report tells.
@@ -369,9 +383,9 @@ pub struct TenantState {
 pub struct ConnectionState {
     /// Whether it carries packets.
     pub state: LinkState,
-    /// What it carried.
+    /// What it carried, and carries.
     #[serde(flatten)]
-    pub counters: ConnectionCounters,
+    pub load: Load,
 }
 
 /// Whether a connection carries packets.
@@ -408,6 +422,49 @@ pub struct ConnectionCounters {
     pub rate_limited_in: u64,
     /// Packets to the site over its limit.
     pub rate_limited_out: u64,
+}
+
+/// How much is carried a second, since the report before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Packets in.
+    pub in_packets: u64,
+    /// Bits in.
+    pub in_bits: u64,
+    /// Packets out.
+    pub out_packets: u64,
+    /// Bits out.
+    pub out_bits: u64,
+    /// Packets dropped, whatever the reason.
+    pub dropped_packets: u64,
+}
+
+impl std::iter::Sum for Load {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| {
+            let (counters, more) = (sum.counters, one.counters);
+            let (rates, faster) = (sum.rates, one.rates);
+            Self {
+                counters: ConnectionCounters {
+                    in_packets: counters.in_packets.saturating_add(more.in_packets),
+                    in_bytes: counters.in_bytes.saturating_add(more.in_bytes),
+                    out_packets: counters.out_packets.saturating_add(more.out_packets),
+                    out_bytes: counters.out_bytes.saturating_add(more.out_bytes),
+                    dropped_packets: counters.dropped_packets.saturating_add(more.dropped_packets),
+                    rate_limited_in: counters.rate_limited_in.saturating_add(more.rate_limited_in),
+                    rate_limited_out: counters.rate_limited_out.saturating_add(more.rate_limited_out),
+                },
+                rates: Rates {
+                    in_packets: rates.in_packets.saturating_add(faster.in_packets),
+                    in_bits: rates.in_bits.saturating_add(faster.in_bits),
+                    out_packets: rates.out_packets.saturating_add(faster.out_packets),
+                    out_bits: rates.out_bits.saturating_add(faster.out_bits),
+                    dropped_packets: rates.dropped_packets.saturating_add(faster.dropped_packets),
+                },
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -464,6 +521,6 @@ mod tests {
     #[test]
     fn a_state_that_is_not_known_yet_is_no_error() {
         let state: ConnectionState = serde_json::from_str(r#"{"state":"dancing","in_packets":3}"#).expect("read");
-        assert_eq!((state.state, state.counters.in_packets), (LinkState::Unknown, 3));
+        assert_eq!((state.state, state.load.counters.in_packets), (LinkState::Unknown, 3));
     }
 }

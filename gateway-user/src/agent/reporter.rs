@@ -1,6 +1,6 @@
 //! What an agent has to report, kept until a controller has it. Only what is different since then is sent.
 
-use super::protocol::{BootId, Extent, Position, Problem, Report, TenantState};
+use super::protocol::{BootId, Extent, Load, Position, Problem, Report, TenantState};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ struct State {
     own: Vec<Problem>,
     unreachable: BTreeMap<IpAddr, String>,
     tenants: BTreeMap<String, TenantState>,
+    machines: Option<Load>,
 }
 
 impl State {
@@ -67,6 +68,11 @@ impl Reporter {
     /// How tenants fare: all of them.
     pub fn tenants(&self, tenants: BTreeMap<String, TenantState>) {
         self.change(|state| state.tenants = tenants);
+    }
+
+    /// What the machines of a compute host carry, all together.
+    pub fn machines(&self, load: Load) {
+        self.change(|state| state.machines = Some(load));
     }
 
     /// A plan is in force, as far as it goes.
@@ -112,6 +118,7 @@ impl Told {
             position: state.position,
             problems: state.plan.into_iter().chain(state.own).collect(),
             unreachable: state.unreachable,
+            machines: state.machines,
             ..Report::default()
         };
         match &self.tenants {

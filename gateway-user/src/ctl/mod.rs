@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a command's name, options or help | `args` |
 //! | how an answer is shown as a table | `show`, `table`, `units` |
-//! | the live view | `top`, `terminal` |
+//! | the live view | `top`, `live`, `terminal` |
 //! | how traced packets are printed and written | `trace`, `capture` |
 //! | checking and applying plans | `plan` |
 //! | taking everything off the host | `detach` |
@@ -13,6 +13,7 @@
 mod args;
 mod capture;
 mod detach;
+mod live;
 mod output;
 mod plan;
 mod reasons;

@@ -1,16 +1,16 @@
 //! Rates of the connections, live.
 
-use super::args::{Format, TopOptions};
-use super::output::{Output, Style};
+use super::args::TopOptions;
+use super::live::{self, Shown, Unattended};
+use super::output::Output;
 use super::table::{Align, Row, Table};
-use super::terminal::{self, Live};
 use super::units;
 use crate::api::report::ConnectionReport;
 use crate::api::{Answer, Client, Query, Request};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A connection's rates between two looks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -139,59 +139,27 @@ fn numbers(row: Row, [in_bytes, in_packets, out_bytes, out_packets, drops]: [f64
 pub async fn run(socket: &Path, options: &TopOptions, output: &mut Output) -> anyhow::Result<()> {
     let mut client = Client::connect(socket).await?;
     let tenant = options.tenant.as_deref();
-    let mut before = Look::take(&mut client, tenant).await?;
-    let mut live = match output.format() {
-        Format::Table if !options.once => Live::enter()?,
-        _ => None,
-    };
-    let mut interval = tokio::time::interval(Duration::from_secs_f64(options.interval));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval.tick().await;
-    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut left = if options.once { 1 } else { options.count.unwrap_or(u64::MAX) };
-    while left > 0 {
-        let key = async {
-            match live.as_mut() {
-                Some(live) => live.key().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = interval.tick() => {}
-            key = key => match key {
-                b'q' | b'Q' => return Ok(()),
-                _ => continue,
-            },
-            _ = &mut interrupt => return Ok(()),
-        }
-        left -= 1;
+    let mut before: Option<Look> = None;
+    live::run(options, Unattended::Always, output, async || {
         let now = Look::take(&mut client, tenant).await?;
-        let rates = rates(&before.rows, &now.rows, (now.at - before.at).as_secs_f64());
-        before = now;
-        draw(&rates, live.is_some(), output)?;
-    }
-    Ok(())
-}
-
-fn draw(rates: &[Rates], in_place: bool, output: &mut Output) -> anyhow::Result<()> {
-    if output.format() == Format::Json {
-        output.json_line(rates)?;
-    } else if in_place {
-        let (rows, columns) = terminal::size();
-        // Cut by columns, so without colours, which take characters and no columns.
-        let text = format!("{}\nq quits\n", table(rates).render(Style::Plain));
-        output.text(&terminal::frame(&text, rows, columns))?;
-    } else {
-        output.table(&table(rates))?;
-        output.line("")?;
-    }
-    Ok(output.flush()?)
+        let shown = match &before {
+            Some(before) => {
+                let rates = rates(&before.rows, &now.rows, (now.at - before.at).as_secs_f64());
+                Some(Shown { json: serde_json::to_value(&rates)?, table: table(&rates) })
+            }
+            None => None,
+        };
+        before = Some(now);
+        Ok(shown)
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::report::Traffic;
+    use crate::ctl::output::Style;
 
     fn row(name: &str, in_bytes: u64, in_packets: u64, dropped_packets: u64) -> ConnectionReport {
         ConnectionReport {

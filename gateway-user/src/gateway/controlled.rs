@@ -2,8 +2,9 @@
 
 use super::agent::{Agent, First};
 use super::assignment::{Assignment, Role};
+use super::meter::Meter;
 use super::{notify, show};
-use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Problem, TenantState};
+use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Load, Problem, TenantState};
 use crate::agent::{self, Kind, Link, News, Offer};
 use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
@@ -78,6 +79,8 @@ pub(super) struct Controlled {
     link: Link<Assignment>,
     /// When counters were reported.
     reported: Option<Instant>,
+    /// How much is carried, by tenant and name.
+    meter: Meter<(String, String)>,
     /// The failure that ended the link, for as long as it lasts.
     failed: Option<Problem>,
 }
@@ -101,7 +104,7 @@ pub(super) async fn first(role: Role, options: agent::Options) -> anyhow::Result
             news = link.news.recv() => match news {
                 Some(News::Plan(Offer { plan, position, reply })) => {
                     let first = First { name: format!("the controller's, {position}"), assignment: plan, reply: Some(reply) };
-                    return Ok(Some((first, Controlled { link, reported: None, failed: None })));
+                    return Ok(Some((first, Controlled { link, reported: None, meter: Meter::default(), failed: None })));
                 }
                 Some(News::Failed(error)) => return Err(error),
                 None => anyhow::bail!("the link to the controller ended before it brought a plan"),
@@ -181,9 +184,20 @@ impl Agent {
                     .iter()
                     .map(|tenant| (tenant.name.as_str().to_owned(), TenantState::default()))
                     .collect();
-                // Of machines the controller knows all that it shows.
-                for connection in connections.into_iter().filter(|connection| connection.r#type != "vm") {
-                    let state = state(&connection);
+                let counted = connections.iter().map(|connection| (key(connection), counters(connection)));
+                controlled.meter.look(Instant::now(), counted.collect());
+                let load = |connection: &ConnectionReport| Load {
+                    counters: counters(connection),
+                    rates: controlled.meter.rates(&key(connection)),
+                };
+                // Of machines the controller knows all that it shows, but for what they carry.
+                let (machines, connections): (Vec<_>, Vec<_>) =
+                    connections.into_iter().partition(|connection| connection.r#type == "vm");
+                if self.assignment.host.is_some() {
+                    reporter.machines(machines.iter().map(load).sum());
+                }
+                for connection in connections {
+                    let state = ConnectionState { state: state(&connection), load: load(&connection) };
                     tenants.entry(connection.tenant).or_default().connections.insert(connection.name, state);
                 }
                 reporter.tenants(tenants);
@@ -194,24 +208,29 @@ impl Agent {
     }
 }
 
-fn state(connection: &ConnectionReport) -> ConnectionState {
+fn key(connection: &ConnectionReport) -> (String, String) {
+    (connection.tenant.clone(), connection.name.clone())
+}
+
+fn state(connection: &ConnectionReport) -> LinkState {
+    match connection.state.as_str() {
+        "up" => LinkState::Up,
+        "disabled" => LinkState::Disabled,
+        "unresolved" => LinkState::Unresolved,
+        _ => LinkState::Unknown,
+    }
+}
+
+fn counters(connection: &ConnectionReport) -> ConnectionCounters {
     let traffic = &connection.traffic;
-    ConnectionState {
-        state: match connection.state.as_str() {
-            "up" => LinkState::Up,
-            "disabled" => LinkState::Disabled,
-            "unresolved" => LinkState::Unresolved,
-            _ => LinkState::Unknown,
-        },
-        counters: ConnectionCounters {
-            in_packets: traffic.in_packets,
-            in_bytes: traffic.in_bytes,
-            out_packets: traffic.out_packets,
-            out_bytes: traffic.out_bytes,
-            dropped_packets: traffic.dropped_packets,
-            rate_limited_in: connection.rate_limited_in,
-            rate_limited_out: connection.rate_limited_out,
-        },
+    ConnectionCounters {
+        in_packets: traffic.in_packets,
+        in_bytes: traffic.in_bytes,
+        out_packets: traffic.out_packets,
+        out_bytes: traffic.out_bytes,
+        dropped_packets: traffic.dropped_packets,
+        rate_limited_in: connection.rate_limited_in,
+        rate_limited_out: connection.rate_limited_out,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod compartment;
 pub mod controlled;
 pub mod fragmentation;
 mod inside;
+mod meter;
 pub mod path_mtu;
 mod ports;
 pub mod reassembly;

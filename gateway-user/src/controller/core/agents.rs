@@ -1,7 +1,7 @@
 //! What is known of the agents: who is there, what each has been told, what each tells.
 
 use super::event::StreamId;
-use crate::agent::protocol::{ConnectionState, Extent, Position, Problem, Report, TenantState};
+use crate::agent::protocol::{ConnectionState, Extent, Load, Position, Problem, Report, TenantState};
 use crate::controller::model::records::{AgentId, Registration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,6 +27,9 @@ pub struct Agent {
     problems: Vec<Problem>,
     unreachable: BTreeMap<IpAddr, String>,
     tenants: BTreeMap<String, TenantState>,
+    machines: Option<Load>,
+    /// When it reported last, in milliseconds since 1970.
+    reported: Option<u64>,
 }
 
 /// Whether an agent is there.
@@ -53,6 +56,8 @@ impl Agent {
             problems: Vec::new(),
             unreachable: BTreeMap::new(),
             tenants: BTreeMap::new(),
+            machines: None,
+            reported: None,
         }
     }
 
@@ -78,6 +83,16 @@ impl Agent {
     /// How a connection fares there.
     pub fn connection(&self, tenant: &str, name: &str) -> Option<&ConnectionState> {
         self.tenants.get(tenant)?.connections.get(name)
+    }
+
+    /// What the machines of a compute host carry, all together.
+    pub fn machines(&self) -> Option<&Load> {
+        self.machines.as_ref()
+    }
+
+    /// When it reported last, in milliseconds since 1970.
+    pub fn reported(&self) -> Option<u64> {
+        self.reported
     }
 
     /// Why no packet can be sent to an address, if so.
@@ -182,6 +197,7 @@ impl Agents {
         (known.boot, known.sequence, known.heard) = (report.boot.0, report.sequence, Some(now));
         (known.problems, known.unreachable) = (report.problems, report.unreachable);
         known.position = report.position;
+        (known.machines, known.reported) = (report.machines, Some(now));
         if report.extent == Extent::Whole {
             known.tenants.clear();
         }

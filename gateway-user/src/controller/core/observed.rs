@@ -4,7 +4,7 @@ use super::agents::{Agent, Hearing, Presence};
 use super::event::Moment;
 use super::plans::Documents;
 use super::state::State;
-use crate::agent::protocol::LinkState;
+use crate::agent::protocol::{LinkState, Load};
 use crate::controller::model::Id;
 use crate::controller::model::records::AgentId;
 use crate::controller::placement::{GatewayState, Health};
@@ -74,6 +74,11 @@ impl<'a> Beside<'a> {
 
     fn time(&self) -> String {
         time(self.now.unix_milliseconds)
+    }
+
+    /// When an agent told what it knows.
+    fn reported(&self, agent: &AgentId) -> String {
+        self.state.agents.get(agent).and_then(Agent::reported).map_or_else(|| self.time(), time)
     }
 
     /// A `configurationState` of what is wrong.
@@ -202,18 +207,8 @@ impl<'a> Beside<'a> {
             let known = self.state.agents.get(&agent).and_then(|known| known.connection(tenant.as_str(), id.as_str()));
             let connected = known.is_some_and(|known| known.state == LinkState::Up) && details.is_empty();
             shown.insert("connectionState".into(), json!(if connected { "Connected" } else { "Disconnected" }));
-            let counters = known.map(|known| known.counters).unwrap_or_default();
-            let statistics = json!({
-                "outboundBytes": counters.out_bytes,
-                "inboundBytes": counters.in_bytes,
-                "outboundPackets": counters.out_packets,
-                "inboundPackets": counters.in_packets,
-                "rxTotalPacketsDropped": counters.dropped_packets,
-                "txTotalPacketsDropped": counters.dropped_packets,
-                "rxRateLimitedPacketsDropped": counters.rate_limited_in,
-                "txRateLimitedPacketsDropped": counters.rate_limited_out,
-                "lastUpdated": self.time(),
-            });
+            let mut statistics = statistics(&known.map(|known| known.load).unwrap_or_default());
+            statistics["lastUpdated"] = json!(self.reported(&agent));
             shown.insert("statistics".into(), statistics);
         } else {
             shown.insert("connectionState".into(), json!("Disconnected"));
@@ -311,8 +306,15 @@ impl<'a> Beside<'a> {
     }
 
     fn server(&self, id: &Id) -> Map<String, Value> {
-        let details = self.agent_details(&super::host(id));
-        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
+        let agent = super::host(id);
+        let mut shown = Map::new();
+        if let Some(load) = self.state.agents.get(&agent).and_then(Agent::machines) {
+            let mut statistics = statistics(load);
+            statistics["lastUpdated"] = json!(self.reported(&agent));
+            shown.insert("statistics".to_owned(), statistics);
+        }
+        shown.insert("configurationState".to_owned(), self.configuration(self.agent_details(&agent)));
+        shown
     }
 
     /// Figures of the whole.
@@ -343,6 +345,28 @@ impl<'a> Beside<'a> {
             }
         })
     }
+}
+
+/// What was carried, and how much it is a second.
+fn statistics(load: &Load) -> Value {
+    let (counters, rates) = (&load.counters, &load.rates);
+    json!({
+        "outboundBytes": counters.out_bytes,
+        "inboundBytes": counters.in_bytes,
+        "outboundPackets": counters.out_packets,
+        "inboundPackets": counters.in_packets,
+        "rxTotalPacketsDropped": counters.dropped_packets,
+        "txTotalPacketsDropped": counters.dropped_packets,
+        "rxRateLimitedPacketsDropped": counters.rate_limited_in,
+        "txRateLimitedPacketsDropped": counters.rate_limited_out,
+        "rxRateKbps": rates.in_bits / 1000,
+        "txRateKbps": rates.out_bits / 1000,
+        "inboundBitsPerSecond": rates.in_bits,
+        "outboundBitsPerSecond": rates.out_bits,
+        "inboundPacketsPerSecond": rates.in_packets,
+        "outboundPacketsPerSecond": rates.out_packets,
+        "droppedPacketsPerSecond": rates.dropped_packets,
+    })
 }
 
 /// Whether an agent does what it was last told.

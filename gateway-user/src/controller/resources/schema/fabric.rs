@@ -108,6 +108,7 @@ pub(super) const SERVER: &[Property] = &[
     property("certificateSubjectName", NAME).no_effect(CERTIFICATE),
     property("auditingEnabled", Shape::Any).no_effect("what a host drops is counted with its reason"),
     CONFIGURATION_STATE,
+    read_only("statistics").ours().doc("What its VMs sent (inbound) and were sent (outbound), and how much a second."),
     back_references("virtualNetworkInterfaces", Kind::NetworkInterface, "server"),
     back_references("virtualServers", Kind::VirtualServer, "server"),
 ];
