@@ -46,7 +46,11 @@ pub(super) fn family_of(afi: u16, safi: u8) -> Option<Family> {
 
 /// One whole message, header and all.
 pub(super) fn decode(mut bytes: Bytes, limit: u16) -> Result<Message, Notification> {
-    let whole = bytes.clone();
+    let kind = bytes.get(HEADER - 1).copied().unwrap_or_default();
+    // RFC 7313, 5. Longer ones carry filters, which nobody was offered.
+    if kind == super::kind::REFRESH && bytes.len() != HEADER + 4 {
+        return Err(Notification::bad_refresh_length(bytes));
+    }
     match theirs::decode_message(&mut bytes, limit) {
         Ok(theirs::Message::Open(open)) => Ok(Message::Open(our_open(&open))),
         Ok(theirs::Message::Keepalive) => Ok(Message::Keepalive),
@@ -60,23 +64,17 @@ pub(super) fn decode(mut bytes: Bytes, limit: u16) -> Result<Message, Notificati
             subcode: theirs.subcode,
             data: theirs.data,
         })),
-        Ok(theirs::Message::RouteRefresh(refresh)) => {
-            // RFC 7313, 5: another length than ours is an error of its own, unless it carries filters, which nobody was offered.
-            if refresh.orf.is_some() {
-                return Err(Notification::bad_refresh_length(whole));
-            }
-            Ok(Message::Refresh(Refresh {
-                family: family_of(refresh.afi_raw, refresh.safi_raw),
-                kind: match refresh.subtype_raw {
-                    0 => RefreshKind::Request,
-                    1 => RefreshKind::Begin,
-                    2 => RefreshKind::End,
-                    other => RefreshKind::Unknown(other),
-                },
-            }))
-        }
+        Ok(theirs::Message::RouteRefresh(refresh)) => Ok(Message::Refresh(Refresh {
+            family: family_of(refresh.afi_raw, refresh.safi_raw),
+            kind: match refresh.subtype_raw {
+                0 => RefreshKind::Request,
+                1 => RefreshKind::Begin,
+                2 => RefreshKind::End,
+                other => RefreshKind::Unknown(other),
+            },
+        })),
         // A kind that a later version of the codec knows.
-        Ok(_) => Err(Notification::bad_type(whole.get(HEADER - 1).copied().unwrap_or_default())),
+        Ok(_) => Err(Notification::bad_type(kind)),
         Err(error) => Err(notification(&error)),
     }
 }
