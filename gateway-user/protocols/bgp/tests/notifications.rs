@@ -84,7 +84,7 @@ impl Rig {
     }
 
     /// The NOTIFICATIONs among what was sent.
-    fn said(&self) -> Vec<(u8, u8, Vec<u8>)> {
+    fn said(&self) -> Vec<Said> {
         let mut framing = Framing::default();
         for action in &self.actions {
             if let Action::Send(_, bytes) = action {
@@ -118,7 +118,10 @@ fn raw_open(body: &[u8]) -> Vec<u8> {
     message(19 + body.len() as u16, 1, body)
 }
 
-fn check(table: Vec<(&str, Rig, (u8, u8, Vec<u8>))>) {
+/// Code, subcode, data.
+type Said = (u8, u8, Vec<u8>);
+
+fn check(table: Vec<(&str, Rig, Said)>) {
     for (why, rig, said) in table {
         assert_eq!(rig.said(), [said], "{why}");
         assert!(!rig.session.has(ID), "{why}: the connection has to go");

@@ -108,6 +108,8 @@ pub enum Event {
     LongLived(Family),
     /// The neighbour has sent all its routes.
     EndOfRib(Family),
+    /// The speaker's table has reached its limit: prefixes were left out.
+    TableFull,
     /// Near its limit of prefixes.
     PrefixWarning {
         /// Of which.
