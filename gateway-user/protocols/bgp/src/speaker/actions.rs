@@ -75,7 +75,12 @@ impl Speaker {
         let facts = SessionFacts {
             router_id: agreed.router_id,
             families: agreed.families.iter().map(|agreed| agreed.family).collect(),
-            add_path_send: agreed.families.iter().filter(|agreed| agreed.sends_paths).map(|agreed| agreed.family).collect(),
+            add_path_send: agreed
+                .families
+                .iter()
+                .filter(|agreed| agreed.sends_paths)
+                .map(|agreed| agreed.family)
+                .collect(),
             extended_next_hop: agreed.extended_next_hop,
             four_octet_asn: agreed.four_octet,
             long_lived: agreed.restart.as_ref().is_some_and(|restart| !restart.long_lived.is_empty()),

@@ -63,8 +63,7 @@ impl Speaker {
         let id = self.rib.add_neighbour(config.rib(&local));
         self.sessions += 1;
         let seed = self.seed.wrapping_add(self.sessions.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let session =
-            Session::new(local, config.session.clone(), self.own_restart(), self.sessions << 32, seed, now);
+        let session = Session::new(local, config.session.clone(), self.own_restart(), self.sessions << 32, seed, now);
         self.peers.insert(id, Peer { name: name.clone(), config, session, deadline: None, warned: BTreeSet::new() });
         self.names.insert(name, id);
         self.rearm(id);

@@ -4,8 +4,8 @@ use crate::attributes::{Attributes, Community, ExtendedCommunity, LargeCommunity
 use crate::number::{Asn, Family, RouterId};
 use crate::policy::Policy;
 use crate::rib::{
-    AddPathSend, AggregateSettings, DampingSettings, Limit, MedScope, MissingMed, Multipath, NeighbourSettings, NextHopMode,
-    Relation, RibSettings, TieBreak, UnresolvedNextHop, WithoutPolicy,
+    AddPathSend, AggregateSettings, DampingSettings, Limit, MedScope, MissingMed, Multipath, NeighbourSettings,
+    NextHopMode, Relation, RibSettings, TieBreak, UnresolvedNextHop, WithoutPolicy,
 };
 use crate::session::{Local, Neighbor};
 use crate::wire::{FirstAs, Forwarding, Peering, Role};

@@ -119,7 +119,9 @@ impl Speaker {
         match input {
             Input::Configure(config) => self.configure(config, now, outputs),
             Input::Connected { connection, local, .. } => {
-                self.connection(connection, now, outputs, |session, out| session.connected(connection, local.ip(), now, out));
+                self.connection(connection, now, outputs, |session, out| {
+                    session.connected(connection, local.ip(), now, out)
+                });
             }
             Input::ConnectFailed { connection } => {
                 self.connection(connection, now, outputs, |session, out| session.connect_failed(connection, now, out));

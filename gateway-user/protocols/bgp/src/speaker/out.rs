@@ -50,8 +50,7 @@ impl Speaker {
         let mut messages = 0;
         loop {
             let room = self.peers.get(&id).map_or(0, |peer| peer.session.room());
-            let update =
-                if bytes.len() < room { self.rib.next_update(id, usize::from(encoder.limit)) } else { None };
+            let update = if bytes.len() < room { self.rib.next_update(id, usize::from(encoder.limit)) } else { None };
             let mark = match &update {
                 Some(Update::BeginOfRefresh(family)) => Some((*family, RefreshKind::Begin)),
                 Some(Update::EndOfRefresh(family)) => Some((*family, RefreshKind::End)),

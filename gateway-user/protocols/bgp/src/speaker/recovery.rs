@@ -46,7 +46,9 @@ impl Speaker {
         // One that has restarted too waits for us; one without the capability sends no End-of-RIB.
         let sends_end = agreed.restart.as_ref().is_some_and(|restart| !restart.restarted);
         let waited_for = |family: Family| sends_end && agreed.has(family);
-        recovery.complete.extend(Family::ALL.into_iter().filter(|family| !waited_for(*family)).map(|family| (id, family)));
+        recovery
+            .complete
+            .extend(Family::ALL.into_iter().filter(|family| !waited_for(*family)).map(|family| (id, family)));
     }
 
     /// A neighbour is gone: nobody waits for it.
