@@ -124,7 +124,7 @@ struct Slot {
     canonical: Box<[u8]>,
     /// 0: free.
     references: u32,
-    /// Grows each time the slot is used for another set.
+    /// Another for each set, so that a weak name does not find the set that came after.
     generation: u32,
     hash: u64,
     summary: Summary,
@@ -155,6 +155,7 @@ pub struct AttributeStore {
     hasher: DefaultHashBuilder,
     scratch: Vec<u8>,
     bytes: usize,
+    generation: u32,
 }
 
 impl AttributeStore {
@@ -171,14 +172,15 @@ impl AttributeStore {
         let canonical: Box<[u8]> = self.scratch.as_slice().into();
         self.bytes += canonical.len();
         let summary = Summary::of(attributes);
+        self.generation = self.generation.wrapping_add(1);
+        let slot = Slot { canonical, references: 1, generation: self.generation, hash, summary };
         let index = match self.free.pop() {
             Some(index) => {
-                let slot = &mut self.slots[index as usize];
-                *slot = Slot { canonical, references: 1, generation: slot.generation.wrapping_add(1), hash, summary };
+                self.slots[index as usize] = slot;
                 index
             }
             None => {
-                self.slots.push(Slot { canonical, references: 1, generation: 0, hash, summary });
+                self.slots.push(slot);
                 // Each slot costs a hundred octets and more: memory ends long before the numbers do.
                 u32::try_from(self.slots.len() - 1).expect("four thousand million sets of attributes")
             }
@@ -211,8 +213,9 @@ impl AttributeStore {
         self.free.push(index);
         if self.index.is_empty() {
             // After the last route nothing is kept of the memory of a flood.
-            self.slots.shrink_to(0);
-            self.index.shrink_to(0, |_| 0);
+            self.slots = Vec::new();
+            self.free = Vec::new();
+            self.index = HashTable::new();
         }
     }
 
@@ -318,7 +321,6 @@ mod tests {
             ids.into_iter().for_each(|id| store.release(id));
         }
         assert!(store.is_empty());
-        assert!(store.slots.len() <= 100);
-        assert_eq!(store.bytes, 0);
+        assert_eq!(store.memory(), 0);
     }
 }

@@ -394,6 +394,9 @@ impl Rib {
             }
             self.table.remove_unused(id);
         }
+        if self.changed.is_empty() && told > 0 {
+            self.table.shrink();
+        }
         told
     }
 

@@ -192,7 +192,7 @@ impl Table {
                 index.shrink_to(index.len() * 2, rehash);
             }
         }
-        if self.len() == 0 {
+        if self.len() == 0 && !self.entries.is_empty() {
             *self = Self { hasher: self.hasher.clone(), ..Self::default() };
         }
     }
