@@ -1,4 +1,5 @@
 mod export;
 mod lab;
+mod model;
 mod reception;
 mod selection;
