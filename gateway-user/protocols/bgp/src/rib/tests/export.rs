@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 const NET: &str = "203.0.113.0/24";
 
-fn policy(entries: &[(EntryAction, &[(&str, &str)], &[(&str, &str)])]) -> Arc<Policy> {
+type Parts<'a> = &'a [(&'a str, &'a str)];
+
+fn policy(entries: &[(EntryAction, Parts<'_>, Parts<'_>)]) -> Arc<Policy> {
     let entries: Vec<Entry> = entries
         .iter()
         .map(|(action, criteria, settings)| Entry {
