@@ -279,13 +279,15 @@ pub(super) fn eliminate(
     match settings.med_scope {
         MedScope::AcrossAsns => step!(Med, |rank| rank.med),
         MedScope::SameNeighbour if alive.len() > 1 => {
-            let before = alive.clone();
+            // The lowest MED of each neighbouring system, in the order of the systems.
+            let mut lowest: Vec<(Option<Asn>, u32)> =
+                alive.iter().map(|index| (ranks[*index].neighbour_asn, ranks[*index].med)).collect();
+            lowest.sort_unstable();
+            lowest.dedup_by_key(|(asn, _)| *asn);
             alive.retain(|index| {
                 let mine = &ranks[*index];
-                let beaten = before.iter().any(|other| {
-                    let other = &ranks[*other];
-                    other.neighbour_asn == mine.neighbour_asn && other.med < mine.med
-                });
+                let place = lowest.binary_search_by_key(&mine.neighbour_asn, |(asn, _)| *asn);
+                let beaten = place.is_ok_and(|place| lowest[place].1 < mine.med);
                 if beaten {
                     lost(*index, Step::Med);
                 }

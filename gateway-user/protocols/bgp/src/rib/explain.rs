@@ -87,7 +87,7 @@ impl Rib {
         eliminate(judge.settings, &ranks, &mut alive, &mut Vec::new(), |index, step| {
             steps[positions[index]] = Some(step);
         });
-        let mut order = in_order(&judge, paths);
+        let mut order = in_order(&judge, paths, paths.len());
         let unusable: Vec<usize> = (0..paths.len()).filter(|position| !order.contains(position)).collect();
         order.extend(unusable);
         let explained = |position: usize| {

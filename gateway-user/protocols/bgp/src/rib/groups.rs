@@ -176,8 +176,7 @@ impl Rib {
             AddPathSend::All => return paths.iter().filter(|path| judge.usable(path).is_ok()).copied().collect(),
             AddPathSend::BestOf(most) => usize::from(most),
         };
-        let order = in_order(&judge, paths);
-        order.into_iter().take(most).map(|position| paths[position]).collect()
+        in_order(&judge, paths, most).into_iter().map(|position| paths[position]).collect()
     }
 
     fn replace_single(&mut self, index: usize, id: PrefixId, out: Option<(AttributesId, NeighbourId)>) {
@@ -374,13 +373,13 @@ fn defaults(families: [bool; 2]) -> impl Iterator<Item = IpNet> {
     both.into_iter().zip(families).filter(|(_, wanted)| *wanted).map(|(default, _)| default)
 }
 
-/// The positions of the paths that may be used, best first.
-pub(super) fn in_order(judge: &Judge<'_>, paths: &[Path]) -> Vec<usize> {
+/// The positions of the `most` best paths that may be used, best first.
+pub(super) fn in_order(judge: &Judge<'_>, paths: &[Path], most: usize) -> Vec<usize> {
     let usable = paths.iter().enumerate().filter_map(|(position, path)| Some((position, judge.rank(path).ok()?)));
     let (positions, ranks): (Vec<usize>, Vec<_>) = usable.unzip();
     let mut left: Vec<usize> = (0..ranks.len()).collect();
     let (mut order, mut equal) = (Vec::new(), Vec::new());
-    while !left.is_empty() {
+    while !left.is_empty() && order.len() < most {
         let mut alive = left.clone();
         let Some(best) = eliminate(judge.settings, &ranks, &mut alive, &mut equal, |_, _| ()) else { break };
         left.retain(|index| *index != best);

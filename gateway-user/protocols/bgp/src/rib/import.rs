@@ -5,10 +5,13 @@ use super::table::{PathFlags, PrefixId};
 use super::{NeighbourId, Nlri, Rib, damping, family_index};
 use crate::Moment;
 use crate::attributes::{Attributes, AttributesId, Community, NextHop};
-use crate::number::Family;
+use crate::number::{Family, PathId};
 use crate::policy::{Decision, NextHopChange};
 use ipnet::IpNet;
 use std::fmt;
+
+/// The most paths that a neighbour may have to one prefix: each costs time whenever the prefix is decided about.
+const PATHS_PER_PREFIX: usize = 128;
 
 /// Why no path with these attributes is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,14 +237,22 @@ impl Rib {
         let total = self.settings.limit;
         let paths = self.paths;
         let settings = self.neighbour(from)?.settings.limit;
-        if total.is_none() && settings.is_none() {
+        if total.is_none() && settings.is_none() && one.path_id == PathId(0) {
             return None;
         }
-        let there = self.table.find(prefix).is_some_and(|id| {
-            self.table.paths(id).iter().any(|path| path.neighbour == from && path.path_id == one.path_id)
-        });
+        let its = self.table.find(prefix).map_or(&[][..], |id| self.table.paths(id));
+        let its = its.iter().filter(|path| path.neighbour == from);
+        let (mut count, mut there) = (0, false);
+        for path in its {
+            count += 1;
+            there |= path.path_id == one.path_id;
+        }
         if there {
             return None;
+        }
+        if count >= PATHS_PER_PREFIX {
+            self.neighbour_mut(from)?.counters[family_index(family)].beyond_limit_in += 1;
+            return Some(LimitScope::Prefix(from));
         }
         let warned = self.warned;
         let neighbour = self.neighbour_mut(from)?;

@@ -644,7 +644,18 @@ impl Rib {
 
 /// The smallest identifier that none of the prefix's paths has.
 fn free_local_id(paths: &[Path]) -> u16 {
-    (1..u16::MAX).find(|id| paths.iter().all(|path| path.local_id != *id)).unwrap_or(u16::MAX)
+    if paths.is_empty() {
+        return 1;
+    }
+    // One of the first so many and one more is free.
+    let mut taken = vec![false; paths.len() + 2];
+    for path in paths {
+        if let Some(taken) = taken.get_mut(usize::from(path.local_id)) {
+            *taken = true;
+        }
+    }
+    let free = (1..taken.len()).find(|id| !taken[*id]).unwrap_or_default();
+    u16::try_from(free).unwrap_or(u16::MAX)
 }
 
 const fn family_index(family: Family) -> usize {

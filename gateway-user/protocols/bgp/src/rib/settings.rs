@@ -373,4 +373,6 @@ pub enum LimitScope {
     Neighbour(NeighbourId, Family),
     /// That of the whole table.
     Table,
+    /// Of how many paths a neighbour may have to one prefix: 128.
+    Prefix(NeighbourId),
 }

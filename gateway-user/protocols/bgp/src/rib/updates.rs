@@ -152,11 +152,23 @@ impl Rib {
         let group = neighbour.group.and_then(|index| self.groups[index].as_ref());
         let facts = neighbour.facts.as_ref()?;
         let outbox = &mut neighbour.outbox;
-        let first = *outbox.staged.get(outbox.staged_at)?;
+        // What changed since it was staged waits again, or is of no interest any more.
+        let is_current = |staged: &Staged, pending: &super::bits::BitSet, has_path_id: bool| {
+            let wanted = group.and_then(|group| {
+                group.wanted(id, staged.prefix).find(|out| out.local_id == staged.local_id || !has_path_id)
+            });
+            !pending.contains(staged.prefix) && wanted.map(|out| out.attributes) == staged.attributes
+        };
+        let first = loop {
+            let staged = *outbox.staged.get(outbox.staged_at)?;
+            if is_current(&staged, &outbox.pending, facts.add_path_send.contains(&staged.family)) {
+                break staged;
+            }
+            outbox.staged_at += 1;
+        };
         let has_path_id = facts.add_path_send.contains(&first.family);
         let attributes = match first.attributes {
             None => 0,
-            // Octets that are freed since then belong to no prefix below.
             Some(id) => {
                 let octets = self.attributes.canonical(id).len();
                 // Where numbers have two octets, the path stands there twice (RFC 6793, 4.2.2).
@@ -171,12 +183,7 @@ impl Rib {
             if (staged.attributes, staged.family) != (first.attributes, first.family) {
                 break;
             }
-            // What changed since it was staged waits again.
-            let wanted = group.and_then(|group| {
-                group.wanted(id, staged.prefix).find(|out| out.local_id == staged.local_id || !has_path_id)
-            });
-            let current = wanted.map(|out| out.attributes) == staged.attributes;
-            if outbox.pending.contains(staged.prefix) || !current {
+            if !is_current(&staged, &outbox.pending, has_path_id) {
                 outbox.staged_at += 1;
                 continue;
             }

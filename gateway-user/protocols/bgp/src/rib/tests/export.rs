@@ -487,3 +487,23 @@ fn a_route_that_goes_round_three_reflectors_ends_there() {
     }
     assert_eq!(hops, 2);
 }
+
+#[test]
+fn what_was_about_to_be_sent_may_be_gone_with_everything_else() {
+    let mut lab = Lab::new(settings());
+    let from = lab.add(neighbour(1, Relation::External));
+    let to = lab.add(neighbour(2, Relation::External));
+    for number in 0..200_u32 {
+        lab.announce(from, &format!("10.{number}.0.0/16"), &route(1, &[65001, 1 + number]));
+    }
+    let first = lab.rib.next_update(to, 4096);
+    let Some(Update::Announce { nlri, .. }) = first else { panic!("{first:?}") };
+    lab.rib.drain_changes(usize::MAX, |_, _| ());
+    lab.rib.session_down(from, &[], START);
+    lab.rib.drain_changes(usize::MAX, |_, _| ());
+    assert_eq!(lab.rib.totals().attributes, 0);
+    assert_eq!(lab.rib.next_update(to, 4096), Some(Update::Withdraw { family: Family::Ipv4, nlri }));
+    assert!(matches!(lab.rib.next_update(to, 4096), Some(Update::EndOfRib(_))));
+    lab.told.clear();
+    lab.clear();
+}

@@ -287,6 +287,20 @@ fn several_paths_of_one_neighbour_are_told_apart() {
 }
 
 #[test]
+fn a_neighbour_has_only_so_many_paths_to_a_prefix() {
+    let mut lab = Lab::new(settings());
+    let id = lab.add(neighbour(1, Relation::External));
+    for path in 1..=128 {
+        assert_eq!(lab.announce_with_id(id, NET, path, &route(1, &[65001, path])).accepted, 1);
+    }
+    let one_more = lab.announce_with_id(id, NET, 129, &route(1, &[65001]));
+    assert_eq!((one_more.accepted, one_more.exceeded), (0, Some(LimitScope::Prefix(id))));
+    assert_eq!(lab.announce_with_id(id, NET, 128, &route(1, &[65001])).accepted, 1, "it is there already");
+    assert_eq!(lab.announce_with_id(id, "10.0.0.0/8", 129, &route(1, &[65001])).accepted, 1);
+    lab.clear();
+}
+
+#[test]
 fn a_flood_leaves_no_memory_behind() {
     let mut lab = Lab::new(settings());
     let id = lab.add(neighbour(1, Relation::External));
