@@ -108,6 +108,8 @@ impl Condition {
                 }
             }
             Self::AsPathLength(range) => range.contains(&attributes.as_path.length()),
+            // Every route is of the community "internet".
+            Self::Communities(Quantifier::Any, wanted) if wanted.contains(&Community(0)) => true,
             Self::Communities(how, wanted) => how.holds(wanted, &attributes.communities),
             Self::ExtendedCommunities(how, wanted) => how.holds(wanted, &attributes.extended_communities),
             Self::LargeCommunities(how, wanted) => how.holds(wanted, &attributes.large_communities),

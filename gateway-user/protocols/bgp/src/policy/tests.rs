@@ -59,6 +59,7 @@ fn every_kind_of_condition_holds_and_fails() {
         ("Neighbor-AsnRange", &["65001"], &["65002", "65003"]),
         ("As-Path-Length", &["3-5"], &["4-5"]),
         ("Community", &["65001:2", "1:1"], &["1:1"]),
+        ("Community", &["internet"], &["no-export"]),
         ("All-Community", &["65001:2", "65001:1"], &["65001:2", "1:1"]),
         ("Extended-Community", &["rt:65001:7"], &["soo:65001:7"]),
         ("All-Extended-Community", &["rt:65001:7"], &["rt:65001:7", "soo:65001:7"]),
