@@ -53,7 +53,11 @@ pub fn at_rest(leader: &Core, snapshot: &Snapshot, agents: &[Agent], settings: S
         snapshot.entries.iter().filter_map(|entry| Some((entry.key.clone(), Some(text(&entry.value)?)))).collect();
     let state = State::load(&entries, settings.placement).map_err(|error| error.to_string())?;
     if state.fleet != leader.state().fleet {
-        return Err("what the leader counts differs from what the store holds".to_owned());
+        return Err(format!(
+            "what the leader counts differs from what the store holds: {:#?} {:#?}",
+            leader.state().fleet,
+            state.fleet
+        ));
     }
     for kind in Kind::children_of(None) {
         let stored: BTreeMap<&Id, &Arc<str>> = state.forest.trees(kind).collect();
@@ -94,9 +98,10 @@ fn capacity(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// Every connection has a place, and no two tunnels are the same.
+/// Every connection has a place, no two tunnels are the same, and a VIP is on one gateway.
 fn tunnels(state: &State) -> Result<(), String> {
     let mut seen = BTreeMap::new();
+    let mut carriers = BTreeMap::new();
     for (tenant, text) in state.forest.trees(Kind::VirtualGateway) {
         let tree: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let placements = state.placements(tenant);
@@ -106,6 +111,10 @@ fn tunnels(state: &State) -> Result<(), String> {
                 placements.connections.get(&id).ok_or_else(|| format!("connection {id} of {tenant} has no place"))?;
             if state.forest.text(&Path::root(Kind::Gateway, at.gateway.clone())).is_none() {
                 return Err(format!("connection {id} of {tenant} is on {}, which is not there", at.gateway));
+            }
+            let carrier = carriers.entry(at.vip).or_insert_with(|| at.gateway.clone());
+            if at.vip.is_some() && *carrier != at.gateway {
+                return Err(format!("VIP {:?} is on {carrier} and on {}", at.vip, at.gateway));
             }
             let properties = &connection["properties"];
             let tunnel = (

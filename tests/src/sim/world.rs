@@ -58,8 +58,8 @@ enum What {
     Expire(u64),
     /// A follower reads what was written.
     Read(usize, u64),
-    /// The store makes a write.
-    Commit(usize, u64, Sequence, Write),
+    /// The store makes a write, whether who sent it lives or not.
+    Commit { controller: usize, life: u64, term: Term, sequence: Sequence, write: Write },
     /// A controller hears what became of it.
     Committed(usize, u64, Sequence, Option<u64>),
     /// A client's request arrives.
@@ -215,7 +215,7 @@ impl Simulation {
                 break;
             }
             if steps > MOST_STEPS {
-                return Err(self.found("it does not come to rest".to_owned()));
+                return Err(self.found(format!("it does not come to rest: {}", self.unrest())));
             }
         }
         let leader = self
@@ -271,30 +271,40 @@ impl Simulation {
     }
 
     fn is_at_rest(&self) -> bool {
-        let Some(leader) = self.leader() else { return false };
+        self.unrest().is_empty()
+    }
+
+    /// What has not come to rest.
+    fn unrest(&self) -> String {
+        let Some(leader) = self.leader() else { return "nobody leads".to_owned() };
         let controller = &self.controllers[leader];
-        let guard = controller.term.as_ref().map(|term| &term.guard.key);
-        let genuine = guard.is_some()
-            && self.store.leader(LEADERSHIP).map(|leader| leader.epoch.0)
-                == controller.core.as_ref().and_then(Core::epoch);
-        genuine
-            && controller.core.as_ref().is_some_and(|core| core.in_flight() == 0)
-            && self
-                .agents
-                .iter()
-                .all(|agent| agent.link.is_some_and(|(at, life, _)| at == leader && life == controller.life))
-            && !self.events.values().any(|what| {
-                matches!(
-                    what,
-                    What::Plan { .. }
-                        | What::Commit(..)
-                        | What::Committed(..)
-                        | What::Expire(_)
-                        | What::Told { .. }
-                        | What::Gone { .. }
-                )
-            })
-            && self.watchers.iter().all(|watcher| watcher.link.is_some_and(|link| self.is_told_everything(link)))
+        let epoch = controller.core.as_ref().and_then(Core::epoch);
+        if self.store.leader(LEADERSHIP).map(|leader| leader.epoch.0) != epoch {
+            return format!("controller {leader} leads no more");
+        }
+        if controller.core.as_ref().is_some_and(|core| core.in_flight() > 0) {
+            return format!("writes of controller {leader} are under way");
+        }
+        let linked = |agent: &Agent| agent.link.is_some_and(|(at, life, _)| at == leader && life == controller.life);
+        if let Some(agent) = self.agents.iter().find(|agent| !linked(agent)) {
+            return format!("{} is not told by controller {leader}: {:?}", agent.id, agent.link);
+        }
+        let told = |watcher: &Watcher| watcher.link.is_some_and(|link| self.is_told_everything(link));
+        if let Some(watcher) = self.watchers.iter().position(|watcher| !told(watcher)) {
+            return format!("watcher {watcher} is not told everything");
+        }
+        let under_way = |what: &&What| {
+            matches!(
+                what,
+                What::Plan { .. }
+                    | What::Commit { .. }
+                    | What::Committed(..)
+                    | What::Expire(_)
+                    | What::Told { .. }
+                    | What::Gone { .. }
+            )
+        };
+        self.events.values().find(under_way).map(|what| format!("{what:?} is under way")).unwrap_or_default()
     }
 
     /// Whether who is told by this link has been told of all that is in the store.
@@ -322,7 +332,9 @@ impl Simulation {
                 let delay = self.delay();
                 self.after(delay, What::Read(controller, life));
             }
-            What::Commit(controller, life, sequence, write) => self.commit(controller, life, sequence, write),
+            What::Commit { controller, life, term, sequence, write } => {
+                self.commit((controller, life), &term, sequence, write);
+            }
             What::Committed(controller, life, sequence, revision) if self.controllers[controller].life == life => {
                 match revision {
                     Some(revision) => self.step(controller, Event::Durable(sequence, revision))?,
@@ -402,12 +414,13 @@ impl Simulation {
 
     /// The process ends; another one starts in its place after a while.
     fn restart(&mut self, controller: usize) {
-        let led = self.controllers[controller].core.take().and_then(|core| core.epoch());
-        self.controllers[controller].life += 1;
-        if let Some(epoch) = led {
+        let this = &mut self.controllers[controller];
+        this.core = None;
+        this.life += 1;
+        if let Some(term) = this.term.take() {
             // Its lease ends some time after it did.
             let delay = 20 + self.random.below(300);
-            self.after(delay, What::Expire(epoch));
+            self.after(delay, What::Expire(term.epoch.0));
         }
         let delay = 20 + self.random.below(400);
         self.after(delay, What::Start(controller));
@@ -421,14 +434,16 @@ impl Simulation {
             && this.term.is_none()
             && let Some(term) = self.store.acquire(LEADERSHIP, &format!("controller-{controller}"))
         {
+            let epoch = term.epoch.0;
+            self.controllers[controller].term = Some(term);
             if self.fault != Some(Fault::LeadUnread) {
                 self.catch_up(controller)?;
             }
-            let epoch = term.epoch.0;
+            if self.controllers[controller].life != life {
+                return Ok(());
+            }
             self.note(format!("controller {controller} leads (epoch {epoch})"));
-            let this = &mut self.controllers[controller];
-            this.term = Some(term);
-            let revision = this.read.0;
+            let revision = self.controllers[controller].read.0;
             self.step(controller, Event::Elected { epoch, revision })?;
             if !self.calm && self.random.once_in(3) {
                 // It will not notice that its lease has ended.
@@ -473,11 +488,12 @@ impl Simulation {
         Ok(())
     }
 
-    fn commit(&mut self, controller: usize, life: u64, sequence: Sequence, write: Write) {
+    fn commit(&mut self, (controller, life): (usize, u64), term: &Term, sequence: Sequence, write: Write) {
         let this = &self.controllers[controller];
-        // A process that has died has sent this before; a later one's guard is another.
-        let term = if this.life == life { this.term.clone() } else { None };
-        let Some(term) = term.filter(|_| !this.halted) else { return };
+        // What comes after a write that was refused is not sent any more.
+        if this.life == life && this.halted {
+            return;
+        }
         let halves: Vec<Write> = match self.fault {
             Some(Fault::TearWrite) if write.entries.len() > 1 && self.random.once_in(3) => {
                 self.note(format!("controller {controller} dies within a write"));
@@ -502,6 +518,9 @@ impl Simulation {
                 Ok(Outcome::Committed(revision)) => Some(revision.0),
                 Ok(Outcome::Conflict) | Err(_) => None,
             };
+        }
+        if self.controllers[controller].life != life {
+            return;
         }
         if torn {
             self.restart(controller);
@@ -552,8 +571,10 @@ impl Simulation {
     fn act_for(&mut self, controller: usize, life: u64, action: Action) -> Result<(), String> {
         match action {
             Action::Write(sequence, write) => {
+                let term = self.controllers[controller].term.clone();
+                let term = term.ok_or_else(|| format!("controller {controller} writes and has no leadership"))?;
                 let at = self.in_order(controller, true);
-                self.at(at, What::Commit(controller, life, sequence, write));
+                self.at(at, What::Commit { controller, life, term, sequence, write });
                 if self.fault == Some(Fault::AcknowledgeBeforeCommit) {
                     let revision = self.stored().revision.0;
                     self.step(controller, Event::Durable(sequence, revision))?;
@@ -582,7 +603,10 @@ impl Simulation {
                             self.note(format!("agent {agent} is not let in: {refusal}"));
                             self.agents[agent].reinstall();
                         }
-                        (Err(_), _) => self.agents[agent].link = None,
+                        (Err(refusal), _) => {
+                            self.note(format!("agent {agent} cannot join: {refusal}"));
+                            self.agents[agent].link = None;
+                        }
                     }
                 }
             }

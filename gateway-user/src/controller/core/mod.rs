@@ -49,12 +49,13 @@ use self::change::Entries;
 use self::event::{Action, CallId, Event, Moment, StreamId, Write};
 use self::held::Held;
 use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchRequest};
+use self::plans::Documents;
 use self::state::{State, Unreadable};
 use self::watchers::{Interest, News, Watchers};
 use crate::agent::protocol::PlanEvent;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
-use crate::controller::placement::{self, Health};
+use crate::controller::placement::{self, Health, Moved};
 use crate::controller::resources::{Role as ClientRole, Seal};
 use std::sync::Arc;
 
@@ -190,6 +191,7 @@ impl Core {
                 self.revision = revision;
                 self.state.muster(self.settings.placement);
                 self.state.agents.listen();
+                self.reunite(actions);
             }
             Event::Durable(sequence, revision) => {
                 self.revision = revision;
@@ -250,6 +252,17 @@ impl Core {
             return;
         }
         self.follow(revision, entries, actions);
+    }
+
+    /// Ends what a leader began that died while it moved a VIP from a gateway to another: it must not be at both.
+    fn reunite(&mut self, actions: &mut Vec<Action>) {
+        let moved = self.state.fleet.reunite();
+        for Moved { tenant, connection, from, placement } in &moved {
+            tracing::info!(%tenant, %connection, %from, to = %placement.gateway, "a move that was interrupted is ended");
+        }
+        if let Err(error) = self.keep_moved(&moved, None, &Documents::new(), actions) {
+            tracing::error!(%error, "a move that was interrupted cannot be ended");
+        }
     }
 
     fn tell(&mut self, revision: u64, news: News, actions: &mut Vec<Action>) {

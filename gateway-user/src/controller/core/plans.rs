@@ -1,6 +1,6 @@
 //! What agents are told: what they have not got when they connect, then what changes.
 
-use super::change::json;
+use super::change::{Entries, json};
 use super::event::{Action, CallId, Moment, StreamId};
 use super::message::{Connect, Enrol, KeyId, Refusal, RefusalKind};
 use super::state::agent_key;
@@ -93,7 +93,7 @@ impl Core {
             return;
         }
         let registration = hello.registration(key);
-        if let Err(refusal) = self.register(&agent, registration.clone(), actions) {
+        if let Err(refusal) = self.register(&agent, registration.clone(), Entries::new(), actions) {
             self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
             return;
         }
@@ -109,12 +109,15 @@ impl Core {
         self.let_out(Out::Plan { agent, stream, event }, actions);
     }
 
-    /// Lets a new agent in, whose token is genuine.
+    /// Lets a new agent in, whose token is genuine. The use of the token is written together with the agent: a leader that dies in between
+    /// must not leave a token that is used up and an agent that nobody knows.
     pub(super) fn enrol(&mut self, enrol: Enrol, now: Moment, actions: &mut Vec<Action>) -> Result<(), Refusal> {
         self.leads()?;
         self.exists(&enrol.agent)?;
-        let key = format!("{TOKENS}{}", enrol.token);
+        let registration = enrol.hello.registration(enrol.key);
+        self.are_free(&enrol.agent, &registration)?;
         let used = TokenUse { key: enrol.key.to_string(), expires: enrol.token_expires };
+        let mut entries = Entries::new();
         match self.state.token(&enrol.token) {
             // Its answer was lost, and it asks again; unless somebody joined with another token since.
             Some(before) if before.key == used.key && !self.is_replaced(&enrol.agent, enrol.key) => {}
@@ -123,14 +126,12 @@ impl Core {
                 return Err(Refusal::new(RefusalKind::Forbidden, message));
             }
             None => {
-                let record = json(&used).map_err(internal)?;
+                entries.push((format!("{TOKENS}{}", enrol.token), Some(json(&used).map_err(internal)?)));
                 let expired = self.state.use_token(&enrol.token, used, now.unix_milliseconds / 1000);
-                let mut entries = vec![(key, Some(record))];
                 entries.extend(expired.into_iter().map(|token| (format!("{TOKENS}{token}"), None)));
-                self.write(entries, actions);
             }
         }
-        self.register(&enrol.agent, enrol.hello.registration(enrol.key), actions)
+        self.register(&enrol.agent, registration, entries, actions)
     }
 
     /// Whether an agent has joined with another key than this one.
@@ -176,27 +177,35 @@ impl Core {
         self.state.agents.get(agent).map(|_| ()).ok_or_else(|| unknown(agent))
     }
 
-    /// Keeps what an agent says of its machine. Whoever knows its provider addresses is told of new ones.
+    /// Whether no other agent has the provider addresses of this one.
+    fn are_free(&self, agent: &AgentId, registration: &Registration) -> Result<(), Refusal> {
+        let taken = self.state.agents.iter().find(|(other, known)| {
+            *other != agent && registration.pa.iter().any(|pa| known.registration.pa.contains(pa))
+        });
+        let Some((other, _)) = taken else { return Ok(()) };
+        let message = format!("a provider address of {agent} is {other}'s already; give each agent its own");
+        Err(Refusal::new(RefusalKind::Forbidden, message))
+    }
+
+    /// Keeps what an agent says of its machine, together with these entries. Whoever knows its provider addresses is told of new ones.
     fn register(
         &mut self,
         agent: &AgentId,
         registration: Registration,
+        mut entries: Entries,
         actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         if self.state.agents.get(agent).is_some_and(|known| known.registration == registration) {
+            if !entries.is_empty() {
+                self.write(entries, actions);
+            }
             return Ok(());
         }
-        let taken = self.state.agents.iter().find(|(other, known)| {
-            *other != agent && registration.pa.iter().any(|pa| known.registration.pa.contains(pa))
-        });
-        if let Some((other, _)) = taken {
-            let message = format!("a provider address of {agent} is {other}'s already; give each agent its own");
-            return Err(Refusal::new(RefusalKind::Forbidden, message));
-        }
-        let record = json(&registration).map_err(internal)?;
+        self.are_free(agent, &registration)?;
+        entries.push((agent_key(agent), Some(json(&registration).map_err(internal)?)));
         let before = self.documents(&self.state.networks_of(agent));
         self.state.register(agent, Some(registration));
-        self.write(vec![(agent_key(agent), Some(record))], actions);
+        self.write(entries, actions);
         let now = self.documents(before.keys());
         self.tell_agents(&before, &now, actions);
         Ok(())

@@ -291,21 +291,34 @@ impl Core {
             let message = "not everything that it carries has a place elsewhere; see the details of `?explain`, add gateways, or move connections";
             Error { inner_error: serde_json::to_string(&drain).ok(), ..Error::at(Code::InsufficientCapacity, path.to_string(), message) }
         })?;
-        let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
-        let entries = tenants.iter().map(|tenant| self.state.replace(tenant)).collect::<Result<Vec<_>, _>>()?;
-        let after = self.documents(before.keys());
-        // Tenants are independent of each other, and watchers hear of one change a revision.
-        for (tenant, entry) in tenants.iter().zip(entries) {
-            self.write(vec![entry], actions);
-            let root = Path::root(Kind::VirtualGateway, tenant.clone());
-            let news = self.news(WatchKind::Modified, &root, None, Some(now), &after);
-            self.let_out(Out::News(news), actions);
-        }
+        let after = self.keep_moved(&moved, Some(now), &before, actions)?;
         self.tell_agents(&before, &after, actions);
         Ok(body(
             200,
             &json!({ "resourceRef": path.to_string(), "confirmed": true, "moved": moved.iter().map(shown).collect::<Vec<_>>() }),
         ))
+    }
+
+    /// Writes where connections are that were moved. Each tenant is written by itself: a transaction has its limits, and watchers hear of one
+    /// change a revision. Where a leader dies in between, the next one brings together what belongs together. Gives what follows now for the
+    /// networks of which it is said what followed before.
+    pub(super) fn keep_moved(
+        &mut self,
+        moved: &[Moved],
+        now: Option<Moment>,
+        before: &Documents,
+        actions: &mut Vec<Action>,
+    ) -> Result<Documents, Error> {
+        let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
+        let entries = tenants.iter().map(|tenant| self.state.replace(tenant)).collect::<Result<Vec<_>, _>>()?;
+        let after = self.documents(before.keys());
+        for (tenant, entry) in tenants.iter().zip(entries) {
+            self.write(vec![entry], actions);
+            let root = Path::root(Kind::VirtualGateway, tenant.clone());
+            let news = self.news(WatchKind::Modified, &root, None, now, &after);
+            self.let_out(Out::News(news), actions);
+        }
+        Ok(after)
     }
 
     /// What watchers are told of a tree. `owner` is whose it was, which what is gone does not say any more.

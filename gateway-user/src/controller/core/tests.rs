@@ -365,6 +365,32 @@ fn a_join_token_lets_one_key_in() {
 }
 
 #[test]
+fn a_join_token_is_used_up_together_with_what_it_lets_in() {
+    let mut world = World::furnished();
+    let join = |agent: AgentId, token: &str, key: u8| {
+        let key = KeyId([key; 32]);
+        Event::Enrol(
+            CallId(900),
+            Enrol { agent, token: token.into(), token_expires: u64::MAX, key, hello: hello(None) },
+        )
+    };
+    let agent = gateway(&"GW1".into());
+    enrol(&mut world, &agent);
+    // Set up anew: a leader that dies before this is durable has written all of it or nothing.
+    world.step(join(agent.clone(), "u", 8));
+    let [(_, write)] = &world.writes[..] else { panic!("one write, not {:?}", world.writes) };
+    let keys: Vec<&str> = write.entries.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["tokens/u", "agents/gateway/gw1"]);
+    world.lead();
+    world.step(join(agent, "u", 8));
+    world.settle();
+    // Who is refused for another reason keeps the token.
+    let told = refusal(&mut world, join(gateway(&"GW2".into()), "v", 9));
+    assert!(told.contains("a provider address of gateway/GW2"), "{told}");
+    assert!(world.core.state().token("v").is_none());
+}
+
+#[test]
 fn a_watcher_begins_with_what_is_there_and_hears_what_changes() {
     let mut world = World::furnished();
     let request = WatchRequest {
@@ -483,6 +509,40 @@ fn an_agents_earlier_key_is_refused_and_what_is_revoked_stays_so() {
     assert!(told.contains("used already"), "{told}");
     let connect = Connect { agent, key: KeyId([8; 32]), hello: hello(None) };
     world.step(Event::Connect(CallId(903), StreamId(2), connect));
+}
+
+#[test]
+fn a_drain_that_a_leader_did_not_end_is_ended_by_the_next() {
+    let mut world = World::furnished();
+    let at = |world: &World, tenant: &str| -> Value {
+        let record = &world.store[&format!("placements/{tenant}")];
+        serde_json::from_str::<Value>(record).expect("a record")["connections"]["hq"].clone()
+    };
+    world.put(
+        "/virtualNetworks/woodgrove",
+        json!({ "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
+                "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] }),
+    );
+    for (tenant, key) in [("contoso", 100), ("woodgrove", 200)] {
+        world.connect_site(tenant, key, 1000);
+        world.settle();
+    }
+    let before = at(&world, "contoso");
+    assert_eq!(before, at(&world, "woodgrove"), "both are at one VIP");
+    let path = format!("/gateways/{}/drain?confirm", before["gateway"].as_str().expect("a gateway"));
+    world.ask(Method::Post, &path, &Value::Null, None);
+    assert_eq!(world.writes.len(), 2, "a write for each tenant");
+    // The leader dies when the first of them is durable.
+    world.writes.truncate(1);
+    world.settle();
+    assert_ne!(at(&world, "contoso"), at(&world, "woodgrove"));
+    world.lead();
+    assert_eq!(world.writes.len(), 1, "what was left");
+    world.settle();
+    let after = at(&world, "contoso");
+    assert_eq!((&after["vip"], &after), (&before["vip"], &at(&world, "woodgrove")), "the VIP is on one gateway");
+    world.lead();
+    assert!(world.writes.is_empty(), "nothing is left");
 }
 
 /// Asks for something that is refused; who is named in the answer. Nothing has changed.

@@ -290,7 +290,7 @@ pub(super) enum Left {
 }
 
 /// Counts down, and forgets what is not there any more.
-fn less_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> Left {
+pub(super) fn less_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> Left {
     match counts.get_mut(key) {
         Some(count) if *count > 1 => {
             *count -= 1;

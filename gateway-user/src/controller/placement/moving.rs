@@ -4,7 +4,7 @@
 //! L3 or IPsec connection moves by itself.
 
 use super::capacity;
-use super::fleet::{Fleet, Gateway, Placed};
+use super::fleet::{Fleet, Gateway, Placed, Tenant};
 use super::pool::{Load, Pool, Rank};
 use super::refusal::MoveRefusal;
 use super::spec::{Link, Racks};
@@ -176,6 +176,25 @@ impl Fleet {
         }
         let connections = piece.names();
         Ok(self.put(connections, to))
+    }
+
+    /// Brings the connections of a VIP together that are on several gateways: who moved them has not come to its end. They go where they may
+    /// be, and where most of them are already.
+    pub fn reunite(&mut self) -> Vec<Moved> {
+        let vips: Vec<IpAddr> = self.vips.several_times().collect();
+        let mut moved = Vec::new();
+        for vip in vips {
+            let having = self.gateways.values().filter_map(|gateway| Some((gateway, gateway.vips.get(&vip)?)));
+            let best = having.max_by_key(|(gateway, count)| (gateway.is_usable(), **count));
+            let Some(to) = best.map(|(gateway, _)| gateway.spec.id.clone()) else { continue };
+            let of_vip = |(tenant, of): (&Id, &Tenant)| {
+                let elsewhere = of.connections.values().filter(|it| it.at.vip == Some(vip) && it.at.gateway != to);
+                elsewhere.map(|placed| (tenant.clone(), placed.wanted.connection.clone())).collect::<Vec<_>>()
+            };
+            let apart = self.tenants.iter().flat_map(of_vip).collect();
+            moved.extend(self.put(apart, &to));
+        }
+        moved
     }
 
     /// A gateway that something of another one can be moved to.

@@ -1,5 +1,6 @@
 //! The VIPs that are in use, and which is the next free one.
 
+use super::fleet::less_one;
 use super::spec::VipRange;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) struct Taken {
     v4: Runs,
     v6: Runs,
+    /// How many times more than once an address is taken: while a VIP moves, tenant by tenant, two gateways have it.
+    again: BTreeMap<IpAddr, usize>,
 }
 
 /// First to last address of each run; between two runs there is at least one free address.
@@ -36,6 +39,7 @@ impl Taken {
         let at = number(address);
         let before = runs.range(..=at).next_back().map(|(&first, &last)| (first, last));
         if before.is_some_and(|(_, last)| last >= at) {
+            *self.again.entry(address).or_default() += 1;
             return;
         }
         let first = before.filter(|(_, last)| last + 1 == at).map_or(at, |(first, _)| first);
@@ -43,8 +47,12 @@ impl Taken {
         runs.insert(first, last);
     }
 
-    /// Gives an address back.
+    /// Gives an address back, as often as it was taken.
     pub fn remove(&mut self, address: IpAddr) {
+        if self.again.contains_key(&address) {
+            less_one(&mut self.again, &address);
+            return;
+        }
         let runs = self.of_mut(address);
         let at = number(address);
         let Some((&first, &last)) = runs.range(..=at).next_back().filter(|(_, last)| **last >= at) else { return };
@@ -56,6 +64,11 @@ impl Taken {
         if at < last {
             runs.insert(at + 1, last);
         }
+    }
+
+    /// The addresses that are taken more than once.
+    pub fn several_times(&self) -> impl Iterator<Item = IpAddr> {
+        self.again.keys().copied()
     }
 
     /// The lowest free address of a range.
@@ -78,7 +91,6 @@ impl Taken {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn range(first: &str, last: &str) -> VipRange {
         VipRange { first: first.parse().expect("an address"), last: last.parse().expect("an address") }
@@ -114,19 +126,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_equal_a_set(steps in proptest::collection::vec((any::<bool>(), 0u8..24), 0..80), from in 0u8..24) {
+        fn runs_equal_counts(steps in proptest::collection::vec((any::<bool>(), 0u8..24), 0..80), from in 0u8..24) {
             let mut taken = Taken::default();
-            let mut set = BTreeSet::new();
+            let mut counts = [0usize; 30];
             for (insert, at) in steps {
                 let address = IpAddr::from([10, 0, 0, at]);
                 if insert {
                     taken.insert(address);
-                    set.insert(at);
+                    counts[usize::from(at)] += 1;
                 } else {
                     taken.remove(address);
-                    set.remove(&at);
+                    counts[usize::from(at)] -= counts[usize::from(at)].min(1);
                 }
-                let free = (from..30).find(|at| !set.contains(at)).map(|at| IpAddr::from([10, 0, 0, at]));
+                let free = (from..30).find(|at| counts[usize::from(*at)] == 0).map(|at| IpAddr::from([10, 0, 0, at]));
+                let several = (0..30).filter(|at| counts[usize::from(*at)] > 1).map(|at| IpAddr::from([10, 0, 0, at]));
+                prop_assert!(taken.several_times().eq(several));
                 prop_assert_eq!(taken.first_free(&VipRange { first: [10, 0, 0, from].into(), last: [10, 0, 0, 29].into() }), free);
             }
         }
