@@ -14,8 +14,10 @@
 //! are: their cables keep the offloads that a guest has by default.
 
 mod operator;
+mod traffic;
 
-pub use operator::{Operated, described};
+pub use operator::{Controller, Operated, described};
+pub use traffic::{Noticed, Seen, Traffic};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -97,6 +99,18 @@ pub struct Cloud {
 }
 
 impl Cloud {
+    /// A tenant's machines; a name that no tenant has is the caller's mistake.
+    pub fn members(&self, tenant: &str) -> &Members {
+        let found = self.tenants.iter().find(|members| members.tenant.name == tenant);
+        found.unwrap_or_else(|| panic!("the cloud has no tenant {tenant}"))
+    }
+
+    /// A gateway's machine; a name that no gateway has is the caller's mistake.
+    pub fn gateway(&self, name: &str) -> &Arc<Node> {
+        let found = self.gateways.iter().find(|gateway| gateway.name() == name);
+        found.unwrap_or_else(|| panic!("the cloud has no gateway {name}"))
+    }
+
     /// Builds it, saying before each step what comes.
     pub fn build(mut progress: impl FnMut(&str)) -> Result<Self> {
         progress("the fabric, the ToR and the management network");
@@ -129,7 +143,7 @@ impl Cloud {
         }
         for tenant in TENANTS {
             progress(&format!("{}'s virtual machines and sites", tenant.name));
-            let members = cloud.members(tenant)?;
+            let members = cloud.furnish(tenant)?;
             cloud.tenants.push(members);
         }
         Ok(cloud)
@@ -153,7 +167,7 @@ impl Cloud {
         Ok(node)
     }
 
-    fn members(&self, tenant: Tenant) -> Result<Members> {
+    fn furnish(&self, tenant: Tenant) -> Result<Members> {
         let vms = [self.vm(tenant, 0)?, self.vm(tenant, 1)?];
         let hq = gre_site(tenant, &self.tor, &self.processes)?;
         let dc = L3Site::new(&format!("{}-dc", tenant.name), tenant, &self.tor, &self.processes)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use gateway_user::api::report::ConnectionReport;
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
@@ -15,12 +16,16 @@ use crate::enter::CONTEXTS;
 use crate::gateway::{Log, program};
 use crate::identity::who_is_at;
 use crate::node::{Node, Running};
+use crate::store::etcd::Members as Etcd;
 use crate::tenants::{HOST_PA, Tenant, address};
 use crate::wait::until;
 
-/// Where the controller keeps what is its own.
+/// Where the first controller keeps what is its own, and all that anybody else needs of it.
 const DATA: &str = "/run/controller";
+/// The controllers' ports count up from here.
 const PORT: u16 = 8443;
+/// How many controllers stand in for each other, and etcd members for each other.
+const SEVERAL: usize = 3;
 /// How long a daemon may take to do something.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -29,31 +34,102 @@ pub fn described(what: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples/cloud").join(format!("{what}.yaml"))
 }
 
-/// The cloud's daemons, and the way to the controller.
+/// One of the controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller(usize);
+
+impl Controller {
+    /// What its daemon is called.
+    fn name(self) -> String {
+        match self.0 {
+            0 => "controller".to_owned(),
+            number => format!("controller{}", number + 1),
+        }
+    }
+
+    fn data(self) -> String {
+        format!("/run/{}", self.name())
+    }
+
+    fn listens(self) -> String {
+        format!("{}:{}", CONTROLLER[0], usize::from(PORT) + self.0)
+    }
+
+    fn url(self) -> String {
+        format!("https://{}", self.listens())
+    }
+}
+
+/// The cloud's daemons, and the way to the controllers.
 #[derive(Debug)]
 pub struct Operated {
-    /// What runs, the controller first.
+    /// What runs.
     daemons: Vec<(String, Running, Log)>,
+    controllers: Vec<Controller>,
+    /// Where several controllers keep everything.
+    etcd: Option<Etcd>,
     /// The cloud.
     pub cloud: Cloud,
 }
 
 impl Operated {
-    /// Starts the controller, and waits until it leads.
+    /// Starts a controller, and waits until it leads.
     pub fn start(cloud: Cloud) -> Result<Self> {
-        let mut this = Self { daemons: Vec::new(), cloud };
+        let controllers = vec![Controller(0)];
+        let mut this = Self { daemons: Vec::new(), controllers, etcd: None, cloud };
         this.start_controller()?;
         this.contexts()?;
         Ok(this)
     }
 
-    /// Starts the controller, on what it left in its directory.
+    /// Starts three controllers and the three etcd members that they need, and waits until all answer.
+    pub fn start_several(cloud: Cloud) -> Result<Self> {
+        let controllers = (0..SEVERAL).map(Controller).collect();
+        let etcd = Etcd::start(&cloud.controller, SEVERAL, &[]);
+        let mut this = Self { daemons: Vec::new(), controllers, etcd: Some(etcd), cloud };
+        this.start_controller()?;
+        for other in this.controllers.clone().into_iter().skip(1) {
+            // All are of one authority and open the same secrets.
+            let files = "ca.crt ca.key secrets.key admin.crt admin.key";
+            this.cloud.controller.sh(&format!("mkdir {0}; cd {DATA}; cp {files} {0}", other.data()))?;
+            this.launch(other)?;
+        }
+        this.contexts()?;
+        Ok(this)
+    }
+
+    /// Starts the first controller, on what it left in its directory.
     pub fn start_controller(&mut self) -> Result<()> {
-        let listen = format!("{}:{PORT}", CONTROLLER[0]);
+        self.launch(Controller(0))
+    }
+
+    /// Starts a controller, on what it left in its directory, and waits until it answers.
+    pub fn launch(&mut self, controller: Controller) -> Result<()> {
         let node = Arc::clone(&self.cloud.controller);
-        let arguments = ["controller", "--data-dir", DATA, "--listen", &listen, "--advertise", CONTROLLER[0]];
-        self.daemon("controller", &node, &arguments)?;
-        until(PATIENCE, "the controller to answer", || self.get("/gateways").ok()).map(drop).with_context(|| self.log())
+        let (data, listen) = (controller.data(), controller.listens());
+        let members: Vec<String> = self.etcd.iter().flat_map(Etcd::all).map(|member| member.to_string()).collect();
+        let store = format!("etcd://{}", members.join(","));
+        let mut arguments = vec!["controller", "--data-dir", &data, "--listen", &listen, "--advertise", CONTROLLER[0]];
+        if self.etcd.is_some() {
+            arguments.extend(["--store", &store]);
+        }
+        self.daemon(&controller.name(), &node, &arguments)?;
+        let answer = || self.ask(controller, &[], "/networking/v1/gateways").ok().filter(|(status, _)| *status == 200);
+        until(PATIENCE, "a controller to answer", answer).map(drop).with_context(|| self.log())
+    }
+
+    /// Waits until one of the controllers leads.
+    pub fn leader(&self) -> Result<Controller> {
+        let leads = |controller: &Controller| {
+            self.ask(*controller, &[], "/healthz").is_ok_and(|(_, body)| body["status"] == "leader")
+        };
+        let leader = until(PATIENCE, "a controller to lead", || self.controllers.iter().copied().find(leads));
+        leader.with_context(|| self.log())
+    }
+
+    /// Ends a controller as a crash would.
+    pub fn crash(&mut self, controller: Controller) {
+        self.kill(&controller.name());
     }
 
     /// Ends a daemon as a crash would.
@@ -88,13 +164,25 @@ impl Operated {
         said.collect::<Vec<_>>().join("\n")
     }
 
+    /// Asks whichever controller has an answer; the others point at the one that leads.
     fn curl(&self, arguments: &[&str], path: &str) -> Result<(u16, Value)> {
+        let (path, mut last) = (format!("/networking/v1{path}"), None);
+        for &controller in &self.controllers {
+            match self.ask(controller, arguments, &path) {
+                Ok((status, body)) if status != 503 => return Ok((status, body)),
+                other => last = Some(other),
+            }
+        }
+        last.context("there is no controller")?
+    }
+
+    fn ask(&self, controller: Controller, arguments: &[&str], path: &str) -> Result<(u16, Value)> {
         let mut command = Command::new("curl");
         for (option, file) in [("--cacert", "ca.crt"), ("--cert", "admin.crt"), ("--key", "admin.key")] {
             command.arg(option).arg(format!("{DATA}/{file}"));
         }
-        command.args(["--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code}"]).args(arguments);
-        command.arg(format!("https://{}:{PORT}/networking/v1{path}", CONTROLLER[0]));
+        command.args(["--location", "--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code}"]);
+        command.args(arguments).arg(format!("{}{path}", controller.url()));
         let printed = self.cloud.controller.run(&mut command)?;
         let (body, status) = printed.rsplit_once('\n').context("curl printed no status")?;
         Ok((status.trim().parse()?, serde_json::from_str(body).unwrap_or(Value::Null)))
@@ -129,11 +217,17 @@ impl Operated {
         self.cloud.controller.run(&mut command)
     }
 
-    /// Prepares a context for `gatewayctl`: a name for the controller, and as whom to ask it.
+    /// The option that names a controller, for each of them.
+    fn named(&self) -> Vec<String> {
+        self.controllers.iter().flat_map(|controller| ["--controller".to_owned(), controller.url()]).collect()
+    }
+
+    /// Prepares a context for `gatewayctl`: a name for the controllers, and as whom to ask them.
     fn context(&self, name: &str, certificate: &str, key: &str) -> Result<()> {
-        let (controller, authority) = (format!("https://{}:{PORT}", CONTROLLER[0]), format!("{DATA}/ca.crt"));
-        let set = ["config", "set-context", name, "--controller", &controller, "--ca", &authority];
-        self.ctl(&[&set[..], &["--cert", certificate, "--key", key]].concat()).map(drop)
+        let (named, authority) = (self.named(), format!("{DATA}/ca.crt"));
+        let mut set = vec!["config", "set-context", name, "--ca", &authority, "--cert", certificate, "--key", key];
+        set.extend(named.iter().map(String::as_str));
+        self.ctl(&set).map(drop)
     }
 
     /// Prepares the contexts: the administrator's, which is used if none is named, and each tenant's own user's, by the tenant's name.
@@ -208,9 +302,9 @@ impl Operated {
         let create = ["controller", "token", "create", "--role", role, "--id", &name, "--data-dir", DATA];
         let token = self.cloud.controller.run(Command::new(program("gatewayd")?).args(create))?;
         node.write("/run/token", token.trim())?;
-        let controller = format!("https://{}:{PORT}", CONTROLLER[0]);
-        let mut arguments = vec![role, "--controller", &controller, "--name", &name, "--token-file", "/run/token"];
-        arguments.extend(["--data-dir", "/run/agent"]);
+        let named = self.named();
+        let mut arguments = vec![role, "--name", &name, "--token-file", "/run/token", "--data-dir", "/run/agent"];
+        arguments.extend(named.iter().map(String::as_str));
         arguments.extend(pa.iter().flat_map(|pa| ["--pa", pa]));
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
         self.daemon(&name, node, &arguments)
@@ -224,14 +318,34 @@ impl Operated {
         members.dig(address(vip))
     }
 
+    /// The gateway that carries all connections of a tenant.
+    pub fn carrier(&self, tenant: &str) -> Result<String> {
+        let resource = self.get(&format!("/virtualGateways/{tenant}"))?;
+        let connections = resource["properties"]["networkConnections"].as_array().context("no connections")?;
+        let mut on = connections.iter().map(|it| it["properties"]["gateway"]["resourceRef"].as_str());
+        let first = on.next().flatten().context("no connections")?;
+        ensure!(on.all(|other| other == Some(first)), "{tenant} is on several gateways: {resource}");
+        Ok(first.trim_start_matches("/gateways/").to_owned())
+    }
+
+    /// A gateway's connections, as it shows them itself.
+    pub fn connections(&self, gateway: &str) -> Result<Vec<ConnectionReport>> {
+        let show = ["show", "connections", "-o", "json"];
+        let printed = self.cloud.gateway(gateway).run(Command::new(program("gatewayctl")?).args(show))?;
+        Ok(serde_json::from_str(&printed)?)
+    }
+
     /// Waits until a resource is configured.
     pub fn configured(&self, path: &str) -> Result<Value> {
         let configured = until(PATIENCE, "a resource to be configured", || self.is_configured(path));
         configured.with_context(|| format!("{path} is not configured: {:?}\n{}", self.get(path), self.log()))
     }
 
-    /// A resource, if it is configured.
+    /// A resource, if it is configured, by the controller that hears of that.
     pub fn is_configured(&self, path: &str) -> Option<Value> {
-        self.get(path).ok().filter(|resource| resource["properties"]["configurationState"]["status"] == "Success")
+        let path = format!("/networking/v1{path}");
+        let answers = self.controllers.iter().filter_map(|controller| self.ask(*controller, &[], &path).ok());
+        let resources = answers.filter(|(status, _)| *status == 200).map(|(_, resource)| resource);
+        resources.into_iter().find(|resource| resource["properties"]["configurationState"]["status"] == "Success")
     }
 }

@@ -47,8 +47,15 @@ pub struct Member {
     process: Option<Running>,
 }
 
+impl std::fmt::Debug for Members {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.all()).finish()
+    }
+}
+
 impl Members {
-    fn start(node: &Arc<Node>, count: usize, arguments: &[&str]) -> Self {
+    /// Starts so many on the loopback of a machine, with more arguments for each.
+    pub fn start(node: &Arc<Node>, count: usize, arguments: &[&str]) -> Self {
         let cluster: Vec<String> = (0..count).map(|number| format!("m{number}={}", peer_url(number))).collect();
         let members = (0..count).map(|number| {
             let own = [
