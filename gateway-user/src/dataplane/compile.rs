@@ -183,7 +183,7 @@ impl<'a> Compiler<'a> {
 
     fn own_addresses(&mut self, id: TenantId, tenant: &Tenant, routes: &mut Routes) {
         let addresses = tenant.gateway_addresses;
-        for address in addresses.iter() {
+        for address in tenant.own_addresses() {
             routes.own(address, self.local);
         }
         if let Some(subnet) = tenant.gateway_subnet {
@@ -313,7 +313,7 @@ impl<'a> Compiler<'a> {
     ) {
         let id = self.ids.connection(tenant_id, connection.name.as_str());
         let (mtu, attachment) = match &connection.kind {
-            ConnectionKind::Gre(gre) => (self.gre(id, connection, gre, routes), NO_DEVICE),
+            ConnectionKind::Gre(gre) => (self.gre(id, tenant, connection, gre, routes), NO_DEVICE),
             ConnectionKind::L3(l3) => self.l3(tenant_id, id, tenant, connection, l3, routes),
         };
         let flag = |on: bool, flag: u32| if on { flag } else { 0 };
@@ -356,7 +356,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// Returns the largest packet that the tunnel takes.
-    fn gre(&mut self, id: ConnectionId, connection: &Connection, gre: &Gre, routes: &mut Routes) -> u32 {
+    fn gre(
+        &mut self,
+        id: ConnectionId,
+        tenant: &Tenant,
+        connection: &Connection,
+        gre: &Gre,
+        routes: &mut Routes,
+    ) -> u32 {
         self.own_address(gre.vip, tables::Local::VIP);
         let key = tables::GreKey {
             vip: gre.vip.into(),
@@ -381,9 +388,11 @@ impl<'a> Compiler<'a> {
         let nexthop_id = self.ids.nexthop(&meaning);
         self.tables.nexthops.insert(nexthop_id.0, nexthop);
         if connection.enabled {
-            for peer in &connection.peers {
+            // A BGP peer is reached before it has said anything.
+            let speakers = tenant.peers_by(connection).map(|peer| peer.address);
+            for peer in connection.peers.iter().copied().chain(speakers) {
                 let candidate = Self::candidate(Rank::Connected, nexthop_id, id, connection);
-                routes.add((*peer).into(), candidate);
+                routes.add(peer.into(), candidate);
             }
             for route in routes.wanted(connection) {
                 let candidate = Self::candidate(Rank::Metric(route.metric), nexthop_id, id, connection);
@@ -449,6 +458,7 @@ impl<'a> Compiler<'a> {
             .iter()
             .copied()
             .chain(next_hops)
+            .chain(tenant.peers_by(connection).map(|peer| peer.address).filter(on_link))
             .chain(vlan.known.iter().map(|(address, _)| *address))
             .collect();
         reached.sort_unstable();

@@ -87,12 +87,18 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<Stri
                     mtu: port.mtu.min(MAX_MTU),
                     addresses: l3.addresses.iter().map(|address| (address.addr(), address.prefix_len())).collect(),
                     connection: Some(connection.name.to_string()),
-                    peers: connection.peers.iter().copied().chain(next_hops).collect(),
+                    peers: connection
+                        .peers
+                        .iter()
+                        .copied()
+                        .chain(next_hops)
+                        .chain(tenant.peers_by(connection).map(|peer| peer.address))
+                        .collect(),
                 })
             })
             .collect();
         let has_l3 = tenant.connections.iter().any(|connection| matches!(connection.kind, ConnectionKind::L3(_)));
-        if tenant.gateway_addresses.is_empty() && !has_l3 {
+        if tenant.own_addresses().next().is_none() && !has_l3 {
             continue;
         }
         let routed = Attachment {
@@ -101,7 +107,7 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<Stri
             alias: format!("gateway: tenant {name}"),
             mac: MAC,
             mtu,
-            addresses: tenant.gateway_addresses.iter().map(|ip| (ip, if ip.is_ipv4() { 32 } else { 128 })).collect(),
+            addresses: tenant.own_addresses().map(|ip| (ip, if ip.is_ipv4() { 32 } else { 128 })).collect(),
             connection: None,
             peers: BTreeSet::new(),
         };

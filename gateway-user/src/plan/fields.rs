@@ -1,5 +1,7 @@
 //! Reading tables, lists and single values out of a TOML tree, noting every problem and going on.
 
+use super::bgp::policy::{AsRange, Community, PrefixRange};
+use super::bgp::{HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime};
 use super::document::{Document, Part, Shift, child};
 use super::locate::Missing;
 use super::path::{Path, Step};
@@ -9,7 +11,7 @@ use super::values::{
     Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid, parse_address, quoted,
 };
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -62,7 +64,7 @@ macro_rules! value_from_text {
     };
 }
 
-value_from_text!(Name, PortName, Mac, Prefix, Interface);
+value_from_text!(Name, PortName, Mac, Prefix, Interface, Identifier, Password, PrefixRange, AsRange, Community);
 
 macro_rules! value_from_number {
     ($($name:ty),+) => {
@@ -76,7 +78,20 @@ macro_rules! value_from_number {
     };
 }
 
-value_from_number!(Kbps, Mtu, Spi, Vlan, Vsid);
+value_from_number!(
+    Kbps,
+    Mtu,
+    Spi,
+    Vlan,
+    Vsid,
+    HoldTime,
+    Hops,
+    Milliseconds,
+    Multipath,
+    Percent,
+    RestartTime,
+    StaleTime
+);
 
 impl Value for IpAddr {
     fn read(value: &DeValue<'_>) -> Result<Self, Refusal> {
@@ -97,6 +112,13 @@ impl Value for u32 {
     }
 }
 
+impl Value for NonZeroU32 {
+    fn read(value: &DeValue<'_>) -> Result<Self, Refusal> {
+        let number = integer(value)?;
+        u32::try_from(number).ok().and_then(Self::new).ok_or_else(|| outside(number, 1, u32::MAX.into()))
+    }
+}
+
 impl Value for NonZeroU16 {
     fn read(value: &DeValue<'_>) -> Result<Self, Refusal> {
         let number = integer(value)?;
@@ -108,7 +130,7 @@ fn outside(number: i64, low: i64, high: i64) -> Refusal {
     Refusal::Content(Complaint::new(format!("{number} is outside {low}..={high}"), "write a number in that range"))
 }
 
-fn integer(value: &DeValue<'_>) -> Result<i64, Refusal> {
+pub(super) fn integer(value: &DeValue<'_>) -> Result<i64, Refusal> {
     let digits = value.as_integer().ok_or(Refusal::Type("a whole number without quotes"))?;
     i64::from_str_radix(digits.as_str(), digits.radix()).map_err(|_| {
         Refusal::Content(Complaint::new(
@@ -290,9 +312,24 @@ impl<'p> Reader<'p> {
         key: &'static str,
         choices: &[(&str, T)],
     ) -> Option<T> {
-        let node = fields.node(key)?;
+        self.word(fields.node(key)?, key, fields.example(key), choices)
+    }
+
+    /// A list of words; empty if it is not there.
+    pub fn words<T: Copy>(&mut self, fields: &Fields<'_, '_>, key: &'static str, choices: &[(&str, T)]) -> Box<[T]> {
+        let example = fields.example(key);
+        self.list(fields, key, |reader, node| reader.word(node, key, example, choices))
+    }
+
+    fn word<T: Copy>(
+        &mut self,
+        node: &Spanned<DeValue<'_>>,
+        key: &str,
+        example: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
         let Some(word) = node.get_ref().as_str() else {
-            self.refuse(node.span(), mismatch(node, key, "a text in quotes", fields.example(key)));
+            self.refuse(node.span(), mismatch(node, key, "a text in quotes", example));
             return None;
         };
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word) {

@@ -7,12 +7,14 @@
 //! | to change | go to |
 //! |---|---|
 //! | a key of the plan | `model`, then `read` (TOML) |
+//! | a tenant's BGP | [`bgp`] |
 //! | a compute host's plan | [`host`] |
 //! | the form or range of one value | `values` |
 //! | how tables and lists are read out of TOML | `fields`, `document`, `locate` |
 //! | what parts of a plan must agree on | `check` |
 //! | how a refusal looks | `report` |
 
+pub mod bgp;
 mod check;
 mod document;
 mod fields;
@@ -26,6 +28,7 @@ mod values;
 
 use std::path::Path;
 
+pub use bgp::{Bgp, BgpPeer};
 pub use host::HostPlan;
 pub use model::{
     AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, GatewayRoute, Gre, L3, OtherGateway, Plan, Port,

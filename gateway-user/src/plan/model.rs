@@ -1,5 +1,6 @@
 //! The plan's types. Their serde form is the plan's: the same keys in TOML and in JSON.
 
+use super::bgp::Bgp;
 use super::check;
 use super::locate::Missing;
 use super::report::{PlanErrors, Problems};
@@ -163,7 +164,7 @@ pub struct Tenant {
     /// How its packets travel on the fabric, if not as the gateway says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encapsulation: Option<Encapsulation>,
-    /// The gateway's own addresses inside the tenant: where ICMP comes from, later BGP.
+    /// The gateway's own addresses inside the tenant: where ICMP and BGP come from.
     #[serde(default, skip_serializing_if = "Dual::is_empty")]
     pub gateway_addresses: Dual,
     /// The subnet out of which the gateway's own addresses come.
@@ -184,6 +185,9 @@ pub struct Tenant {
     /// The tenant's connections to its sites.
     #[serde(rename = "connection", default, skip_serializing_if = "<[_]>::is_empty")]
     pub connections: Box<[Connection]>,
+    /// Its BGP router, if it has one here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<Bgp>,
 }
 
 /// A prefix of a virtual subnet.

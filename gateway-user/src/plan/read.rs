@@ -1,5 +1,6 @@
 //! From TOML to the plan's types. Whatever is wrong with single values is collected here; [`super::check`] looks at how they go together.
 
+use super::bgp::read as bgp;
 use super::document::Document;
 use super::fields::{Fields, Key, Reader};
 use super::locate::Missing;
@@ -38,6 +39,7 @@ const TENANT: &[Key] = &[
     Key("gateway_vsid", "gateway_vsid = 5002"),
     Key("gateways", "gateways = [ { pa = \"10.10.0.2\", routes = [ { destination = \"10.3.0.0/16\" } ] } ]"),
     Key("connection", "the header `[[tenant.connection]]`"),
+    Key("bgp", "the header `[tenant.bgp]`"),
 ];
 const OTHER_GATEWAY: &[Key] =
     &[Key("pa", "pa = \"10.10.0.2\""), Key("routes", "routes = [ { destination = \"10.3.0.0/16\", metric = 10 } ]")];
@@ -115,6 +117,14 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("an entry of a tenant's `vms`", VM),
     ("an entry of a tenant's `gateways`", OTHER_GATEWAY),
     ("an entry of a tenant's `subnets`", SUBNET),
+    ("`[tenant.bgp]`", bgp::BGP),
+    ("`[[tenant.bgp.peer]]`", bgp::PEER),
+    ("`[[tenant.bgp.policy]]`", bgp::POLICY),
+    ("a statement of a policy", bgp::STATEMENT),
+    ("a statement's `match`", bgp::MATCH),
+    ("a statement's `set`", bgp::SET),
+    ("a peer's `max_prefixes`", bgp::MAX_PREFIXES),
+    ("a peer's `bfd`", bgp::BFD),
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
     ("`[[steer]]` with protocol \"esp\"", STEER_ESP),
@@ -206,6 +216,7 @@ fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
     let gateway_vsid = reader.optional(&fields, "gateway_vsid");
     let gateways = reader.list(&fields, "gateways", other_gateway);
     let connections = reader.list(&fields, "connection", connection);
+    let bgp = reader.table(&fields, "bgp", bgp::bgp);
     Some(Tenant {
         name: name?,
         encapsulation,
@@ -216,6 +227,7 @@ fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
         gateway_vsid,
         gateways,
         connections,
+        bgp,
     })
 }
 

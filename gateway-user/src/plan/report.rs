@@ -3,6 +3,7 @@
 use super::path::Path;
 use super::values::Complaint;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -53,7 +54,7 @@ impl Place {
         let start = lines.floor(span.start);
         let end = lines.floor(span.end).max(start);
         let (number, whole) = lines.line_at(start);
-        let line = lines.source[whole.clone()].trim_end_matches('\r');
+        let line = masked(lines.source[whole.clone()].trim_end_matches('\r'));
         let before = lines.source[whole.start..start].chars().count();
         let width = lines.source[start..end.clamp(start, whole.end.max(start))].chars().count();
         // A long line is shown around the place, so that the marker stays in sight.
@@ -74,6 +75,25 @@ impl Place {
         let skip = (column - 1).saturating_sub(SHOWN / 2);
         column - 1 - skip + usize::from(skip > 0)
     }
+}
+
+/// A line without the secrets that stand in it: from a key called `password` on, what is in quotes.
+fn masked(line: &str) -> Cow<'_, str> {
+    let Some(at) = line.find("password") else { return line.into() };
+    let mut quote = None;
+    let (before, rest) = line.split_at(at);
+    let hidden = rest.chars().map(|c| match quote {
+        None => {
+            quote = Some(c).filter(|c| matches!(c, '"' | '\''));
+            c
+        }
+        Some(open) if c == open => {
+            quote = None;
+            c
+        }
+        Some(_) => '*',
+    });
+    before.chars().chain(hidden).collect::<String>().into()
 }
 
 /// How many characters of a long line are shown.

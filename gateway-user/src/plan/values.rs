@@ -45,6 +45,8 @@ macro_rules! as_text {
     };
 }
 
+pub(super) use as_text;
+
 as_text!(Name, PortName, Mac, Prefix, Interface);
 
 /// A number in a range, with its unit or meaning in the type.
@@ -90,6 +92,8 @@ macro_rules! ranged {
         }
     };
 }
+
+pub(super) use ranged;
 
 ranged!(
     /// A virtual subnet's identifier on the fabric: NVGRE's VSID, VXLAN's VNI. RFC 7637 section 3.2 reserves what is below 4096 and 0xffffff.

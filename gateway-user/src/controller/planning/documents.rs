@@ -118,6 +118,7 @@ impl Whole<'_> {
             gateway_vsid,
             gateways,
             connections: connections.into(),
+            bgp: None,
         })
     }
 

@@ -86,7 +86,7 @@ pub(super) fn check(tenants: &[Tenant], world: &World<'_>, problems: &mut Proble
 /// Whose every address of a tenant is; notes the VLAN addresses that somebody else has already.
 fn owners(index: usize, tenant: &Tenant, problems: &mut Problems) -> Owners {
     let mut owners: Owners = tenant.vms.iter().enumerate().map(|(number, vm)| (vm.ca, Owner::Vm(number))).collect();
-    owners.extend(tenant.gateway_addresses.iter().map(|address| (address, Owner::Gateway)));
+    owners.extend(tenant.own_addresses().map(|address| (address, Owner::Gateway)));
     for (number, connection) in tenant.connections.iter().enumerate() {
         let ConnectionKind::L3(l3) = &connection.kind else { continue };
         for (at, interface) in l3.addresses.iter().enumerate() {
@@ -263,7 +263,8 @@ fn table_size(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut P
             connection.routes.len() + connection.peers.len() + own
         })
         .sum();
-    let own = tenant.gateway_addresses.iter().count() + usize::from(tenant.gateway_subnet.is_some());
+    let own = tenant.own_addresses().count() + usize::from(tenant.gateway_subnet.is_some());
+    let own = own + tenant.bgp.as_ref().map_or(0, |bgp| bgp.peers.len());
     let of_gateways: usize = tenant.gateways.iter().map(|gateway| gateway.routes.len()).sum();
     let count = of_connections + of_gateways + tenant.vms.len() + tenant.subnets.len() + own;
     if gateway.routes_per_tenant > 0 && count > gateway.routes_per_tenant as usize {

@@ -4,6 +4,7 @@ mod connections;
 mod steer;
 mod tenants;
 
+use super::bgp;
 use super::locate::Missing;
 use super::model::{ConnectionKind, Draft, Gateway, Port};
 use super::path::Path;
@@ -16,8 +17,8 @@ use std::net::IpAddr;
 const MAX_PORTS: usize = 64;
 
 /// What is looked up about the plan as a whole.
-struct World<'a> {
-    missing: &'a Missing,
+pub(super) struct World<'a> {
+    pub(super) missing: &'a Missing,
     gateway: Option<&'a Gateway>,
     ports: HashMap<&'a str, &'a Port>,
     host_pas: HashSet<IpAddr>,
@@ -46,6 +47,7 @@ pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
     ports(draft, &world, problems);
     tenants::check(&draft.tenants, &world, problems);
     connections::check(&draft.tenants, &world, problems);
+    bgp::check::check(&draft.tenants, &world, problems);
     steer::check(draft, &world, problems);
 }
 

@@ -194,6 +194,7 @@ impl HostPlan {
             gateway_vsid: None,
             gateways: Box::default(),
             connections: Box::default(),
+            bgp: None,
         };
         let port = |port: &HostPort| Port { name: port.name.clone(), role: PortRole::Fabric, mode: PortMode::Stack };
         Plan {

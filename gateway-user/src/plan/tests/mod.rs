@@ -1,5 +1,6 @@
 //! Plans as a whole: what is taken, what is refused, and in which words.
 
+mod bgp;
 mod files;
 mod refusals;
 mod shape;

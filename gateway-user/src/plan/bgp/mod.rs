@@ -1,0 +1,381 @@
+//! A tenant's BGP: its router, the neighbours at its sites, and what is let in and out.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | a key | here, then `read` (TOML) |
+//! | policies | [`policy`] |
+//! | the form or range of one value | `values` |
+//! | what must agree | `check` |
+
+pub(super) mod check;
+pub mod policy;
+pub(super) mod read;
+mod values;
+
+use super::model::{Connection, ConnectionKind, Tenant};
+use super::values::{Dual, Name, Prefix};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+pub use values::{
+    AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
+};
+
+/// A tenant's BGP router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bgp {
+    /// Its autonomous system.
+    pub as_number: AsNumber,
+    /// Its BGP identifier; if absent, its IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<Identifier>,
+    /// Its addresses; if there are none, the gateway's own in the tenant.
+    #[serde(default, skip_serializing_if = "Dual::is_empty")]
+    pub addresses: Dual,
+    /// The cluster that it reflects in (RFC 4456); if absent, its BGP identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<Identifier>,
+    /// What of the plan is announced to peers.
+    #[serde(default = "Bgp::default_announce")]
+    pub announce: Box<[Announce]>,
+    /// What else is announced.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub networks: Box<[Prefix]>,
+    /// How many equally good paths share the flows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multipath: Option<Multipath>,
+    /// Which paths count as equally good.
+    #[serde(default)]
+    pub multipath_as_path: AsPathEquality,
+    /// The most prefixes that are taken from all peers together; if absent, what the tenant's table has room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_routes: Option<NonZeroU32>,
+    /// Whether routes that come and go are kept back for a while.
+    #[serde(default)]
+    pub damping: Damping,
+    /// The neighbours.
+    #[serde(rename = "peer", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub peers: Box<[BgpPeer]>,
+    /// What peers' `policy_in` and `policy_out` name.
+    #[serde(rename = "policy", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub policies: Box<[policy::BgpPolicy]>,
+}
+
+impl Bgp {
+    /// What is announced when the plan does not say.
+    pub const DEFAULT_ANNOUNCE: [Announce; 1] = [Announce::Subnets];
+
+    pub(super) fn default_announce() -> Box<[Announce]> {
+        Self::DEFAULT_ANNOUNCE.into()
+    }
+}
+
+/// A part of the plan whose prefixes are announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Announce {
+    /// The virtual subnets.
+    Subnets,
+    /// The subnet of the gateway's own addresses.
+    GatewaySubnet,
+    /// The networks of the VLANs of L3 connections.
+    Vlans,
+    /// The static routes of connections, and what lies behind the tenant's other gateways.
+    StaticRoutes,
+}
+
+/// What paths must have in common to share the flows, apart from being equally good otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AsPathEquality {
+    /// The AS path.
+    #[default]
+    Same,
+    /// The AS path's length.
+    Length,
+}
+
+/// Whether routes that come and go are kept back for a while (RFC 2439).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Damping {
+    /// They are not.
+    #[default]
+    Off,
+    /// With the values of RFC 7196.
+    Rfc7196,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BgpPeer {
+    /// Its name, unique within the tenant.
+    pub name: Name,
+    /// Its address, unique within the tenant.
+    pub address: IpAddr,
+    /// Its autonomous system.
+    pub as_number: AsNumber,
+    /// By which connection it is reached; if absent, that follows from its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Name>,
+    /// Our end; if absent, the router's address, or on a VLAN the gateway's there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_address: Option<IpAddr>,
+    /// Who opens the session.
+    #[serde(default)]
+    pub mode: PeerMode,
+    /// How long it may be silent.
+    #[serde(rename = "hold_time_ms", default)]
+    pub hold_time: HoldTime,
+    /// How often we say that we are here; if absent, three times in a hold time.
+    #[serde(rename = "keepalive_ms", default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Milliseconds>,
+    /// How long to wait before another attempt.
+    #[serde(rename = "connect_retry_ms", default, skip_serializing_if = "Option::is_none")]
+    pub connect_retry: Option<Milliseconds>,
+    /// The session's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// How many hops away an eBGP peer may be; if absent, one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multihop: Option<Hops>,
+    /// Packets from farther away than so many hops are dropped (RFC 5082).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_security: Option<Hops>,
+    /// Whether the peer's end of the path is watched by BFD (RFC 5882).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BgpBfd>,
+    /// Prefixes that it may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<MaxPrefixes>,
+    /// What is let in, and how it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_in: Option<Name>,
+    /// What is let out, and how it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_out: Option<Name>,
+    /// Our role in the session (RFC 9234).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<PeerRole>,
+    /// What it is to our route reflector.
+    #[serde(default)]
+    pub reflection: Reflection,
+    /// How long its routes are kept while it restarts, and ours by it (RFC 4724).
+    #[serde(rename = "graceful_restart_s", default = "BgpPeer::default_restart_time")]
+    pub graceful_restart: RestartTime,
+    /// How long they are kept after that as a last resort (RFC 9494).
+    #[serde(rename = "long_lived_stale_s", default, skip_serializing_if = "Option::is_none")]
+    pub long_lived_stale: Option<StaleTime>,
+    /// Whether several paths to a prefix are exchanged (RFC 7911).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_path: Option<AddPath>,
+    /// Whose routes are exchanged; if empty, those of the address's family.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub families: Box<[PeerFamily]>,
+}
+
+impl BgpPeer {
+    pub(super) fn default_restart_time() -> RestartTime {
+        RestartTime::try_from(120).unwrap_or_else(|_| unreachable!("it is in range"))
+    }
+}
+
+/// Who opens a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerMode {
+    /// We do; what the peer opens is taken, too.
+    #[default]
+    Mixed,
+    /// We alone.
+    Active,
+    /// The peer alone.
+    Passive,
+}
+
+/// A peer's BFD session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BgpBfd {
+    /// How often either end sends.
+    #[serde(rename = "interval_ms")]
+    pub interval: Milliseconds,
+    /// How many may be lost.
+    #[serde(default = "BgpBfd::default_multiplier")]
+    pub multiplier: Hops,
+}
+
+impl BgpBfd {
+    pub(super) fn default_multiplier() -> Hops {
+        Hops::try_from(3).unwrap_or_else(|_| unreachable!("it is in range"))
+    }
+}
+
+/// How many prefixes a peer may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxPrefixes {
+    /// With more the session is ended.
+    pub count: NonZeroU32,
+    /// From this part of them on a person is told.
+    #[serde(rename = "warning_percent", default = "MaxPrefixes::default_warning")]
+    pub warning: Percent,
+    /// When the session is tried again; if absent, when an operator says so.
+    #[serde(rename = "restart_ms", default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Milliseconds>,
+}
+
+impl MaxPrefixes {
+    pub(super) fn default_warning() -> Percent {
+        Percent::try_from(80).unwrap_or_else(|_| unreachable!("it is in range"))
+    }
+}
+
+/// Our role towards a peer (RFC 9234).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerRole {
+    /// It is our customer.
+    Provider,
+    /// It is our provider.
+    Customer,
+    /// Neither.
+    Peer,
+    /// We are a route server, it is a client of it.
+    RouteServer,
+    /// It is a route server, we are a client of it.
+    RouteServerClient,
+}
+
+/// What an iBGP peer is to our route reflector (RFC 4456).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reflection {
+    /// Nothing special.
+    #[default]
+    None,
+    /// A client.
+    Client,
+}
+
+/// Which way several paths to a prefix go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddPath {
+    /// To the peer.
+    Send,
+    /// From the peer.
+    Receive,
+    /// Both ways.
+    Both,
+}
+
+/// Routes of one address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Tenant {
+    /// The addresses of the tenant's BGP router.
+    pub fn router_addresses(&self) -> Dual {
+        match &self.bgp {
+            Some(bgp) if !bgp.addresses.is_empty() => bgp.addresses,
+            _ => self.gateway_addresses,
+        }
+    }
+
+    /// All of the gateway's own addresses in the tenant, VLANs aside: none twice.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let gateway = self.gateway_addresses;
+        let router = self.bgp.as_ref().map_or_else(Dual::default, |bgp| bgp.addresses);
+        gateway.iter().chain(router.iter().filter(move |address| !gateway.contains(*address)))
+    }
+
+    /// The connection by which a peer is reached: the one that is named, else the one that has its address on a VLAN or among its
+    /// `peers`, else the one with the longest static route to it. A peer on two connections' networks is on the first.
+    pub fn connection_to(&self, peer: &BgpPeer) -> Option<&Connection> {
+        if let Some(name) = &peer.connection {
+            return self.connections.iter().find(|connection| connection.name == *name);
+        }
+        let direct = |connection: &&Connection| {
+            connection.peers.contains(&peer.address) || connection.network_of(peer.address).is_some()
+        };
+        let route = |connection: &'_ Connection| {
+            let covering = connection.routes.iter().filter(|route| route.destination.contains(peer.address));
+            covering.map(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric))).max()
+        };
+        self.connections.iter().find(direct).or_else(|| {
+            let routed = self.connections.iter().filter_map(|connection| Some((route(connection)?, connection)));
+            routed.max_by_key(|(how, _)| *how).map(|(_, connection)| connection)
+        })
+    }
+
+    /// Our end of the session with a peer, if there is an address for it.
+    pub fn local_address_for(&self, peer: &BgpPeer) -> Option<IpAddr> {
+        let on_link = || self.connection_to(peer).and_then(|connection| connection.address_on_link(peer.address));
+        peer.local_address.or_else(on_link).or_else(|| self.router_addresses().same_family(peer.address))
+    }
+
+    /// The peers that are reached by a connection.
+    pub fn peers_by<'a>(&'a self, connection: &'a Connection) -> impl Iterator<Item = &'a BgpPeer> {
+        let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers);
+        peers.filter(|peer| self.connection_to(peer).is_some_and(|it| it.name == connection.name))
+    }
+
+    /// The prefixes that the tenant's router announces by itself, none twice.
+    pub fn announced(&self) -> Vec<IpNet> {
+        let Some(bgp) = &self.bgp else { return Vec::new() };
+        let mut all: Vec<IpNet> = bgp.networks.iter().map(|prefix| prefix.net()).collect();
+        for what in &bgp.announce {
+            match what {
+                Announce::Subnets => all.extend(self.subnets.iter().map(|subnet| subnet.prefix.net())),
+                Announce::GatewaySubnet => all.extend(self.gateway_subnet.map(Prefix::net)),
+                Announce::Vlans => all.extend(self.connections.iter().flat_map(Connection::networks).map(Prefix::net)),
+                Announce::StaticRoutes => {
+                    let enabled = self.connections.iter().filter(|connection| connection.enabled);
+                    all.extend(enabled.flat_map(|connection| &connection.routes).map(|route| route.destination.net()));
+                    let others = self.gateways.iter().flat_map(|gateway| &gateway.routes);
+                    all.extend(others.map(|route| route.destination.net()));
+                }
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+impl Connection {
+    /// The networks of its VLAN.
+    pub fn networks(&self) -> impl Iterator<Item = Prefix> {
+        let addresses = match &self.kind {
+            ConnectionKind::L3(l3) => &*l3.addresses,
+            ConnectionKind::Gre(_) => &[],
+        };
+        addresses.iter().map(|address| address.network())
+    }
+
+    /// The network of its VLAN that an address is in.
+    pub fn network_of(&self, address: IpAddr) -> Option<Prefix> {
+        self.networks().find(|network| network.contains(address))
+    }
+
+    /// The gateway's address on the VLAN network that an address is in.
+    pub fn address_on_link(&self, address: IpAddr) -> Option<IpAddr> {
+        match &self.kind {
+            ConnectionKind::L3(l3) => {
+                l3.addresses.iter().find(|own| own.network().contains(address)).map(|own| own.addr())
+            }
+            ConnectionKind::Gre(_) => None,
+        }
+    }
+}
