@@ -449,6 +449,12 @@ impl Nexthop {
         nexthop
     }
 
+    /// The members. Only for a group.
+    pub fn members(&self) -> impl Iterator<Item = NexthopId> + use<> {
+        let (header, count) = (self.header, (self.flags as usize).min(Self::GROUP_SIZE));
+        (0..count).map(move |index| NexthopId((header[index / 2] >> (32 * (index % 2))) as u32))
+    }
+
     /// The member that a flow with this hash takes. Only for a group.
     #[inline(always)]
     pub fn member(&self, hash: u32) -> NexthopId {

@@ -9,6 +9,7 @@
 
 use super::bpf;
 use super::error::{Error, Result};
+use super::learned::{Key, Learned, Needs};
 use super::map::Table;
 use super::maps::{self, Maps, ROUTES4, ROUTES6};
 use super::nexthop;
@@ -99,14 +100,42 @@ impl Applier {
     }
 
     /// Makes the maps hold `new`. `routes_room` is what a tenant's trie is made for.
-    pub fn apply(&mut self, loaded: &Loaded, new: Tables, routes_room: u32) -> Result<Applied> {
+    pub fn apply(&mut self, loaded: &Loaded, new: Tables, routes_room: u32, learned: &Learned) -> Result<Applied> {
         if let Room::AfterRemoving(full) = self.room(&new, routes_room)? {
             return Err(full);
         }
         let Some(old) = self.current.take() else { return Ok(Applied::default()) };
         // On an error `current` stays unknown, and the next application reads the maps again.
-        let applied = Change::new(self, loaded, &old, &new, routes_room).run()?;
+        let applied = Change::new(self, loaded, (&old, &new), routes_room, learned).run()?;
         self.current = Some(new);
+        Ok(applied)
+    }
+
+    /// Writes what has changed of the learned routes, after what they need.
+    pub(super) fn learn(
+        &mut self,
+        loaded: &Loaded,
+        needs: Needs,
+        routes_room: u32,
+        learned: &Learned,
+    ) -> Result<Applied> {
+        self.current()?;
+        let Some(mut current) = self.current.take() else { return Ok(Applied::default()) };
+        let room = self.maps.nexthops.capacity();
+        if let Some((id, _)) = needs.nexthops.iter().find(|(id, _)| *id >= room) {
+            let needed = *id as usize + 1;
+            return Err(Error::Full { what: "next hops", map: "NEXTHOPS", needed, room: room as usize });
+        }
+        let (ids, groups): (Vec<_>, Vec<_>) = needs.nexthops.iter().copied().unzip();
+        self.maps.nexthops.set_all(&ids, &groups)?;
+        self.maps.feasible.set_all(&needs.feasible, &vec![1; needs.feasible.len()])?;
+        current.nexthops.extend(needs.nexthops);
+        current.feasible.extend(needs.feasible.into_iter().map(|key| (key, 1)));
+        let mut change = Change::new(self, loaded, (&current, &current), routes_room, learned);
+        change.routes()?;
+        change.touch()?;
+        let applied = change.applied;
+        self.current = Some(current);
         Ok(applied)
     }
 
@@ -169,13 +198,21 @@ struct Change<'a> {
     old: &'a Tables,
     new: &'a Tables,
     routes_room: u32,
+    learned: &'a Learned,
     touched: BTreeSet<u32>,
     applied: Applied,
 }
 
 impl<'a> Change<'a> {
-    fn new(applier: &'a mut Applier, loaded: &'a Loaded, old: &'a Tables, new: &'a Tables, routes_room: u32) -> Self {
-        Self { applier, loaded, old, new, routes_room, touched: BTreeSet::new(), applied: Applied::default() }
+    fn new(
+        applier: &'a mut Applier,
+        loaded: &'a Loaded,
+        (old, new): (&'a Tables, &'a Tables),
+        routes_room: u32,
+        learned: &'a Learned,
+    ) -> Self {
+        let (touched, applied) = (BTreeSet::new(), Applied::default());
+        Self { applier, loaded, old, new, routes_room, learned, touched, applied }
     }
 
     fn run(mut self) -> Result<Applied> {
@@ -201,10 +238,7 @@ impl<'a> Change<'a> {
         self.classification()?;
 
         // 4. Cached decisions.
-        let touched: Vec<(u32, Tenant)> =
-            self.touched.iter().filter_map(|slot| Some((*slot, *new.tenants.get(slot)?))).collect();
-        self.applied.tenants = touched.len();
-        self.applier.write_tenants(touched)?;
+        self.touch()?;
         // A slot without a tenant keeps its generation: flows of the old tenant must never match those of the next one there.
         self.applier.traced.retain(|slot| new.tenants.contains_key(slot));
         self.applier.write_tenants(tenants.gone.iter().map(|slot| (*slot, Tenant::default())).collect())?;
@@ -226,6 +260,14 @@ impl<'a> Change<'a> {
         self.forget_drops(&connections.gone, &tenants.gone)?;
         self.applied.removed += gone.iter().map(|gone| gone.len()).sum::<usize>() + feasible.gone.len();
         Ok(self.applied)
+    }
+
+    /// Makes the cached decisions of touched tenants stale.
+    fn touch(&mut self) -> Result<()> {
+        let touched: Vec<(u32, Tenant)> =
+            self.touched.iter().filter_map(|slot| Some((*slot, *self.new.tenants.get(slot)?))).collect();
+        self.applied.tenants = touched.len();
+        self.applier.write_tenants(touched)
     }
 
     /// What was counted for removed connections and tenants is not to be shown as their successors'.
@@ -334,19 +376,22 @@ impl<'a> Change<'a> {
 
     fn routes(&mut self) -> Result<()> {
         let none = Arc::new(TenantRoutes::default());
-        let mut pairs: Vec<_> = self
-            .new
-            .routes
-            .iter()
-            .map(|(tenant, new)| (tenant.0, self.old.routes.get(tenant).unwrap_or(&none), new))
-            .filter(|(_, old, new)| !Arc::ptr_eq(old, new))
-            .collect();
+        let unsettled: HashSet<TenantId> = self.learned.unsettled().collect();
+        let pair = |(tenant, new): (&TenantId, &'a Arc<TenantRoutes>)| {
+            let old = self.old.routes.get(tenant).unwrap_or(&none);
+            (!Arc::ptr_eq(old, new) || unsettled.contains(tenant)).then_some((tenant.0, old, new))
+        };
+        let mut pairs: Vec<_> = if std::ptr::eq(self.old, self.new) {
+            unsettled.iter().filter_map(|tenant| self.new.routes.get_key_value(tenant)).filter_map(pair).collect()
+        } else {
+            self.new.routes.iter().filter_map(pair).collect()
+        };
         pairs.sort_unstable_by_key(|(tenant, ..)| *tenant);
         self.family(ROUTES4, pairs.iter().map(|(tenant, old, new)| (*tenant, &*old.v4, &*new.v4)))?;
         self.family(ROUTES6, pairs.iter().map(|(tenant, old, new)| (*tenant, &*old.v6, &*new.v6)))
     }
 
-    fn family<'r, P: Pod + Ord>(
+    fn family<'r, P: Key>(
         &mut self,
         name: &'static str,
         pairs: impl Iterator<Item = (u32, &'r [(P, Route)], &'r [(P, Route)])>,
@@ -354,19 +399,22 @@ impl<'a> Change<'a> {
         let outer = if name == ROUTES4 { &self.applier.maps.routes4 } else { &self.applier.maps.routes6 };
         let (mut slots, mut tries, mut emptied) = (Vec::new(), Vec::new(), Vec::new());
         for (tenant, old, new) in pairs {
-            let change = sorted_difference(old, new);
+            let mut change = sorted_difference(old, new);
+            let of_plan = change.keys.len();
+            let learned = self.learned.len::<P>(TenantId(tenant));
+            self.learned.add_to(TenantId(tenant), &mut change, new);
             if change.is_empty() {
                 continue;
             }
             self.touched.insert(tenant);
             self.applied.written += change.keys.len();
             self.applied.removed += change.gone.len();
-            if new.is_empty() {
+            if new.is_empty() && learned == 0 {
                 emptied.push(tenant);
                 continue;
             }
-            let trie = if old.is_empty() { None } else { maps::open_trie::<P>(outer, tenant)? };
-            match trie.filter(|trie| old.len() + change.keys.len() <= trie.capacity() as usize) {
+            let trie = maps::open_trie::<P>(outer, tenant)?;
+            match trie.filter(|trie| old.len() + learned + of_plan <= trie.capacity() as usize) {
                 Some(trie) => {
                     trie.set_all(&change.keys, &change.values)?;
                     trie.delete_all(&change.gone)?;
@@ -378,6 +426,7 @@ impl<'a> Change<'a> {
                         map.fd().as_fd().try_clone_to_owned().map_err(|source| Error::map(name, "fill", source))?;
                     let trie = Table::<P, Route>::new(fd, name)?;
                     let (keys, values): (Vec<P>, Vec<Route>) = new.iter().copied().unzip();
+                    self.learned.fill(TenantId(tenant), &trie)?;
                     trie.set_all(&keys, &values)?;
                     slots.push(tenant);
                     tries.push(trie);

@@ -1,6 +1,7 @@
 //! From the plan and the world to the content of the maps. Pure: the same three inputs give the same tables.
 
 use super::ids::Ids;
+use super::learned::{Exit, Exits, Learned};
 use super::memory::{Memory, Remembered};
 use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
@@ -35,17 +36,30 @@ pub(super) const MTU_UNKNOWN: u32 = 1280;
 
 /// What the maps are to hold for a plan in a world. Numbers come from `ids`, which also forgets those that are not needed any more.
 pub fn compile(plan: &Plan, world: &World, ids: &mut Ids) -> Tables {
-    compile_onto(plan, world, ids, &Memory::default()).0
+    compile_onto(plan, world, ids, &Memory::default(), (&mut Learned::default(), None)).0
 }
 
 /// The same, by way of what is remembered of the last time: the routes of a tenant that is as it was are not chosen again.
-pub(super) fn recompile(plan: &Arc<Plan>, world: &World, ids: &mut Ids, memory: &mut Memory) -> Tables {
-    let (tables, tenants) = compile_onto(plan, world, ids, memory);
+/// What was learned is met with it, and, at the first time, with what the maps hold already.
+pub(super) fn recompile(
+    plan: &Arc<Plan>,
+    world: &World,
+    ids: &mut Ids,
+    memory: &mut Memory,
+    learned: (&mut Learned, Option<&Tables>),
+) -> Tables {
+    let (tables, tenants) = compile_onto(plan, world, ids, memory, learned);
     *memory = Memory::new(plan, tenants);
     tables
 }
 
-fn compile_onto(plan: &Plan, world: &World, ids: &mut Ids, memory: &Memory) -> (Tables, HashMap<TenantId, Remembered>) {
+fn compile_onto(
+    plan: &Plan,
+    world: &World,
+    ids: &mut Ids,
+    memory: &Memory,
+    (learned, found): (&mut Learned, Option<&Tables>),
+) -> (Tables, HashMap<TenantId, Remembered>) {
     ids.begin();
     let mut compiler = Compiler::new(plan, world, ids);
     compiler.ports();
@@ -58,7 +72,8 @@ fn compile_onto(plan: &Plan, world: &World, ids: &mut Ids, memory: &Memory) -> (
     for rule in &plan.steer {
         compiler.steer(rule);
     }
-    let tables = compiler.tables;
+    let (mut tables, exits) = (compiler.tables, compiler.exits);
+    learned.settle(exits, found, ids, &mut tables);
     ids.end();
     (tables, tenants)
 }
@@ -83,6 +98,8 @@ struct Compiler<'a> {
     /// The same for every tenant: the tenant's own tables say where its compartment is.
     local: NexthopId,
     blackhole: NexthopId,
+    /// Of tenants whose router learns routes.
+    exits: HashMap<TenantId, Exits>,
     tables: Tables,
 }
 
@@ -112,6 +129,7 @@ impl<'a> Compiler<'a> {
             neighbours,
             local,
             blackhole,
+            exits: HashMap::new(),
             tables,
         }
     }
@@ -156,6 +174,9 @@ impl<'a> Compiler<'a> {
         let mut routes = if remembered.is_some() { Routes::Known } else { Routes::Gathered(RouteBuilder::default()) };
         self.own_addresses(id, tenant, &mut routes);
         let fabric_mtu = self.fabric(id, tenant, &mut routes);
+        if tenant.bgp.is_some() {
+            self.exits.insert(id, Exits::new());
+        }
         for connection in &tenant.connections {
             self.connection(id, tenant, connection, fabric_mtu, &mut routes);
         }
@@ -388,6 +409,11 @@ impl<'a> Compiler<'a> {
         let nexthop_id = self.ids.nexthop(&meaning);
         self.tables.nexthops.insert(nexthop_id.0, nexthop);
         if connection.enabled {
+            self.exit(
+                tenant,
+                connection,
+                Exit { any: nexthop_id, routers: HashMap::new(), sender: OriginId::connection(id) },
+            );
             // A BGP peer is reached before it has said anything.
             let speakers = tenant.peers_by(connection).map(|peer| peer.address);
             for peer in connection.peers.iter().copied().chain(speakers) {
@@ -468,6 +494,11 @@ impl<'a> Compiler<'a> {
             vlan.nexthops.insert(address, nexthop);
             routes.add(address.into(), Self::candidate(Rank::Connected, nexthop, id, connection));
         }
+        if tenant.bgp.is_some() {
+            let any = self.vlan_nexthop(&vlan, None);
+            let exit = Exit { any, routers: vlan.nexthops.clone(), sender: OriginId::connection(id) };
+            self.exit(tenant, connection, exit);
+        }
         for route in routes.wanted(connection) {
             let known = route.next_hop.and_then(|address| vlan.nexthops.get(&address));
             let nexthop = known.copied().unwrap_or_else(|| self.vlan_nexthop(&vlan, route.next_hop));
@@ -475,6 +506,14 @@ impl<'a> Compiler<'a> {
             routes.add(route.destination.net().into(), candidate);
         }
         (mtu, attachment)
+    }
+
+    /// Notes by what learned routes leave.
+    fn exit(&mut self, tenant: &Tenant, connection: &Connection, exit: Exit) {
+        let id = self.ids.tenant(tenant.name.as_str());
+        if let Some(exits) = self.exits.get_mut(&id) {
+            exits.insert(connection.name.as_str().into(), exit);
+        }
     }
 
     /// The next hop for an address on a VLAN; without one, for those of its addresses that nobody was seen to have.

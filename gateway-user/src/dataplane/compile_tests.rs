@@ -1,5 +1,6 @@
 use super::compile::{SEAT, compile, recompile};
 use super::ids::Ids;
+use super::learned::Learned;
 use super::memory::Memory;
 use super::tables::{AnyPrefix, Tables};
 use super::world::{CompartmentState, ConnectionName, Hop, Neighbour, PortState, World};
@@ -662,7 +663,11 @@ fn what_is_remembered_of_the_last_time_changes_no_table() {
             }
             let mut afresh = ids.clone();
             let expected = compile(&plans[step], &world, &mut afresh);
-            assert_eq!(recompile(&plans[step], &world, &mut ids, &mut memory), expected, "step {step}");
+            assert_eq!(
+                recompile(&plans[step], &world, &mut ids, &mut memory, (&mut Learned::default(), None)),
+                expected,
+                "step {step}"
+            );
             ids.settle();
             afresh.settle();
             assert_eq!(ids, afresh);

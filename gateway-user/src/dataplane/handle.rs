@@ -9,6 +9,7 @@ use super::error::{Error, Result};
 use super::events::Events;
 use super::host;
 use super::ids::Ids;
+use super::learned::{self, Learned};
 use super::maps::{self, Maps};
 use super::memory::Memory;
 use super::object::{Loaded, Object, Source};
@@ -88,6 +89,9 @@ pub struct Dataplane {
     applier: Applier,
     ids: Ids,
     memory: Memory,
+    learned: Learned,
+    /// What an earlier daemon had learned is still to be looked for.
+    unread: bool,
 }
 
 impl Dataplane {
@@ -152,6 +156,8 @@ impl Dataplane {
             applier,
             ids,
             memory: Memory::default(),
+            learned: Learned::default(),
+            unread: found == Found::Adopted,
         })
     }
 
@@ -166,7 +172,8 @@ impl Dataplane {
     /// The plan does not fit, and nothing was written; or the kernel refused something, and the next call makes up for it.
     pub fn apply(&mut self, plan: &Arc<Plan>, world: &World) -> Result<Applied> {
         let before = self.memory.plan();
-        let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
+        let found = if std::mem::take(&mut self.unread) { Some(self.applier.current()?) } else { None };
+        let tables = recompile(plan, world, &mut self.ids, &mut self.memory, (&mut self.learned, found));
         let routes = plan.gateway.routes_per_tenant;
         let (full, before) = match (self.applier.room(&tables, routes), before) {
             (Ok(Room::Beside), _) => return self.write(tables, routes),
@@ -179,9 +186,9 @@ impl Dataplane {
         let Some(before) = before else { return Err(full) };
         tracing::info!("there is no room for the plan beside the one before: what goes is removed first");
         let kept = Arc::new(common(&before, plan));
-        let tables = recompile(&kept, world, &mut self.ids, &mut self.memory);
+        let tables = recompile(&kept, world, &mut self.ids, &mut self.memory, (&mut self.learned, None));
         let removed = self.write(tables, kept.gateway.routes_per_tenant)?;
-        let tables = recompile(plan, world, &mut self.ids, &mut self.memory);
+        let tables = recompile(plan, world, &mut self.ids, &mut self.memory, (&mut self.learned, None));
         Ok(removed + self.write(tables, routes)?)
     }
 
@@ -204,9 +211,55 @@ impl Dataplane {
     fn write(&mut self, tables: Tables, routes_per_tenant: u32) -> Result<Applied> {
         // Before they are used: a daemon that dies here must not give them to others.
         self.ids.save(&ids_path(&self.state))?;
-        let applied = self.applier.apply(&self.loaded, tables, routes_per_tenant)?;
+        let applied = self.applier.apply(&self.loaded, tables, routes_per_tenant, &self.learned);
+        self.note(applied.is_ok());
+        let applied = applied?;
         self.ids.settle();
         Ok(applied)
+    }
+
+    /// What was learned is in the maps, or nobody knows.
+    fn note(&mut self, written: bool) {
+        if written {
+            self.learned.settled();
+        } else {
+            self.learned.unsettle();
+        }
+    }
+
+    /// Takes in what a tenant's router has learned, and writes it. Changes for a tenant without a router are passed over.
+    ///
+    /// # Errors
+    /// The kernel refused something; the next change or application makes up for it.
+    pub fn learn(&mut self, tenant: &str, changes: impl IntoIterator<Item = learned::Change>) -> Result<Applied> {
+        let (Some(id), Some(plan)) = (self.ids.tenant_id(tenant), self.memory.plan()) else {
+            return Ok(Applied::default());
+        };
+        let room = plan.gateway.routes_per_tenant;
+        let planned = self.applier.current()?.routes.get(&id);
+        let planned = planned.map_or(0, |routes| routes.v4.len().max(routes.v6.len()));
+        let most = (room as usize).saturating_sub(planned);
+        let (needs, refused) = self.learned.learn(id, changes, most, &mut self.ids);
+        if refused > 0 {
+            tracing::warn!(tenant, refused, most, "the tenant's table is full: learned routes are left out");
+        }
+        self.ids.save(&ids_path(&self.state))?;
+        let applied = self.applier.learn(&self.loaded, needs, room, &self.learned);
+        self.note(applied.is_ok());
+        applied
+    }
+
+    /// Gives up what an earlier daemon had learned for a tenant and this one has not. How many routes that were.
+    ///
+    /// # Errors
+    /// As for [`Dataplane::learn`].
+    pub fn sweep(&mut self, tenant: &str) -> Result<usize> {
+        let Some(id) = self.ids.tenant_id(tenant) else { return Ok(0) };
+        let swept = self.learned.sweep(id);
+        if swept > 0 {
+            self.learn(tenant, [])?;
+        }
+        Ok(swept)
     }
 
     /// Makes the interfaces run exactly the wanted programs: attaches, swaps without a gap, detaches. To be called after [`Dataplane::apply`],
@@ -242,9 +295,9 @@ impl Dataplane {
         &self.ids
     }
 
-    /// What the maps hold, and the numbers that stand for names in it.
-    pub fn known(&mut self) -> Result<(&Tables, &Ids)> {
-        Ok((self.applier.current()?, &self.ids))
+    /// What the maps hold by the plan and beyond it, and the numbers that stand for names in it.
+    pub fn known(&mut self) -> Result<(&Tables, &Learned, &Ids)> {
+        Ok((self.applier.current()?, &self.learned, &self.ids))
     }
 
     /// What reads counters and state. Works on its own from here on.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | what user space learns from the host | [`world`] |
 //! | what the maps hold for a plan | [`compile`](mod@compile), `routes`; `memory` for what is not done twice |
+//! | routes that are learned while the gateway runs | [`learned`] |
 //! | the same for a compute host's plan | [`compile_host`](mod@compile_host) |
 //! | the numbers that stand for names | [`ids`] |
 //! | the raw bpf(2) calls, the only unsafe code | `bpf` |
@@ -31,6 +32,7 @@ pub mod events;
 mod handle;
 mod host;
 pub mod ids;
+pub mod learned;
 mod map;
 mod maps;
 mod memory;

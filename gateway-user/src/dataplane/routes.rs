@@ -107,9 +107,7 @@ impl Chosen {
     pub(super) fn enter(&self, tenant: TenantId, ids: &mut Ids, tables: &mut Tables) {
         for members in &self.groups {
             let id = group_id(members, ids);
-            let group =
-                Nexthop { connection: ConnectionId::NONE, seat: super::compile::SEAT, ..Nexthop::group(members) };
-            tables.nexthops.insert(id.0, group);
+            tables.nexthops.insert(id.0, group(members));
         }
         for members in &self.sets {
             let set = ids.set(members);
@@ -174,7 +172,12 @@ fn nexthop<P>(best: &[(P, Candidate)], ids: &mut Ids, chosen: &mut Chosen) -> Ne
     id
 }
 
-fn group_id(members: &[NexthopId], ids: &mut Ids) -> NexthopId {
+/// The next hop that spreads flows over its members.
+pub(super) fn group(members: &[NexthopId]) -> Nexthop {
+    Nexthop { connection: ConnectionId::NONE, seat: super::compile::SEAT, ..Nexthop::group(members) }
+}
+
+pub(super) fn group_id(members: &[NexthopId], ids: &mut Ids) -> NexthopId {
     let meaning: String = members.iter().map(|member| format!("{},", member.0)).collect();
     ids.nexthop(&format!("group/{meaning}"))
 }

@@ -23,9 +23,9 @@ pub(super) fn names(agent: &mut Agent, keys: &TraceKeys) -> Result<TraceNames, F
 }
 
 fn view<'a>(agent: &'a mut Agent, daemon: &'a Daemon) -> Result<View<'a>, Failure> {
-    let (tables, ids) = agent.dataplane.known().map_err(Failure::internal)?;
+    let (tables, learned, ids) = agent.dataplane.known().map_err(Failure::internal)?;
     let Agent { assignment, world, links, reader, .. } = agent;
-    Ok(View { plan: &assignment.plan, world, links, ids, tables, counts: reader, daemon })
+    Ok(View { plan: &assignment.plan, world, links, ids, tables, learned, counts: reader, daemon })
 }
 
 /// What only the daemon knows of itself.

@@ -20,6 +20,7 @@ use super::report::{
 };
 use crate::dataplane::compile::SEAT;
 use crate::dataplane::ids::Ids;
+use crate::dataplane::learned::Learned;
 use crate::dataplane::read::{Dropped, Reader, Scope};
 use crate::dataplane::tables::Tables;
 use crate::dataplane::world::ConnectionName;
@@ -109,8 +110,10 @@ pub struct View<'a> {
     pub links: &'a BTreeMap<String, Link>,
     /// The numbers that stand for names.
     pub ids: &'a Ids,
-    /// What the maps hold.
+    /// What the maps hold by the plan.
     pub tables: &'a Tables,
+    /// What they hold beyond it.
+    pub learned: &'a Learned,
     /// What the programs count.
     pub counts: &'a dyn Counts,
     /// What only the daemon knows.
@@ -200,7 +203,8 @@ impl<'a> View<'a> {
 
     fn status(&self) -> StatusReport {
         let unresolved = |nexthop: &&Nexthop| nexthop.kind == Nexthop::UNRESOLVED;
-        let routes = self.tables.routes.values().map(|routes| routes.v4.len() + routes.v6.len());
+        let planned = self.tables.routes.values().map(|routes| routes.v4.len() + routes.v6.len());
+        let routes = planned.chain([self.learned.total()]);
         let traced = self.daemon.traced.iter().filter_map(|id| self.ids.tenant_name(*id));
         StatusReport {
             name: self.plan.gateway.name.to_string(),
@@ -325,7 +329,8 @@ impl<'a> View<'a> {
         self.numbered_tenants()
             .map(|(id, tenant)| {
                 let drops = drops.remove(&Scope::Tenant(id)).unwrap_or_default();
-                let routes = self.tables.routes.get(&id).map_or(0, |routes| routes.v4.len() + routes.v6.len());
+                let planned = self.tables.routes.get(&id).map_or(0, |routes| routes.v4.len() + routes.v6.len());
+                let routes = planned + self.learned.count(id);
                 let compartment = compartments
                     .contains(tenant.name.as_str())
                     .then(|| format!("{}{}", crate::gateway::compartment::PREFIX, tenant.name));

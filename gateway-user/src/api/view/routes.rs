@@ -35,6 +35,7 @@ fn all(routes: &TenantRoutes) -> impl Iterator<Item = (IpNet, Route)> {
 #[derive(Debug)]
 pub struct RouteList {
     routes: Arc<TenantRoutes>,
+    learned: TenantRoutes,
     prefix: Option<IpNet>,
     names: RouteNames,
 }
@@ -51,8 +52,12 @@ impl RouteList {
     /// The routes that were asked for, in the order of their addresses. Takes its time.
     pub fn sorted(self) -> SortedRoutes {
         let chosen = |net: &IpNet| self.prefix.is_none_or(|prefix| net.contains(&prefix) || prefix.contains(net));
-        let mut routes: Vec<(IpNet, Route)> = all(&self.routes).filter(|(net, _)| chosen(net)).collect();
-        routes.sort_unstable_by_key(|(net, _)| (net.addr(), net.prefix_len()));
+        let planned = all(&self.routes);
+        let mut routes: Vec<(IpNet, Route)> =
+            planned.chain(all(&self.learned)).filter(|(net, _)| chosen(net)).collect();
+        // A route of the plan goes before a learned one, and is the only one in the table.
+        routes.sort_by_key(|(net, _)| (net.addr(), net.prefix_len()));
+        routes.dedup_by_key(|(net, _)| *net);
         SortedRoutes { routes, names: self.names }
     }
 }
@@ -100,8 +105,12 @@ impl View<'_> {
         let routes = self.tables.routes.get(&id).ok_or_else(not_found)?;
         let largest = self.tables.nexthops.keys().max().map_or(0, |largest| *largest as usize);
         let mut used = vec![false; largest + 1];
-        let nexthops = routes.v4.iter().map(|(_, route)| route).chain(routes.v6.iter().map(|(_, route)| route));
-        for route in nexthops.filter(|route| route.nexthop != NexthopId::NONE) {
+        let (v4, v6) = self.learned.routes(id);
+        let learned = TenantRoutes { v4: v4.into(), v6: v6.into() };
+        fn every(routes: &TenantRoutes) -> impl Iterator<Item = &Route> {
+            routes.v4.iter().map(|(_, route)| route).chain(routes.v6.iter().map(|(_, route)| route))
+        }
+        for route in every(routes).chain(every(&learned)).filter(|route| route.nexthop != NexthopId::NONE) {
             used.get_mut(route.nexthop.0 as usize).into_iter().for_each(|used| *used = true);
         }
         let names = Names::new(self);
@@ -118,7 +127,7 @@ impl View<'_> {
             hosts: self.ids.host_addresses().collect(),
             sets: self.feasible_sets(),
         };
-        Ok(RouteList { routes: Arc::clone(routes), prefix, names })
+        Ok(RouteList { routes: Arc::clone(routes), learned, prefix, names })
     }
 
     fn feasible_sets(&self) -> HashMap<u32, Vec<OriginId>> {
@@ -138,12 +147,14 @@ impl View<'_> {
             IpAddr::V4(address) => (0..=32u8).rev().find_map(|len| {
                 let net = Ipv4Net::new(address, len).ok()?.trunc();
                 let key = Prefix4 { len: len.into(), address: net.addr().octets() };
-                routes.v4.binary_search_by_key(&key, |(prefix, _)| *prefix).ok().map(|_| IpNet::from(net))
+                let planned = routes.v4.binary_search_by_key(&key, |(prefix, _)| *prefix).is_ok();
+                (planned || self.learned.contains(tenant, net.into())).then(|| IpNet::from(net))
             }),
             IpAddr::V6(address) => (0..=128u8).rev().find_map(|len| {
                 let net = Ipv6Net::new(address, len).ok()?.trunc();
                 let key = Prefix6 { len: len.into(), address: net.addr().octets() };
-                routes.v6.binary_search_by_key(&key, |(prefix, _)| *prefix).ok().map(|_| IpNet::from(net))
+                let planned = routes.v6.binary_search_by_key(&key, |(prefix, _)| *prefix).is_ok();
+                (planned || self.learned.contains(tenant, net.into())).then(|| IpNet::from(net))
             }),
         };
         found.map(|net| net.to_string())
@@ -196,7 +207,7 @@ impl View<'_> {
             mac: adjacency.then(|| names::link_destination(nexthop)),
             mtu: adjacency.then_some(nexthop.mtu),
             members: match nexthop.kind {
-                Nexthop::GROUP => members(nexthop),
+                Nexthop::GROUP => nexthop.members().map(|member| member.0).collect(),
                 _ => Vec::new(),
             },
         }
@@ -212,10 +223,4 @@ fn feasible(feasible: Feasible, sets: &HashMap<u32, Vec<OriginId>>) -> Vec<Origi
         Some(set) => sets.get(&set).cloned().unwrap_or_default(),
         None => vec![OriginId(feasible.0)],
     }
-}
-
-/// A group's members.
-fn members(nexthop: &Nexthop) -> Vec<u32> {
-    let count = (nexthop.flags as usize).min(Nexthop::GROUP_SIZE);
-    (0..count).map(|index| (nexthop.header[index / 2] >> (32 * (index % 2))) as u32).collect()
 }

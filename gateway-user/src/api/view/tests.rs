@@ -108,6 +108,7 @@ struct Gateway {
     links: BTreeMap<String, Link>,
     ids: Ids,
     tables: Tables,
+    learned: crate::dataplane::learned::Learned,
     daemon: Daemon,
     counts: Fake,
 }
@@ -154,7 +155,7 @@ impl Gateway {
         let tables = compile(&plan, &world, &mut ids);
         let links = [("fab0".to_owned(), link(11, "fab0"))].into();
         let counts = Fake { hq: ids.connection_id("contoso", "hq").expect("it is in the plan") };
-        Self { plan, world, links, ids, tables, daemon: Daemon::default(), counts }
+        Self { plan, world, links, ids, tables, learned: Default::default(), daemon: Daemon::default(), counts }
     }
 
     fn view(&self) -> View<'_> {
@@ -164,6 +165,7 @@ impl Gateway {
             links: &self.links,
             ids: &self.ids,
             tables: &self.tables,
+            learned: &self.learned,
             counts: &self.counts,
             daemon: &self.daemon,
         }

@@ -5,6 +5,7 @@ use super::super::model::{ConnectionKind, Tenant};
 use super::super::path::Path;
 use super::super::report::Problems;
 use super::super::values::{Complaint, Name, family, routable, unicast};
+use super::policy::Community;
 use super::{Bgp, BgpPeer, Reflection};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -93,6 +94,13 @@ impl Local<'_> {
                 if let Some(next_hop) = statement.set.next_hop {
                     good(problems, unicast(next_hop), || here().key("set").key("next_hop"));
                 }
+                let large = |it: &&Community| matches!(it, Community::Large(_));
+                let larges = statement.matches.communities.iter().filter(large).count();
+                if larges != 0 && larges != statement.matches.communities.len() {
+                    let what = "one list asks for large communities and for others";
+                    let remedy = "make two statements of it, one for each kind";
+                    problems.at(here().key("match").key("communities"), Complaint::new(what, remedy));
+                }
                 let twice =
                     statement.set.add_communities.iter().find(|it| statement.set.remove_communities.contains(it));
                 if let Some(community) = twice {
@@ -101,6 +109,15 @@ impl Local<'_> {
                         (here().key("set").key("add_communities"), here().key("set").key("remove_communities"));
                     problems.conflict(one, other, Complaint::new(what, "keep one of the two"));
                 }
+            }
+            // What single values do not show: statements that cannot be reached, that reject and change, and the like.
+            if problems.is_empty()
+                && let Err(error) = policy.compiled()
+            {
+                let statement = error.statement.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+                let place = statement.map_or_else(here, |number| here().item("statements", number));
+                let what = format!("the policy {}: {}", policy.name, error.reason);
+                problems.at(place, Complaint::new(what, "correct the statement, or take it out"));
             }
         }
     }
@@ -158,17 +175,6 @@ impl Local<'_> {
         if internal && let Some(_) = peer.role {
             let what = "roles are for eBGP (RFC 9234)";
             problems.at(self.peer(at).key("role"), Complaint::new(what, "remove `role`, or correct `as_number`"));
-        }
-        if let Some(keepalive) = peer.keepalive
-            && peer.hold_time.seconds() > 0
-            && u64::from(keepalive.get()) >= peer.hold_time.milliseconds()
-        {
-            let what = format!(
-                "a keepalive every {keepalive} ms comes too late for a hold time of {} ms",
-                i64::from(peer.hold_time)
-            );
-            let complaint = Complaint::new(what, "write a third of the hold time, or leave it out for that");
-            problems.conflict(self.peer(at).key("keepalive_ms"), self.peer(at).key("hold_time_ms"), complaint);
         }
     }
 

@@ -131,9 +131,6 @@ pub struct BgpPeer {
     /// How long it may be silent.
     #[serde(rename = "hold_time_ms", default)]
     pub hold_time: HoldTime,
-    /// How often we say that we are here; if absent, three times in a hold time.
-    #[serde(rename = "keepalive_ms", default, skip_serializing_if = "Option::is_none")]
-    pub keepalive: Option<Milliseconds>,
     /// How long to wait before another attempt.
     #[serde(rename = "connect_retry_ms", default, skip_serializing_if = "Option::is_none")]
     pub connect_retry: Option<Milliseconds>,

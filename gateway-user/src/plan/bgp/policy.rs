@@ -2,6 +2,9 @@
 
 use super::super::values::{Complaint, Name, Prefix, as_text, quoted};
 use super::values::AsNumber;
+use bgp::attributes::{Community as Standard, LargeCommunity};
+use bgp::policy::{Action, AsPathPart, AsnRange, Condition, Edit, MedChange, NextHopChange, Policy, PolicyError};
+use bgp::policy::{PrefixList, PrefixPattern, Quantifier};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -19,6 +22,37 @@ pub struct BgpPolicy {
     /// What becomes of a route that no statement decided on.
     #[serde(default)]
     pub otherwise: Verdict,
+}
+
+impl BgpPolicy {
+    /// The policy as the router takes it.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn compiled(&self) -> Result<Policy, PolicyError> {
+        let statements = self.statements.iter().map(Statement::compiled).collect();
+        Policy::new(self.name.as_str(), statements, self.otherwise.into())
+    }
+}
+
+impl From<Verdict> for bgp::policy::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Accept => Self::Permit,
+            Verdict::Reject => Self::Deny,
+        }
+    }
+}
+
+impl Statement {
+    fn compiled(&self) -> bgp::policy::Statement {
+        bgp::policy::Statement {
+            name: String::new(),
+            conditions: self.matches.conditions(),
+            verdict: self.then.into(),
+            actions: self.set.actions(),
+        }
+    }
 }
 
 /// What becomes of a route.
@@ -44,20 +78,7 @@ pub struct Statement {
     pub set: Set,
     /// What becomes of them.
     #[serde(default)]
-    pub then: Then,
-}
-
-/// What becomes of a route that a statement is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Then {
-    /// It passes.
-    #[default]
-    Accept,
-    /// It does not.
-    Reject,
-    /// The next statement looks at it.
-    Next,
+    pub then: Verdict,
 }
 
 /// Which routes a statement is about. Of a list, one has to fit.
@@ -88,6 +109,42 @@ impl Match {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+impl Match {
+    fn conditions(&self) -> Vec<Condition> {
+        fn patterns(ranges: &[PrefixRange]) -> PrefixList {
+            let pattern = |range: &PrefixRange| PrefixPattern::new(range.prefix.net(), range.shortest, range.longest);
+            PrefixList::new(ranges.iter().filter_map(|range| pattern(range).ok()))
+        }
+        fn ranges(ranges: &[AsRange]) -> Vec<AsnRange> {
+            ranges.iter().map(|range| AsnRange { low: range.first.get(), high: range.last.get() }).collect()
+        }
+        let (standard, large) = split(&self.communities);
+        let all = [
+            (!self.prefixes.is_empty()).then(|| Condition::Prefix(patterns(&self.prefixes))),
+            (!self.not_prefixes.is_empty()).then(|| Condition::NotPrefix(patterns(&self.not_prefixes))),
+            (!self.next_hops.is_empty())
+                .then(|| Condition::NextHop(self.next_hops.iter().map(|prefix| prefix.net()).collect())),
+            (!self.as_path.is_empty()).then(|| Condition::AsPath(AsPathPart::Any, ranges(&self.as_path))),
+            (!self.origin_as.is_empty()).then(|| Condition::AsPath(AsPathPart::Origin, ranges(&self.origin_as))),
+            (!standard.is_empty()).then_some(Condition::Communities(Quantifier::Any, standard)),
+            (!large.is_empty()).then_some(Condition::LargeCommunities(Quantifier::Any, large)),
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
+/// Communities of either kind.
+fn split(communities: &[Community]) -> (Vec<Standard>, Vec<LargeCommunity>) {
+    let (mut standard, mut large) = (Vec::new(), Vec::new());
+    for community in communities {
+        match *community {
+            Community::Standard(number) => standard.push(Standard(number)),
+            Community::Large([global, one, two]) => large.push(LargeCommunity { global, first: one, second: two }),
+        }
+    }
+    (standard, large)
 }
 
 /// What a statement changes.
@@ -123,6 +180,31 @@ pub struct Set {
 impl Set {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Set {
+    fn actions(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.clear.contains(&Clear::Communities) {
+            actions.push(Action::Communities(Edit::Replace(Vec::new())));
+            actions.push(Action::LargeCommunities(Edit::Replace(Vec::new())));
+        }
+        let (standard, large) = split(&self.remove_communities);
+        actions.extend((!standard.is_empty()).then_some(Action::Communities(Edit::Remove(standard))));
+        actions.extend((!large.is_empty()).then_some(Action::LargeCommunities(Edit::Remove(large))));
+        let (standard, large) = split(&self.add_communities);
+        actions.extend((!standard.is_empty()).then_some(Action::Communities(Edit::Add(standard))));
+        actions.extend((!large.is_empty()).then_some(Action::LargeCommunities(Edit::Add(large))));
+        let clear = self.clear.contains(&Clear::Med).then_some(MedChange::Clear);
+        actions.extend(self.med.map(MedChange::Set).or(clear).map(Action::Med));
+        actions.extend(self.weight.map(Action::Weight));
+        actions.extend(self.local_preference.map(Action::LocalPref));
+        actions.extend(self.next_hop.map(|address| Action::NextHop(NextHopChange::To(address))));
+        if !self.prepend.is_empty() {
+            actions.push(Action::Prepend(self.prepend.iter().map(|number| number.get()).collect()));
+        }
+        actions
     }
 }
 

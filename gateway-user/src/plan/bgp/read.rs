@@ -2,7 +2,7 @@
 
 use super::super::fields::{Key, Reader, Refusal, Value};
 use super::super::read::Node;
-use super::policy::{AsRange, BgpPolicy, Clear, Community, Match, PrefixRange, Set, Statement, Then, Verdict};
+use super::policy::{AsRange, BgpPolicy, Clear, Community, Match, PrefixRange, Set, Statement, Verdict};
 use super::values::{
     AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
 };
@@ -35,7 +35,6 @@ pub(in super::super) const PEER: &[Key] = &[
     Key("local_address", "local_address = \"10.1.255.1\""),
     Key("mode", "mode = \"mixed\""),
     Key("hold_time_ms", "hold_time_ms = 90000"),
-    Key("keepalive_ms", "keepalive_ms = 30000"),
     Key("connect_retry_ms", "connect_retry_ms = 5000"),
     Key("password", "password = \"…\""),
     Key("multihop", "multihop = 2"),
@@ -108,7 +107,6 @@ const REFLECTION: &[(&str, Reflection)] = &[("none", Reflection::None), ("client
 const ADD_PATH: &[(&str, AddPath)] = &[("send", AddPath::Send), ("receive", AddPath::Receive), ("both", AddPath::Both)];
 const FAMILIES: &[(&str, PeerFamily)] = &[("ipv4", PeerFamily::Ipv4), ("ipv6", PeerFamily::Ipv6)];
 const VERDICTS: &[(&str, Verdict)] = &[("accept", Verdict::Accept), ("reject", Verdict::Reject)];
-const THEN: &[(&str, Then)] = &[("accept", Then::Accept), ("reject", Then::Reject), ("next", Then::Next)];
 const CLEAR: &[(&str, Clear)] = &[("med", Clear::Med), ("communities", Clear::Communities)];
 
 impl Value for AsNumber {
@@ -162,7 +160,6 @@ fn peer(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BgpPeer> {
     let local_address = reader.optional(&fields, "local_address");
     let mode = reader.optional_choice(&fields, "mode", MODES).unwrap_or_default();
     let hold_time = reader.optional::<HoldTime>(&fields, "hold_time_ms").unwrap_or_default();
-    let keepalive = reader.optional::<Milliseconds>(&fields, "keepalive_ms");
     let connect_retry = reader.optional::<Milliseconds>(&fields, "connect_retry_ms");
     let password = reader.optional::<Password>(&fields, "password");
     let multihop = reader.optional::<Hops>(&fields, "multihop");
@@ -185,7 +182,6 @@ fn peer(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BgpPeer> {
         local_address,
         mode,
         hold_time,
-        keepalive,
         connect_retry,
         password,
         multihop,
@@ -230,7 +226,7 @@ fn statement(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Statement> {
     let fields = reader.open(node, "a statement of a policy", STATEMENT)?;
     let matches = reader.table(&fields, "match", matches).unwrap_or_default();
     let set = reader.table(&fields, "set", set).unwrap_or_default();
-    let then = reader.optional_choice(&fields, "then", THEN).unwrap_or_default();
+    let then = reader.optional_choice(&fields, "then", VERDICTS).unwrap_or_default();
     Some(Statement { matches, set, then })
 }
 

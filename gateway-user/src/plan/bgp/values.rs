@@ -161,11 +161,6 @@ impl HoldTime {
     pub const fn seconds(self) -> u16 {
         self.0
     }
-
-    /// In milliseconds.
-    pub const fn milliseconds(self) -> u64 {
-        self.0 as u64 * 1000
-    }
 }
 
 impl Default for HoldTime {
