@@ -1,8 +1,8 @@
 //! What travels over the control socket, one JSON document a line.
 
 use super::report::{
-    ConnectionReport, DropReport, NexthopReport, PathMtuReport, PortReport, RouteReport, SeatReport, StatusReport,
-    TenantReport, TraceEvent,
+    BgpNeighborReport, ConnectionReport, DropReport, NexthopReport, PathMtuReport, PortReport, RouteReport, SeatReport,
+    StatusReport, TenantReport, TraceEvent,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,12 @@ pub enum Query {
     Seats,
     /// Path MTUs learned for tunnels.
     PathMtus,
+    /// BGP peers.
+    BgpNeighbors {
+        /// Only this tenant's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
+    },
 }
 
 /// Where the text of a plan is.
@@ -142,6 +148,8 @@ pub enum Answer {
     Seats(Vec<SeatReport>),
     /// To [`Query::PathMtus`].
     PathMtus(Vec<PathMtuReport>),
+    /// To [`Query::BgpNeighbors`].
+    BgpNeighbors(Vec<BgpNeighborReport>),
     /// To [`Request::Apply`].
     Applied(Applied),
     /// Tracing has begun: the flag is set and matching packets will be told.
@@ -182,6 +190,7 @@ impl Answer {
             Self::Nexthops(list) => chunks(list, rows, Self::Nexthops),
             Self::Seats(list) => chunks(list, rows, Self::Seats),
             Self::PathMtus(list) => chunks(list, rows, Self::PathMtus),
+            Self::BgpNeighbors(list) => chunks(list, rows, Self::BgpNeighbors),
             whole => vec![whole],
         }
     }
@@ -197,6 +206,7 @@ impl Answer {
             (Self::Nexthops(list), Self::Nexthops(part)) => list.extend(part),
             (Self::Seats(list), Self::Seats(part)) => list.extend(part),
             (Self::PathMtus(list), Self::PathMtus(part)) => list.extend(part),
+            (Self::BgpNeighbors(list), Self::BgpNeighbors(part)) => list.extend(part),
             (_, other) => return Err(other),
         }
         Ok(())

@@ -368,3 +368,37 @@ mod hex {
         }
     }
 }
+
+/// A BGP peer of a tenant's router.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BgpNeighborReport {
+    /// The tenant.
+    pub tenant: String,
+    /// The peer's name in the plan.
+    pub name: String,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Our end.
+    pub local_address: Option<IpAddr>,
+    /// Its autonomous system.
+    pub as_number: u32,
+    /// The connection by which it is reached.
+    pub connection: String,
+    /// `established`, `down` or `disabled`.
+    pub state: String,
+    /// For how long.
+    pub since_seconds: Option<u64>,
+    /// Its BGP identifier.
+    pub router_id: Option<String>,
+    /// What was agreed on.
+    pub hold_time_seconds: Option<u16>,
+    /// Whose routes are exchanged.
+    pub families: Vec<String>,
+    /// How often a session came up.
+    pub established: u64,
+    /// How often one was lost.
+    pub lost: u64,
+    /// Why there is none.
+    pub last_error: Option<String>,
+}

@@ -22,6 +22,7 @@ use std::path::PathBuf;
   gatewayctl trace --tenant contoso --dst 10.1.0.5 --count 3
   gatewayctl check plan.toml && gatewayctl apply plan.toml
   gatewayctl show drops -o json
+  gatewayctl bgp neighbors
 
   gatewayctl config set-context lab --controller https://10.0.0.1:8443 --ca ca.crt --cert me.crt --key me.key
   gatewayctl get gateways -o wide
@@ -29,7 +30,7 @@ use std::path::PathBuf;
   gatewayctl apply -f contoso.yaml
   gatewayctl where tenant/contoso
 
-status, show, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
+status, show, bgp, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
 
 Exit codes: 0 it went well, 1 it did not (diff: or something differs), 2 it was called wrongly."
 )]
@@ -162,6 +163,15 @@ One that is refused does not keep the others back.")]
 
 Packets are no longer forwarded afterwards. It refuses while the daemon is running.")]
     Detach(DetachOptions),
+    /// Show what tenants' BGP routers do
+    #[command(after_help = "Examples:
+  gatewayctl bgp neighbors
+  gatewayctl bgp neighbors --tenant contoso -o json")]
+    Bgp {
+        /// What to show.
+        #[command(subcommand)]
+        what: Bgp,
+    },
     /// Say what a drop reason means; without a reason, all of them
     #[command(after_help = "Example:
   gatewayctl explain-drop spoofed")]
@@ -245,6 +255,18 @@ pub enum Show {
     /// Path MTUs learned for tunnels
     #[command(visible_alias = "path-mtu")]
     PathMtus,
+}
+
+/// What to show of BGP.
+#[derive(Debug, Subcommand)]
+pub enum Bgp {
+    /// Peers, their sessions, and why there is none
+    #[command(visible_aliases = ["neighbor", "neighbours", "peers"])]
+    Neighbors {
+        /// Only this tenant's
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
+    },
 }
 
 /// Options of `top`.

@@ -3,6 +3,7 @@
 //! | to change | go to |
 //! |---|---|
 //! | a command's name, options or help | `args` |
+//! | what is shown of BGP | `bgp` |
 //! | how an answer is shown as a table | `show`, `table`, `units` |
 //! | the live view | `top`, `live`, `terminal` |
 //! | how traced packets are printed and written | `trace`, `capture` |
@@ -11,6 +12,7 @@
 //! | everything that asks a network controller | `remote` |
 
 mod args;
+mod bgp;
 mod capture;
 mod detach;
 mod live;
@@ -87,6 +89,7 @@ fn start(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
 async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     match &args.command {
         Command::Status => show::show(&args.socket, &Show::Status, output).await.map(|()| OK),
+        Command::Bgp { what } => bgp::show(&args.socket, what, output).await.map(|()| OK),
         Command::Show { what } => show::show(&args.socket, what, output).await.map(|()| OK),
         Command::Top(options @ TopOptions { what: Some(what), .. }) => {
             remote::top(&args.reach, *what, options, output).await

@@ -15,7 +15,7 @@ use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
 use super::record::{Lock, Record};
 use super::watch::Pending;
-use super::{Options, slowpath};
+use super::{Options, bgp, slowpath};
 use crate::api::agent::channel;
 use crate::api::{AgentHandle, Call, Server, Tracers};
 use crate::dataplane::attach::{Entry, Wanted};
@@ -57,6 +57,7 @@ pub(super) struct Sources {
     pub(super) events: AsyncEvents,
     pub(super) inside: mpsc::Receiver<(String, Change)>,
     pub(super) controlled: Option<Controlled>,
+    pub(super) learned: mpsc::Receiver<bgp::Told>,
 }
 
 /// The plan to start with.
@@ -99,6 +100,11 @@ pub(super) struct Agent {
     pub(super) port_warnings: PortWarnings,
     pub(super) netlink: Netlink,
     pub(super) pending: Pending,
+    pub(super) bgp: bgp::Handle,
+    /// When what an earlier daemon had learned for tenants is given up at the latest.
+    pub(super) unswept: BTreeMap<String, Instant>,
+    /// Tenants whose learned routes could not be written.
+    pub(super) unlearned: BTreeSet<String>,
     pub(super) attached: Vec<Wanted>,
     /// Since when there is no way to a remote.
     unresolved: HashMap<IpAddr, Instant>,
@@ -140,6 +146,11 @@ impl Agent {
         let (handle, calls) = channel();
         let found = dataplane.found();
         let (inside, inside_changes) = mpsc::channel(BACKLOG);
+        let before = match found {
+            Found::Adopted => ::bgp::speaker::Start::Restart(::bgp::wire::Forwarding::Preserved),
+            Found::Nothing | Found::Outdated => ::bgp::speaker::Start::Fresh,
+        };
+        let (bgp, learned) = bgp::Handle::start(&options.netns, before);
         // Listens before anything is read, so that no change falls in between.
         let monitor = Monitor::new(Monitor::open(Scope::Everything)?)?;
         let mut agent = Self {
@@ -165,6 +176,9 @@ impl Agent {
             monitors: HashMap::new(),
             inside,
             pending: Pending::new(),
+            bgp,
+            unswept: BTreeMap::new(),
+            unlearned: BTreeSet::new(),
             unresolved: HashMap::new(),
             options,
             assignment,
@@ -177,7 +191,7 @@ impl Agent {
                     let _ = reply.send(Ok(()));
                 }
                 let inside = inside_changes;
-                Ok((agent, Sources { server, handle, calls, monitor, events, inside, controlled }))
+                Ok((agent, Sources { server, handle, calls, monitor, events, inside, controlled, learned }))
             }
             Err(error) => {
                 // Its socket may be in the state directory, which goes, too.
@@ -212,8 +226,25 @@ impl Agent {
         self.reader = self.dataplane.reader()?;
         let events = self.dataplane.events()?.into_async()?;
         self.slow = slowpath::start()?;
+        self.wait_for_routes();
+        self.bgp.configure(&self.assignment.plan);
         self.plans_applied = 1;
         Ok(events)
+    }
+
+    /// Gives tenants' peers time to tell again what an earlier daemon had learned: as long as they were asked to wait for it.
+    fn wait_for_routes(&mut self) {
+        if !self.adopted {
+            return;
+        }
+        let now = Instant::now();
+        for tenant in &self.assignment.plan.tenants {
+            let times = tenant.bgp.iter().flat_map(|bgp| &bgp.peers).map(|peer| peer.graceful_restart.get());
+            if tenant.bgp.is_some() {
+                let wait = Duration::from_secs(times.max().unwrap_or(0).into());
+                self.unswept.insert(tenant.name.to_string(), now + wait);
+            }
+        }
     }
 
     /// Leaves the host as it was found: nothing was there.

@@ -8,6 +8,7 @@
 //! | what differs for a compute host | `assignment`, and [`crate::host`] |
 //! | what is waited for, and what a change of the host's leads to | `watch` |
 //! | what clients are answered | `requests`, `show` |
+//! | tenants' BGP | [`bgp`] |
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
 //! | plans that come from a controller, and what it is told | [`controlled`] |
@@ -15,6 +16,7 @@
 
 mod agent;
 mod assignment;
+pub mod bgp;
 pub mod changes;
 pub mod compartment;
 pub mod controlled;

@@ -1,7 +1,7 @@
 //! The agent's loop: waits for signals, clients, the kernel and the programs, and meets what has changed.
 
 use super::agent::{Agent, Sources};
-use super::{controlled, notify};
+use super::{bgp, controlled, notify};
 use crate::dataplane::events::Event;
 use crate::net::links::Link;
 use crate::net::neighbours::Heard;
@@ -61,7 +61,8 @@ impl Pending {
 impl Agent {
     /// Serves until a signal says to stop.
     pub async fn serve(mut self, sources: Sources) -> anyhow::Result<()> {
-        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside, mut controlled } = sources;
+        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside, mut controlled, mut learned } =
+            sources;
         let (mut hangup, mut terminate, mut interrupt) =
             (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // Whoever is told that the gateway is ready may rely on it without its daemon from then on.
@@ -88,6 +89,7 @@ impl Agent {
                 Some(call) = calls.recv() => self.answer(call),
                 changes = monitor.next() => self.heard(changes?),
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
+                Some(told) = learned.recv() => self.learn(told),
                 told = events.next() => self.told(told?),
                 news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
@@ -98,6 +100,7 @@ impl Agent {
                     }
                     self.save_path_mtus();
                     self.warn_of_unresolved();
+                    self.sweep();
                     if let Some(controlled) = &mut controlled {
                         self.report(controlled);
                     }
@@ -175,6 +178,49 @@ impl Agent {
             Ok(Heard::Nothing) => {}
             Ok(Heard::Moved | Heard::Lost) => self.pending.add(Effect::Ways),
             Err(error) => tracing::warn!(tenant, %error, "the compartment's neighbours cannot be read"),
+        }
+    }
+
+    /// Takes what a tenant's router has learned.
+    fn learn(&mut self, told: bgp::Told) {
+        match told {
+            bgp::Told::Routes { tenant, changes } => {
+                if let Err(error) = self.dataplane.learn(&tenant, changes) {
+                    tracing::error!(%tenant, %error, "learned routes cannot be written; trying again");
+                    self.unlearned.insert(tenant.into());
+                }
+            }
+            bgp::Told::Recovered { tenant } => {
+                self.unswept.remove(&*tenant);
+                self.give_up(&tenant);
+            }
+        }
+    }
+
+    /// Gives up what was learned by an earlier daemon and is overdue, and writes what could not be written.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        let overdue: Vec<String> =
+            self.unswept.extract_if(.., |_, deadline| *deadline <= now).map(|(tenant, _)| tenant).collect();
+        overdue.iter().for_each(|tenant| self.give_up(tenant));
+        for tenant in std::mem::take(&mut self.unlearned) {
+            if let Err(error) = self.dataplane.learn(&tenant, []) {
+                tracing::debug!(tenant, %error, "learned routes can still not be written");
+                self.unlearned.insert(tenant);
+            }
+        }
+    }
+
+    fn give_up(&mut self, tenant: &str) {
+        match self.dataplane.sweep(tenant) {
+            Ok(0) => {}
+            Ok(routes) => {
+                tracing::info!(tenant, routes, "routes of before the restart are gone: nobody told them again")
+            }
+            Err(error) => {
+                tracing::error!(tenant, %error, "routes of before the restart cannot be removed; trying again");
+                self.unlearned.insert(tenant.to_owned());
+            }
         }
     }
 

@@ -1,0 +1,236 @@
+//! The task that all routers live in.
+
+use super::router::{News, Router};
+use super::stream::{Happening, Opener, RouterKey, Teller};
+use super::{Command, Told, report, translate};
+use crate::api::clock;
+use crate::plan::Plan;
+use bgp::Moment;
+use bgp::speaker::{Input, Start};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Happenings that are met before anything else is looked at.
+const AT_ONCE: usize = 64;
+
+/// How often compartments that were not there are looked for again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// All routers.
+pub(super) struct Runtime {
+    netns: PathBuf,
+    start: Start,
+    commands: mpsc::UnboundedReceiver<Command>,
+    happenings: mpsc::UnboundedReceiver<Happening>,
+    teller: mpsc::UnboundedSender<Happening>,
+    told: mpsc::Sender<Told>,
+    routers: HashMap<RouterKey, Router>,
+    by_tenant: HashMap<Box<str>, RouterKey>,
+    last: u64,
+    opener: Opener,
+    deadlines: BTreeSet<(Moment, RouterKey)>,
+    due: HashMap<RouterKey, Moment>,
+    /// Those that have something to tell the agent.
+    fresh: BTreeSet<RouterKey>,
+    /// Those without a compartment, or without all sockets that they want in it.
+    homeless: BTreeSet<RouterKey>,
+}
+
+fn now() -> Moment {
+    Moment(clock::monotonic())
+}
+
+impl Runtime {
+    pub(super) fn new(
+        netns: PathBuf,
+        start: Start,
+        commands: mpsc::UnboundedReceiver<Command>,
+        told: mpsc::Sender<Told>,
+    ) -> Self {
+        let (teller, happenings) = mpsc::unbounded_channel();
+        Self {
+            netns,
+            start,
+            commands,
+            happenings,
+            teller,
+            told,
+            routers: HashMap::new(),
+            by_tenant: HashMap::new(),
+            last: 0,
+            opener: Opener::default(),
+            deadlines: BTreeSet::new(),
+            due: HashMap::new(),
+            fresh: BTreeSet::new(),
+            homeless: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until the agent is gone.
+    pub(super) async fn run(mut self) {
+        let told = self.told.clone();
+        let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.deadlines.first().map(|(at, _)| *at);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(Command::Plan(plan)) => self.configure(&plan),
+                    Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values())),
+                    None => return,
+                },
+                Some(happening) = self.happenings.recv() => {
+                    self.happened(happening);
+                    for _ in 1..AT_ONCE {
+                        let Ok(happening) = self.happenings.try_recv() else { break };
+                        self.happened(happening);
+                    }
+                }
+                place = told.reserve(), if !self.fresh.is_empty() => match place {
+                    Ok(place) => self.tell(place),
+                    Err(_) => return,
+                },
+                () = sleep_until(wake) => self.timers(),
+                _ = retry.tick(), if !self.homeless.is_empty() => self.enter_again(),
+            }
+        }
+    }
+
+    fn configure(&mut self, plan: &Arc<Plan>) {
+        let now = now();
+        let mut wanted = HashMap::new();
+        for (index, tenant) in plan.tenants.iter().enumerate() {
+            if let Some(config) = translate::config(tenant) {
+                wanted.insert(tenant.name.as_str(), (index, config));
+            }
+        }
+        let gone: Vec<Box<str>> =
+            self.by_tenant.keys().filter(|name| !wanted.contains_key(&***name)).cloned().collect();
+        for name in gone {
+            if let Some(key) = self.by_tenant.remove(&name) {
+                self.remove(key, now);
+            }
+        }
+        for (name, (index, config)) in wanted {
+            let position = (Arc::clone(plan), index);
+            let key = match self.by_tenant.get(name) {
+                Some(key) => {
+                    if let Some(router) = self.routers.get_mut(key) {
+                        router.configure(position, config, now);
+                    }
+                    *key
+                }
+                None => {
+                    self.last += 1;
+                    let key = RouterKey(self.last);
+                    let teller = Teller { router: key, to: self.teller.clone() };
+                    let router = Router::new(position, config, self.start, (self.opener.clone(), teller), now);
+                    self.routers.insert(key, router);
+                    self.by_tenant.insert(name.into(), key);
+                    key
+                }
+            };
+            self.enter(key);
+            self.look_after(key);
+        }
+        // What comes with a later plan was not here before.
+        self.start = Start::Fresh;
+    }
+
+    fn remove(&mut self, key: RouterKey, now: Moment) {
+        if let Some(mut router) = self.routers.remove(&key) {
+            router.end(now);
+        }
+        if let Some(at) = self.due.remove(&key) {
+            self.deadlines.remove(&(at, key));
+        }
+        self.fresh.remove(&key);
+        self.homeless.remove(&key);
+    }
+
+    fn enter(&mut self, key: RouterKey) {
+        if let Some(router) = self.routers.get_mut(&key) {
+            if router.enter(&self.netns) {
+                self.homeless.remove(&key);
+            } else {
+                self.homeless.insert(key);
+            }
+        }
+    }
+
+    fn enter_again(&mut self) {
+        for key in self.homeless.clone() {
+            self.enter(key);
+        }
+    }
+
+    fn happened(&mut self, Happening { router: key, what }: Happening) {
+        if let Some(router) = self.routers.get_mut(&key) {
+            router.happened(what, now());
+            self.look_after(key);
+        }
+    }
+
+    fn timers(&mut self) {
+        let now = now();
+        while let Some((_, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            if let Some(router) = self.routers.get_mut(&key) {
+                router.step(Input::Timer, now);
+            }
+            let before = self.due.get(&key).copied();
+            self.look_after(key);
+            if self.due.get(&key).copied() == before {
+                // A speaker that wants the same moment again gets the next one.
+                self.put_off(key, now);
+            }
+        }
+    }
+
+    fn put_off(&mut self, key: RouterKey, now: Moment) {
+        if let Some(at) = self.due.get_mut(&key) {
+            self.deadlines.remove(&(*at, key));
+            *at = now + Duration::from_millis(1);
+            self.deadlines.insert((*at, key));
+        }
+    }
+
+    /// Notes when a router wants to be asked again, and whether it has news.
+    fn look_after(&mut self, key: RouterKey) {
+        let Some(router) = self.routers.get(&key) else { return };
+        if let Some(at) = self.due.remove(&key) {
+            self.deadlines.remove(&(at, key));
+        }
+        if let Some(at) = router.speaker.next_deadline() {
+            self.due.insert(key, at);
+            self.deadlines.insert((at, key));
+        }
+        if router.has_news() {
+            self.fresh.insert(key);
+        }
+    }
+
+    /// Tells the agent one thing, in turns among the routers.
+    fn tell(&mut self, place: mpsc::Permit<'_, Told>) {
+        let Some(key) = self.fresh.pop_first() else { return };
+        let Some(router) = self.routers.get_mut(&key) else { return };
+        let tenant: Box<str> = router.name().into();
+        match router.news() {
+            Some(News::Routes(changes)) => place.send(Told::Routes { tenant, changes }),
+            Some(News::Recovered) => place.send(Told::Recovered { tenant }),
+            None => {}
+        }
+        if router.has_news() {
+            self.fresh.insert(key);
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Moment>) {
+    match wake {
+        Some(at) => tokio::time::sleep(at.since(now())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,145 @@
+//! From a tenant's plan to what its speaker is configured with, and from a learned next hop to a way out.
+
+use super::socket::{Internal, Security};
+use crate::dataplane::learned::Way;
+use crate::plan::bgp::{AddPath, PeerFamily, PeerMode, PeerRole};
+use crate::plan::{Bgp, BgpPeer, ConnectionKind, Tenant};
+use bgp::number::{Family, RouterId};
+use bgp::session::{
+    Administrative, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor, RoleConfig,
+    Secret, Strictness, Timers,
+};
+use bgp::speaker::{Config, NeighborConfig, NeighborName, Network};
+use bgp::wire::{AddPath as OfferedPaths, Role};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// A tenant's speaker; none where the tenant has no router here.
+pub fn config(tenant: &Tenant) -> Option<Config> {
+    let bgp = tenant.bgp.as_ref()?;
+    let own = || tenant.router_addresses().v4.map(RouterId);
+    let router_id = bgp.router_id.map(|id| id.get()).or_else(own)?;
+    let neighbors = bgp.peers.iter().map(|peer| (name(peer), neighbor(tenant, bgp, peer))).collect();
+    Some(Config {
+        asn: bgp.as_number.get(),
+        router_id,
+        cluster_id: bgp.cluster_id.map(|id| id.get()),
+        neighbors,
+        networks: tenant.announced().into_iter().map(|prefix| Network { prefix, med: None }).collect(),
+    })
+}
+
+/// What the speaker calls a peer.
+pub fn name(peer: &BgpPeer) -> NeighborName {
+    peer.name.as_str().into()
+}
+
+fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer) -> NeighborConfig {
+    let security = security(bgp, peer);
+    let enabled = tenant.connection_to(peer).is_some_and(|connection| connection.enabled);
+    let mut session = Neighbor::new(peer.address, peer.as_number.get());
+    session.local_address = tenant.local_address_for(peer);
+    session.mode = match peer.mode {
+        PeerMode::Mixed => Mode::Mixed,
+        PeerMode::Active => Mode::Active,
+        PeerMode::Passive => Mode::Passive,
+    };
+    session.administrative =
+        if enabled { Administrative::Up } else { Administrative::Down("the connection is switched off".to_owned()) };
+    session.families = families(peer);
+    let timers = Timers::default();
+    session.timers = Timers {
+        hold: peer.hold_time.seconds(),
+        connect_retry: peer.connect_retry.map_or(timers.connect_retry, |time| Duration::from_millis(time.get().into())),
+        ..timers
+    };
+    session.graceful_restart = match peer.graceful_restart.get() {
+        0 => None,
+        time => Some(GracefulRestart {
+            time,
+            long_lived: peer.long_lived_stale.map(|time| time.get()),
+            ..GracefulRestart::default()
+        }),
+    };
+    session.role = peer.role.map(|role| RoleConfig {
+        role: match role {
+            PeerRole::Provider => Role::Provider,
+            PeerRole::Customer => Role::Customer,
+            PeerRole::Peer => Role::Peer,
+            PeerRole::RouteServer => Role::RouteServer,
+            PeerRole::RouteServerClient => Role::RouteServerClient,
+        },
+        strictness: Strictness::Lenient,
+    });
+    session.authentication = security.authentication;
+    session.distance = security.distance;
+    NeighborConfig { session }
+}
+
+fn families(peer: &BgpPeer) -> BTreeMap<Family, FamilyConfig> {
+    let all: Vec<Family> = if peer.families.is_empty() {
+        vec![Family::of(peer.address)]
+    } else {
+        let family = |family: &PeerFamily| match family {
+            PeerFamily::Ipv4 => Family::Ipv4,
+            PeerFamily::Ipv6 => Family::Ipv6,
+        };
+        peer.families.iter().map(family).collect()
+    };
+    let config = FamilyConfig {
+        add_path: peer.add_path.map(|way| match way {
+            AddPath::Send => OfferedPaths::Send,
+            AddPath::Receive => OfferedPaths::Receive,
+            AddPath::Both => OfferedPaths::Both,
+        }),
+        max_prefixes: peer.max_prefixes.map(|most| MaxPrefixes {
+            limit: most.count.get(),
+            warning_percent: most.warning.get(),
+            restart: most.restart.map(|time| Duration::from_millis(time.get().into())),
+        }),
+    };
+    all.into_iter().map(|family| (family, config.clone())).collect()
+}
+
+/// What the sockets of a peer's sessions are to see to.
+pub fn security(bgp: &Bgp, peer: &BgpPeer) -> Security {
+    let distance = match (peer.ttl_security, peer.multihop) {
+        (Some(hops), _) => Distance::Security(hops.get()),
+        (None, Some(hops)) => Distance::MultiHop(hops.get()),
+        (None, None) => Distance::SingleHop,
+    };
+    let authentication = match &peer.password {
+        Some(password) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
+        None => Authentication::None,
+    };
+    let internal = if peer.as_number == bgp.as_number { Internal::Yes } else { Internal::No };
+    Security { remote: peer.address, authentication, distance, internal }
+}
+
+/// By what packets leave that go to a next hop which a peer has told. What is not itself a known router on a VLAN is reached by the peer.
+pub fn way(tenant: &Tenant, peer: &str, next_hop: IpAddr) -> Option<Way> {
+    let bgp = tenant.bgp.as_ref()?;
+    let peer = bgp.peers.iter().find(|it| it.name.as_str() == peer)?;
+    let on_vlan = || tenant.connections.iter().find(|connection| connection.network_of(next_hop).is_some());
+    let connection = on_vlan().or_else(|| tenant.connection_to(peer))?;
+    let known = || {
+        connection.peers.contains(&next_hop)
+            || connection.routes.iter().any(|route| route.next_hop == Some(next_hop))
+            || tenant.peers_by(connection).any(|it| it.address == next_hop)
+    };
+    let next_hop = match &connection.kind {
+        ConnectionKind::Gre(_) => Ipv4Addr::UNSPECIFIED.into(),
+        ConnectionKind::L3(_) if connection.network_of(next_hop).is_some() && known() => next_hop,
+        ConnectionKind::L3(_) if connection.network_of(peer.address).is_some() => peer.address,
+        // Behind a router on the VLAN, as a static route says.
+        ConnectionKind::L3(_) => connection
+            .routes
+            .iter()
+            .filter(|route| route.destination.contains(peer.address))
+            .max_by_key(|route| route.destination.prefix_len())
+            .and_then(|route| route.next_hop)
+            .unwrap_or(peer.address),
+    };
+    Some(Way { connection: connection.name.as_str().into(), next_hop })
+}
