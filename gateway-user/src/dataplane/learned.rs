@@ -468,13 +468,13 @@ impl Learned {
         trie.set_all(&keys, &values)
     }
 
-    /// All routes that a tenant has learned.
-    pub fn routes(&self, tenant: TenantId) -> (Vec<(Prefix4, Route)>, Vec<(Prefix6, Route)>) {
-        fn all<P: Key>(of: &OfTenant) -> Vec<(P, Route)> {
+    /// All routes that a tenant has learned, in no order.
+    pub fn routes(&self, tenant: TenantId) -> TenantRoutes {
+        fn all<P: Key>(of: &OfTenant) -> Box<[(P, Route)]> {
             let routes = P::family(of).routes.iter();
             routes.filter_map(|(prefix, set)| Some((*prefix, of.route_by(prefix, *set)?))).collect()
         }
-        self.tenants.get(&tenant).map(|of| (all(of), all(of))).unwrap_or_default()
+        self.tenants.get(&tenant).map(|of| TenantRoutes { v4: all(of), v6: all(of) }).unwrap_or_default()
     }
 
     /// How many routes a tenant has learned.
@@ -687,14 +687,14 @@ mod tests {
         rig.learn("10.7.0.0/16", &["hq"]);
         // What a restarted daemon reads back: everything as if it were the plan's.
         let mut found = std::mem::take(&mut rig.tables);
-        let (mut v4, _) = rig.learned.routes(TENANT);
+        let mut v4 = rig.learned.routes(TENANT).v4;
         v4.sort_unstable_by_key(|(prefix, _)| *prefix);
         let group = NexthopId(v4.iter().find(|(prefix, _)| *prefix == key("10.9.0.0/16")).expect("there").1.nexthop.0);
         found.nexthops.insert(group.0, super::group(&[NexthopId(5), NexthopId(6)]));
-        found.routes.insert(TENANT, TenantRoutes { v4: v4.clone().into(), v6: Box::default() }.into());
+        found.routes.insert(TENANT, TenantRoutes { v4: v4.clone(), v6: Box::default() }.into());
         rig.learned = Learned::default();
         rig.settle(&[("hq", 5), ("dc", 6)], Some(&found));
-        let (mut again, _) = rig.learned.routes(TENANT);
+        let mut again = rig.learned.routes(TENANT).v4;
         again.sort_unstable_by_key(|(prefix, _)| *prefix);
         let targets = |routes: &[(Prefix4, Route)]| routes.iter().map(|(_, route)| route.nexthop).collect::<Vec<_>>();
         assert_eq!(targets(&again), targets(&v4));

@@ -105,8 +105,7 @@ impl View<'_> {
         let routes = self.tables.routes.get(&id).ok_or_else(not_found)?;
         let largest = self.tables.nexthops.keys().max().map_or(0, |largest| *largest as usize);
         let mut used = vec![false; largest + 1];
-        let (v4, v6) = self.learned.routes(id);
-        let learned = TenantRoutes { v4: v4.into(), v6: v6.into() };
+        let learned = self.learned.routes(id);
         fn every(routes: &TenantRoutes) -> impl Iterator<Item = &Route> {
             routes.v4.iter().map(|(_, route)| route).chain(routes.v6.iter().map(|(_, route)| route))
         }
