@@ -1,8 +1,8 @@
 //! What travels over the control socket, one JSON document a line.
 
 use super::report::{
-    BgpNeighborReport, ConnectionReport, DropReport, NexthopReport, PathMtuReport, PortReport, RouteReport, SeatReport,
-    StatusReport, TenantReport, TraceEvent,
+    BgpExplanationReport, BgpNeighborReport, BgpRouteReport, ConnectionReport, DropReport, NexthopReport,
+    PathMtuReport, PortReport, RouteReport, SeatReport, StatusReport, TenantReport, TraceEvent,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,21 @@ pub enum Query {
         /// Only this tenant's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenant: Option<String>,
+    },
+    /// Paths that a tenant's router knows.
+    BgpRoutes {
+        /// The tenant's name.
+        tenant: String,
+        /// Only prefixes that contain this one or lie within it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<IpNet>,
+    },
+    /// Why a prefix is forwarded as it is, and who knows.
+    BgpExplain {
+        /// The tenant's name.
+        tenant: String,
+        /// The prefix.
+        prefix: IpNet,
     },
 }
 
@@ -150,6 +165,10 @@ pub enum Answer {
     PathMtus(Vec<PathMtuReport>),
     /// To [`Query::BgpNeighbors`].
     BgpNeighbors(Vec<BgpNeighborReport>),
+    /// To [`Query::BgpRoutes`].
+    BgpRoutes(Vec<BgpRouteReport>),
+    /// To [`Query::BgpExplain`].
+    BgpExplanation(Box<BgpExplanationReport>),
     /// To [`Request::Apply`].
     Applied(Applied),
     /// Tracing has begun: the flag is set and matching packets will be told.
@@ -161,6 +180,13 @@ pub enum Answer {
         /// Records that came faster than they could be handed on.
         lost: u64,
     },
+}
+
+impl Query {
+    /// Whether the tenants' BGP routers answer it.
+    pub fn is_about_bgp(&self) -> bool {
+        matches!(self, Self::BgpNeighbors { .. } | Self::BgpRoutes { .. } | Self::BgpExplain { .. })
+    }
 }
 
 impl Answer {
@@ -191,6 +217,7 @@ impl Answer {
             Self::Seats(list) => chunks(list, rows, Self::Seats),
             Self::PathMtus(list) => chunks(list, rows, Self::PathMtus),
             Self::BgpNeighbors(list) => chunks(list, rows, Self::BgpNeighbors),
+            Self::BgpRoutes(list) => chunks(list, rows, Self::BgpRoutes),
             whole => vec![whole],
         }
     }
@@ -207,6 +234,7 @@ impl Answer {
             (Self::Seats(list), Self::Seats(part)) => list.extend(part),
             (Self::PathMtus(list), Self::PathMtus(part)) => list.extend(part),
             (Self::BgpNeighbors(list), Self::BgpNeighbors(part)) => list.extend(part),
+            (Self::BgpRoutes(list), Self::BgpRoutes(part)) => list.extend(part),
             (_, other) => return Err(other),
         }
         Ok(())

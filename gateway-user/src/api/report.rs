@@ -385,7 +385,7 @@ pub struct BgpNeighborReport {
     pub as_number: u32,
     /// The connection by which it is reached.
     pub connection: String,
-    /// `established`, `down` or `disabled`.
+    /// The session's (RFC 4271): `established`, `active`, `idle` and so on.
     pub state: String,
     /// For how long.
     pub since_seconds: Option<u64>,
@@ -399,6 +399,88 @@ pub struct BgpNeighborReport {
     pub established: u64,
     /// How often one was lost.
     pub lost: u64,
-    /// Why there is none.
+    /// Prefixes that it has told, those that its policy keeps out included.
+    pub prefixes_received: u64,
+    /// Of them, those that its policy keeps out.
+    pub prefixes_rejected: u64,
+    /// Prefixes that it was sent.
+    pub prefixes_sent: u64,
+    /// Messages that came.
+    pub messages_received: u64,
+    /// Messages that were sent.
+    pub messages_sent: u64,
+    /// Why there is no session.
     pub last_error: Option<String>,
+}
+
+/// A path to a prefix that a tenant's router knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpRouteReport {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The peer that told it; `local` for what the router announces itself.
+    pub peer: String,
+    /// `best`, `multipath`, `no`, `unusable` or `rejected`.
+    pub used: String,
+    /// Where it leads; none for what the router announces itself.
+    #[serde(default)]
+    pub next_hop: Option<IpAddr>,
+    /// The autonomous systems on the way.
+    pub as_path: String,
+    /// ORIGIN.
+    pub origin: String,
+    /// MULTI_EXIT_DISC.
+    #[serde(default)]
+    pub med: Option<u32>,
+    /// LOCAL_PREF.
+    #[serde(default)]
+    pub local_preference: Option<u32>,
+    /// What it is worth to this router alone.
+    #[serde(default)]
+    pub weight: u32,
+    /// Communities of every kind.
+    #[serde(default)]
+    pub communities: Vec<String>,
+    /// Whether it is kept over its peer's restart.
+    #[serde(default)]
+    pub stale: bool,
+    /// For how long it has been as it is.
+    #[serde(default)]
+    pub age_seconds: u64,
+}
+
+/// Why a prefix is forwarded as it is, and who knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpExplanationReport {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Its paths, the best first.
+    pub paths: Vec<BgpPathReport>,
+    /// Every peer with a session that knows the prefix's family.
+    pub sent_to: Vec<BgpSentReport>,
+}
+
+/// A path and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpPathReport {
+    /// The path.
+    #[serde(flatten)]
+    pub route: BgpRouteReport,
+    /// Why it is used or not, in words.
+    pub why: String,
+}
+
+/// Whether a peer was sent a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BgpSentReport {
+    /// The peer.
+    pub peer: String,
+    /// Whether it has it.
+    pub sent: bool,
+    /// With this path.
+    #[serde(default)]
+    pub as_path: Option<String>,
+    /// Why it has not.
+    #[serde(default)]
+    pub why_not: Option<String>,
 }

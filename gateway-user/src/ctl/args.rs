@@ -166,7 +166,9 @@ Packets are no longer forwarded afterwards. It refuses while the daemon is runni
     /// Show what tenants' BGP routers do
     #[command(after_help = "Examples:
   gatewayctl bgp neighbors
-  gatewayctl bgp neighbors --tenant contoso -o json")]
+  gatewayctl bgp neighbors --tenant contoso -o json
+  gatewayctl bgp routes --tenant contoso --prefix 10.2.0.0/16
+  gatewayctl bgp explain 10.2.0.0/16 --tenant contoso")]
     Bgp {
         /// What to show.
         #[command(subcommand)]
@@ -266,6 +268,25 @@ pub enum Bgp {
         /// Only this tenant's
         #[arg(long, value_name = "NAME")]
         tenant: Option<String>,
+    },
+    /// Paths that a tenant's router knows, and which are used
+    #[command(visible_alias = "route")]
+    Routes {
+        /// The tenant
+        #[arg(long, value_name = "NAME")]
+        tenant: String,
+        /// Only paths to prefixes that hold this prefix or address, or lie within it
+        #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+        prefix: Option<IpNet>,
+    },
+    /// Why a prefix is forwarded as it is, and which peers were told
+    Explain {
+        /// The prefix
+        #[arg(value_name = "PREFIX", value_parser = prefix)]
+        prefix: IpNet,
+        /// The tenant
+        #[arg(long, value_name = "NAME")]
+        tenant: String,
     },
 }
 

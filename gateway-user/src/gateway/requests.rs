@@ -4,7 +4,7 @@ use super::agent::Agent;
 use super::assignment::Assignment;
 use super::{PlanOrigin, changes, notify, show};
 use crate::api::agent::TraceTarget;
-use crate::api::protocol::{Applied, Failure, FailureCode, Query};
+use crate::api::protocol::{Applied, Failure, FailureCode};
 use crate::api::{Call, PlanSource};
 use crate::dataplane::Tracing;
 use crate::net::next_hops::Effect;
@@ -89,7 +89,7 @@ impl Agent {
     /// Answers a client.
     pub(super) fn answer(&mut self, call: Call) {
         match call {
-            Call::Show(query @ Query::BgpNeighbors { .. }, reply) => self.bgp.show(query, reply),
+            Call::Show(query, reply) if query.is_about_bgp() => self.bgp.show(query, reply),
             Call::Show(query, reply) => reply.send(show::show(self, &query)),
             Call::Apply(source, reply) => reply.send(match &self.options.plan {
                 PlanOrigin::File(_) => self.apply(&source),

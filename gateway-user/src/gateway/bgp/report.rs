@@ -5,17 +5,21 @@ use super::translate;
 use crate::api::agent::Shown;
 use crate::api::clock;
 use crate::api::protocol::{Answer, Failure, FailureCode, Query};
-use crate::api::report::BgpNeighborReport;
+use crate::api::report::{BgpExplanationReport, BgpNeighborReport, BgpPathReport, BgpRouteReport, BgpSentReport};
+use crate::plan::BgpPeer;
 use bgp::Moment;
-use bgp::session::{Event, Negotiated};
+use bgp::attributes::Attributes;
+use bgp::number::Family;
+use bgp::rib::{FamilyCounters, NeighbourId, Outcome};
+use bgp::session::{Event, Messages, Statistics};
 use bgp::speaker::{Config, NeighborName};
+use ipnet::IpNet;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// What is known of one peer.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The session that is up.
-    session: Option<Box<Negotiated>>,
     /// When it came up or was lost.
     since: Option<Moment>,
     established: u64,
@@ -56,7 +60,6 @@ impl Peers {
                     hold_time = negotiated.hold_time,
                     "the BGP session is up"
                 );
-                seen.session = Some(negotiated);
                 seen.since = Some(now);
                 seen.established += 1;
                 seen.last_error = None;
@@ -64,7 +67,6 @@ impl Peers {
             Event::Lost { reason, retained } => {
                 let kept = if retained.is_empty() { "its routes are gone" } else { "its routes are kept for a while" };
                 tracing::warn!(tenant, %peer, "the BGP session is lost: {reason}; {kept}");
-                seen.session = None;
                 seen.since = Some(now);
                 seen.lost += 1;
                 seen.last_error = Some(reason.to_string());
@@ -87,6 +89,9 @@ impl Peers {
                 tracing::info!(tenant, %peer, ?family, "routes are kept on as a last resort");
             }
             Event::EndOfRib(family) => tracing::debug!(tenant, %peer, ?family, "the peer has sent all its routes"),
+            Event::TableFull => {
+                tracing::warn!(tenant, %peer, "the router's table is full: the peer's further routes are left out");
+            }
             Event::PrefixWarning { family, count, limit } => {
                 tracing::warn!(tenant, %peer, ?family, count, limit, "the peer comes near its limit of prefixes");
             }
@@ -95,37 +100,59 @@ impl Peers {
 }
 
 /// Answers a question about routers.
-pub(super) fn show<'r>(query: &Query, routers: impl Iterator<Item = &'r Router>) -> Result<Shown, Failure> {
-    let mut routers: Vec<&Router> = routers.collect();
+pub(super) fn show<'r>(query: &Query, routers: impl Iterator<Item = &'r mut Router>) -> Result<Shown, Failure> {
+    let mut routers: Vec<&mut Router> = routers.collect();
     routers.sort_by(|a, b| a.name().cmp(b.name()));
+    let now = Moment(clock::monotonic());
     match query {
         Query::BgpNeighbors { tenant } => {
             if let Some(tenant) = tenant {
-                routers.retain(|router| router.name() == tenant);
-                if routers.is_empty() {
-                    let message = format!("the tenant \"{tenant}\" has no BGP router on this gateway");
-                    let remedy = "`gatewayctl bgp neighbors` lists all peers of those that have one";
-                    return Err(Failure::new(FailureCode::NotFound, message).remedy(remedy));
-                }
+                routers = vec![router_of(routers, tenant)?];
             }
-            let now = Moment(clock::monotonic());
             Ok(Answer::BgpNeighbors(routers.iter().flat_map(|router| neighbors(router, now)).collect()).into())
+        }
+        Query::BgpRoutes { tenant, prefix } => {
+            let router = router_of(routers, tenant)?;
+            Ok(Answer::BgpRoutes(routes(router, *prefix, now)).into())
+        }
+        Query::BgpExplain { tenant, prefix } => {
+            let router = router_of(routers, tenant)?;
+            let explained = explain(router, *prefix, now).ok_or_else(|| {
+                let message = format!("no path to {prefix} is known to the router of \"{tenant}\"");
+                let remedy =
+                    format!("`gatewayctl bgp routes --tenant {tenant} --prefix {prefix}` shows what is near it");
+                Failure::new(FailureCode::NotFound, message).remedy(remedy)
+            })?;
+            Ok(Answer::BgpExplanation(Box::new(explained)).into())
         }
         _ => Err(Failure::internal("this is no question about BGP")),
     }
+}
+
+fn router_of<'r>(routers: Vec<&'r mut Router>, tenant: &str) -> Result<&'r mut Router, Failure> {
+    routers.into_iter().find(|router| router.name() == tenant).ok_or_else(|| {
+        let message = format!("the tenant \"{tenant}\" has no BGP router on this gateway");
+        let remedy = "`gatewayctl bgp neighbors` lists all peers of those that have one";
+        Failure::new(FailureCode::NotFound, message).remedy(remedy)
+    })
 }
 
 fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
     let tenant = router.tenant();
     let none = Seen::default();
     let peers = tenant.bgp.iter().flat_map(|bgp| &bgp.peers);
-    let row = |peer: &crate::plan::BgpPeer| {
-        let seen = router.peers.0.get(&translate::name(peer)).unwrap_or(&none);
+    let row = |peer: &BgpPeer| {
+        let name = translate::name(peer);
+        let seen = router.peers.0.get(&name).unwrap_or(&none);
+        let view = router.speaker.neighbor(&name);
         let connection = tenant.connection_to(peer);
-        let state = match (&seen.session, connection) {
-            (_, Some(connection)) if !connection.enabled => "disabled",
-            (Some(_), _) => "established",
-            (None, _) => "down",
+        let agreed = view.as_ref().and_then(|view| view.negotiated);
+        let statistics = view.as_ref().map(|view| view.statistics).unwrap_or_default();
+        let routes = view.as_ref().map(|view| view.routes).unwrap_or_default();
+        let sum = |count: fn(&FamilyCounters) -> u32| routes.iter().map(|family| u64::from(count(family))).sum();
+        let messages = |count: fn(&Messages) -> u64| {
+            let Statistics { open, update, notification, keepalive, refresh, .. } = &statistics;
+            [open, update, notification, keepalive, refresh].into_iter().map(count).sum()
         };
         BgpNeighborReport {
             tenant: tenant.name.to_string(),
@@ -134,23 +161,109 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
             local_address: tenant.local_address_for(peer),
             as_number: peer.as_number.get().0,
             connection: connection.map(|connection| connection.name.to_string()).unwrap_or_default(),
-            state: state.to_owned(),
+            state: view.as_ref().map_or_else(String::new, |view| view.state.to_string().to_lowercase()),
             since_seconds: seen.since.map(|since| now.since(since).as_secs()),
-            router_id: seen.session.as_ref().map(|session| session.router_id.to_string()),
-            hold_time_seconds: seen.session.as_ref().map(|session| session.hold_time),
-            families: seen.session.iter().flat_map(|session| &session.families).map(|it| family(it.family)).collect(),
+            router_id: agreed.map(|session| session.router_id.to_string()),
+            hold_time_seconds: agreed.map(|session| session.hold_time),
+            families: agreed.iter().flat_map(|session| &session.families).map(|it| family(it.family)).collect(),
             established: seen.established,
             lost: seen.lost,
-            last_error: seen.last_error.clone().filter(|_| seen.session.is_none()),
+            prefixes_received: sum(|family| family.paths),
+            prefixes_rejected: sum(|family| family.rejected),
+            prefixes_sent: sum(|family| family.advertised),
+            messages_received: messages(|one| one.received.count),
+            messages_sent: messages(|one| one.sent.count),
+            last_error: seen.last_error.clone().filter(|_| agreed.is_none()),
         }
     };
     peers.map(row).collect()
 }
 
-fn family(family: bgp::number::Family) -> String {
+fn family(family: Family) -> String {
     match family {
-        bgp::number::Family::Ipv4 => "ipv4",
-        bgp::number::Family::Ipv6 => "ipv6",
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
     }
     .to_owned()
+}
+
+/// What the speaker has of its own.
+const OWN: &str = "local";
+
+fn peer_name(router: &Router, neighbour: NeighbourId) -> String {
+    router.speaker.name_of(neighbour).map_or_else(|| OWN.to_owned(), ToString::to_string)
+}
+
+fn routes(router: &Router, wanted: Option<IpNet>, now: Moment) -> Vec<BgpRouteReport> {
+    let rib = router.speaker.rib();
+    let chosen = |net: &IpNet| wanted.is_none_or(|wanted| net.contains(&wanted) || wanted.contains(net));
+    let mut prefixes: Vec<IpNet> = rib.prefixes().filter(chosen).collect();
+    prefixes.sort_unstable_by_key(|net| (net.addr(), net.prefix_len()));
+    let rows = prefixes.into_iter().flat_map(|prefix| {
+        let mut best = true;
+        rib.paths(prefix).into_iter().map(move |path| {
+            let used = if !path.chosen {
+                if path.rejected { "rejected" } else { "no" }
+            } else if std::mem::take(&mut best) {
+                "best"
+            } else {
+                "multipath"
+            };
+            let attributes = rib.attributes().get(path.attributes);
+            row(prefix, peer_name(router, path.neighbour), used, &attributes, (path.stale, now.since(path.since)))
+        })
+    });
+    rows.collect()
+}
+
+fn row(
+    prefix: IpNet,
+    peer: String,
+    used: &str,
+    attributes: &Attributes,
+    (stale, age): (bool, Duration),
+) -> BgpRouteReport {
+    let standard = attributes.communities.iter().map(ToString::to_string);
+    let extended = attributes.extended_communities.iter().map(ToString::to_string);
+    let large = attributes.large_communities.iter().map(ToString::to_string);
+    BgpRouteReport {
+        prefix,
+        peer,
+        used: used.to_owned(),
+        next_hop: (!attributes.next_hop.is_self()).then(|| attributes.next_hop.address()),
+        as_path: attributes.as_path.to_string(),
+        origin: attributes.origin.to_string(),
+        med: attributes.med,
+        local_preference: attributes.local_pref,
+        weight: attributes.weight,
+        communities: standard.chain(extended).chain(large).collect(),
+        stale,
+        age_seconds: age.as_secs(),
+    }
+}
+
+fn explain(router: &mut Router, prefix: IpNet, now: Moment) -> Option<BgpExplanationReport> {
+    let explanation = router.speaker.explain(prefix)?;
+    let paths = explanation.paths.iter().map(|path| {
+        let used = match path.outcome {
+            Outcome::Best => "best",
+            Outcome::Multipath => "multipath",
+            Outcome::Lost(_) => "no",
+            Outcome::Unusable(_) => "unusable",
+        };
+        let peer = peer_name(router, path.neighbour);
+        let route = row(prefix, peer, used, &path.attributes, (path.stale, now.since(path.since)));
+        BgpPathReport { route, why: path.words.clone() }
+    });
+    let sent = explanation.neighbours.iter().map(|to| BgpSentReport {
+        peer: peer_name(router, to.neighbour),
+        sent: matches!(to.sent, Ok(Some(_))),
+        as_path: to.sent.as_ref().ok().and_then(Option::as_ref).map(|attributes| attributes.as_path.to_string()),
+        why_not: match &to.sent {
+            Ok(Some(_)) => None,
+            Ok(None) => Some("it will be sent in a moment".to_owned()),
+            Err(refusal) => Some(refusal.to_string()),
+        },
+    });
+    Some(BgpExplanationReport { prefix: explanation.prefix, paths: paths.collect(), sent_to: sent.collect() })
 }

@@ -79,7 +79,7 @@ impl Runtime {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Plan(plan)) => self.configure(&plan),
-                    Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values())),
+                    Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values_mut())),
                     None => return,
                 },
                 Some(happening) = self.happenings.recv() => {
@@ -103,7 +103,7 @@ impl Runtime {
         let now = now();
         let mut wanted = HashMap::new();
         for (index, tenant) in plan.tenants.iter().enumerate() {
-            if let Some(config) = translate::config(tenant) {
+            if let Some(config) = translate::config(tenant, plan.gateway.routes_per_tenant) {
                 wanted.insert(tenant.name.as_str(), (index, config));
             }
         }

@@ -2,32 +2,57 @@
 
 use super::socket::{Internal, Security};
 use crate::dataplane::learned::Way;
-use crate::plan::bgp::{AddPath, PeerFamily, PeerMode, PeerRole};
-use crate::plan::{Bgp, BgpPeer, ConnectionKind, Tenant};
+use crate::plan::bgp::{AddPath, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection};
+use crate::plan::{Bgp, BgpPeer, ConnectionKind, Name, Tenant};
 use bgp::number::{Family, RouterId};
+use bgp::policy::Policy;
+use bgp::rib::{AddPathSend, DampingSettings, EqualPaths, Limit, Multipath};
 use bgp::session::{
     Administrative, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor, RoleConfig,
     Secret, Strictness, Timers,
 };
-use bgp::speaker::{Config, NeighborConfig, NeighborName, Network};
+use bgp::speaker::{self, Config, Decision, Deferral, NeighborConfig, NeighborName, Network, RouteConfig};
 use bgp::wire::{AddPath as OfferedPaths, Role};
+use gateway_common::tables::Nexthop;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A tenant's speaker; none where the tenant has no router here.
-pub fn config(tenant: &Tenant) -> Option<Config> {
+/// A tenant's speaker, which keeps at most so many paths; none where the tenant has no router here.
+pub fn config(tenant: &Tenant, room: u32) -> Option<Config> {
     let bgp = tenant.bgp.as_ref()?;
     let own = || tenant.router_addresses().v4.map(RouterId);
     let router_id = bgp.router_id.map(|id| id.get()).or_else(own)?;
-    let neighbors = bgp.peers.iter().map(|peer| (name(peer), neighbor(tenant, bgp, peer))).collect();
-    Some(Config {
-        asn: bgp.as_number.get(),
-        router_id,
-        cluster_id: bgp.cluster_id.map(|id| id.get()),
-        neighbors,
-        networks: tenant.announced().into_iter().map(|prefix| Network { prefix, med: None }).collect(),
-    })
+    let policies =
+        bgp.policies.iter().filter_map(|policy| Some((policy.name.as_str(), Arc::new(policy.compiled().ok()?))));
+    let policies: Policies<'_> = policies.collect();
+    let mut config = Config::new(bgp.as_number.get(), router_id);
+    config.cluster_id = bgp.cluster_id.map(|id| id.get());
+    config.neighbors = bgp.peers.iter().map(|peer| (name(peer), neighbor(tenant, bgp, peer, &policies))).collect();
+    config.networks = tenant.announced().into_iter().map(Network::from).collect();
+    config.decision = decision(bgp, room);
+    Some(config)
+}
+
+type Policies<'p> = BTreeMap<&'p str, Arc<Policy>>;
+
+fn decision(bgp: &Bgp, room: u32) -> Decision {
+    let maximum = bgp.max_routes.map_or(room, |most| most.get());
+    let longest = bgp.peers.iter().map(|peer| peer.graceful_restart.get()).max().unwrap_or_default();
+    Decision {
+        multipath: Multipath {
+            maximum: bgp.multipath.map_or(Nexthop::GROUP_SIZE as u16, |paths| paths.get().into()),
+            paths: match bgp.multipath_as_path {
+                AsPathEquality::Same => EqualPaths::SameNeighbour,
+                AsPathEquality::Length => EqualPaths::SameLength,
+            },
+        },
+        // A person hears of it in time to do something.
+        limit: Some(Limit { maximum, warning: maximum - maximum / 10 }),
+        deferral: Deferral(Duration::from_secs(longest.into())),
+        ..Decision::default()
+    }
 }
 
 /// What the speaker calls a peer.
@@ -35,7 +60,7 @@ pub fn name(peer: &BgpPeer) -> NeighborName {
     peer.name.as_str().into()
 }
 
-fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer) -> NeighborConfig {
+fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer, policies: &Policies<'_>) -> NeighborConfig {
     let security = security(bgp, peer);
     let enabled = tenant.connection_to(peer).is_some_and(|connection| connection.enabled);
     let mut session = Neighbor::new(peer.address, peer.as_number.get());
@@ -74,7 +99,28 @@ fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer) -> NeighborConfig {
     });
     session.authentication = security.authentication;
     session.distance = security.distance;
-    NeighborConfig { session }
+    let policy = |name: &Option<Name>| policies.get(name.as_ref()?.as_str()).cloned();
+    let own = tenant.router_addresses();
+    let routes = RouteConfig {
+        reflection: match peer.reflection {
+            Reflection::None => speaker::Reflection::NoClient,
+            Reflection::Client => speaker::Reflection::Client,
+        },
+        import: policy(&peer.policy_in),
+        export: policy(&peer.policy_out),
+        next_hop_v4: own.v4,
+        next_hop_v6: own.v6,
+        add_path: match peer.add_path {
+            Some(AddPath::Send | AddPath::Both) => AddPathSend::All,
+            Some(AddPath::Receive) | None => AddPathSend::Best,
+        },
+        damping: match bgp.damping {
+            Damping::Off => None,
+            Damping::Rfc7196 => Some(DampingSettings::default()),
+        },
+        ..RouteConfig::default()
+    };
+    NeighborConfig { session, routes }
 }
 
 fn families(peer: &BgpPeer) -> BTreeMap<Family, FamilyConfig> {
