@@ -20,7 +20,7 @@ const fn program(group: Group, name: &'static str, package: &'static str, why: &
     Program { group, name, package, why }
 }
 
-const PROGRAMS: [Program; 18] = [
+const PROGRAMS: [Program; 22] = [
     program(Group::Build, "cc", "gcc", "links programs"),
     program(Group::Build, "protoc", "protobuf-compiler", "compiles the messages of etcd's client"),
     program(Group::Test, "ip", "iproute2", "makes the lab's namespaces and veths"),
@@ -33,6 +33,10 @@ const PROGRAMS: [Program; 18] = [
     program(Group::Test, "tcpdump", "tcpdump", "reads the captures that `gatewayctl trace -w` writes"),
     program(Group::Test, "curl", "curl", "asks the controller as anybody's script would"),
     program(Group::Test, "etcd", "etcd-server", "is a store of several controllers (never started as a service)"),
+    program(Group::Test, "vtysh", "frr", "is a site's router (never started as a service)"),
+    program(Group::Test, "bird", "bird2", "is a site's router (never started as a service)"),
+    program(Group::Test, "gobgpd", "gobgpd", "is a site's router (never started as a service)"),
+    program(Group::Test, "exabgp", "exabgp", "sends what no router would (never started as a service)"),
     program(
         Group::Bench,
         "ovs-vswitchd",
