@@ -74,3 +74,38 @@ fn a_watcher_that_goes_on_inside_of_what_is_there_is_found() {
 fn an_agent_that_takes_an_older_leaders_word_is_found() {
     is_found(Fault::SkipEpoch);
 }
+
+#[test]
+fn placements_that_are_not_written_are_found() {
+    is_found(Fault::ForgetPlacements);
+}
+
+#[test]
+fn allocations_that_are_not_written_are_found() {
+    is_found(Fault::ForgetAllocations);
+}
+
+#[test]
+fn agents_that_are_not_written_are_found() {
+    is_found(Fault::ForgetAgents);
+}
+
+#[test]
+fn a_token_whose_use_is_not_written_is_found() {
+    is_found(Fault::ForgetTokens);
+}
+
+#[test]
+fn a_change_that_an_agent_is_not_told_is_found() {
+    is_found(Fault::ForgetToTell);
+}
+
+#[test]
+fn a_plan_that_is_numbered_ahead_is_found() {
+    is_found(Fault::NumberAhead);
+}
+
+#[test]
+fn a_condition_that_is_not_looked_at_is_found() {
+    is_found(Fault::SkipCondition);
+}

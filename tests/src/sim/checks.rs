@@ -3,6 +3,7 @@
 use super::TENANTS;
 use super::agents::Agent;
 use super::clients::{Client, Task};
+use gateway_user::controller::core::event::{Event, Moment};
 use gateway_user::controller::core::message::Method;
 use gateway_user::controller::core::state::State;
 use gateway_user::controller::core::{Core, Settings};
@@ -23,6 +24,9 @@ fn held(store: &MemoryStore, path: &str) -> Option<String> {
 
 /// What a client was told is in the store.
 pub fn answered(task: &Task, status: u16, store: &MemoryStore) -> Result<(), String> {
+    if task.stale {
+        return Err(format!("{:?} {} is answered {status}, and its condition does not hold", task.method, task.path));
+    }
     match (task.method, held(store, &task.path)) {
         (Method::Delete, Some(_)) => Err(format!("DELETE {} is answered {status}, and the store has it", task.path)),
         (Method::Put, None) => Err(format!("PUT {} is answered {status}, and the store has it not", task.path)),
@@ -75,7 +79,12 @@ pub fn at_rest(leader: &Core, snapshot: &Snapshot, agents: &[Agent], settings: S
             return Err(format!("the leader and the store know {} differently", agent.id));
         }
     }
+    let next = successor(entries, snapshot.revision.0, settings);
     for agent in agents {
+        let follows = |core: &Core| core.plan(&agent.id).map(|plan| plan.set);
+        if follows(&next) != follows(leader) {
+            return Err(format!("who leads next has another plan for {} than the leader", agent.id));
+        }
         let plan = leader.plan(&agent.id).ok_or_else(|| format!("{} is not known to the leader", agent.id))?;
         if plan.set != agent.tenants || plan.base != agent.base {
             let (has, should) = (agent.tenants.keys().collect::<Vec<_>>(), plan.set.keys().collect::<Vec<_>>());
@@ -86,6 +95,15 @@ pub fn at_rest(leader: &Core, snapshot: &Snapshot, agents: &[Agent], settings: S
         }
     }
     Ok(())
+}
+
+/// Who would lead next, with nothing but what is in the store.
+fn successor(entries: Vec<(String, Option<Arc<str>>)>, revision: u64, settings: Settings) -> Core {
+    let moment = Moment { unix_milliseconds: 0, seed: 0 };
+    let (mut core, mut ignored) = (Core::new(settings), Vec::new());
+    core.step(Event::Written { revision, entries }, moment, &mut ignored);
+    core.step(Event::Elected { epoch: u64::MAX, revision }, moment, &mut ignored);
+    core
 }
 
 fn capacity(state: &State) -> Result<(), String> {

@@ -16,6 +16,8 @@ pub struct Task {
     pub body: Value,
     /// What the stored tree holds once this is done, and before it does not; nothing for a tree that is to go.
     pub mark: String,
+    /// It is asked on a condition that does not hold.
+    pub stale: bool,
 }
 
 /// A client.
@@ -49,7 +51,7 @@ impl Client {
                 Method::Post => vec![("confirm".to_owned(), "true".to_owned())],
                 _ => Vec::new(),
             },
-            if_match: None,
+            if_match: task.stale.then(|| "\"another\"".to_owned()),
             if_none_match: None,
             client_request_id: Some(format!("{}-{}", self.number, self.task)),
             body: if task.body == Value::Null { Default::default() } else { task.body.to_string().into() },
@@ -78,6 +80,7 @@ pub fn operator(gateways: usize) -> VecDeque<Task> {
             path,
             body: json!({ "properties": properties }),
             mark: String::new(),
+            stale: false,
         });
     };
     put(
@@ -108,7 +111,9 @@ pub fn keeper(gateways: usize, random: &mut Random) -> VecDeque<Task> {
     let mut tasks = VecDeque::new();
     for _ in 0..3 {
         let name = format!("GW{}", random.below(gateways as u64));
-        let mut task = |method, path: String, body| tasks.push_back(Task { method, path, body, mark: String::new() });
+        let mut task = |method, path: String, body| {
+            tasks.push_back(Task { method, path, body, mark: String::new(), stale: false })
+        };
         let gateway = |scheduling: &str| {
             json!({ "properties": { "scheduling": scheduling, "pool": { "resourceRef": "/gatewayPools/default" },
                     "virtualServer": { "resourceRef": format!("/virtualServers/{name}") } } })
@@ -134,6 +139,7 @@ pub fn tenant(number: usize, changes: u64, random: &mut Random) -> VecDeque<Task
         body: json!({ "properties": { "addressSpace": { "addressPrefixes": ["10.1.0.0/16"] },
             "subnets": [{ "resourceId": "gateway", "properties": { "addressPrefix": "10.1.255.0/28" } }] } }),
         mark: String::new(),
+        stale: false,
     });
     for change in 0..changes {
         if random.once_in(4) {
@@ -142,9 +148,12 @@ pub fn tenant(number: usize, changes: u64, random: &mut Random) -> VecDeque<Task
                 path: format!("/virtualGateways/{name}"),
                 body: Value::Null,
                 mark: String::new(),
+                stale: false,
             });
             continue;
         }
+        // By who thinks that it is another than it is.
+        let stale = random.once_in(5);
         // Sites and keys are few, so that tenants come into each other's way.
         let connections: Vec<Value> = (0..1 + random.below(3))
             .map(|connection| {
@@ -164,6 +173,7 @@ pub fn tenant(number: usize, changes: u64, random: &mut Random) -> VecDeque<Task
                 "gatewaySubnets": [{ "resourceRef": format!("/virtualNetworks/{name}/subnets/gateway") }],
                 "networkConnections": connections } }),
             mark: format!("\"metric\":{}", 1000 * (number as u64 + 1) + change),
+            stale,
         });
     }
     tasks

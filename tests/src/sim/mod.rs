@@ -4,13 +4,15 @@
 //! A run is a function of its seed. Whatever happens, these have to hold:
 //!
 //! - what a client was told is done is in the store, from that moment on; what it was told is refused is not;
+//! - what is asked on a condition that does not hold is not done, and a join token lets one key in;
 //! - a request that is sent again, to whatever controller, is done once;
 //! - who follows what changes hears of every change once, in order, whatever controllers tell it;
 //! - no plan tells of what is not in the store, and no agent is told less than another time by an older leader;
 //! - in the end, when everything is repaired, every agent has the plan that follows from the store, the leader's state is the store's, no
-//!   gateway carries more than its capacity, and no two tunnels are the same.
+//!   gateway carries more than its capacity, no two tunnels are the same, and no VIP is on two gateways.
 //!
-//! [`Fault`]s are planted between the core and what surrounds it, one at a time: the simulator is good for something only if it finds them.
+//! [`Fault`]s are planted, one at a time: the simulator is good for something only if it finds them. The core is the one that ships, so a
+//! mistake inside it is made where it shows: in what it is told, and in what it writes and says.
 
 mod agents;
 mod checks;
@@ -39,6 +41,20 @@ pub enum Fault {
     LeadUnread,
     /// Answers are not remembered with what they answered.
     ForgetAnswers,
+    /// Where connections are is not written with them.
+    ForgetPlacements,
+    /// The numbers that a virtual network's subnets were given are not written with it.
+    ForgetAllocations,
+    /// What an agent says of its machine is not written.
+    ForgetAgents,
+    /// The use of a join token is not written.
+    ForgetTokens,
+    /// What a change brings for an agent is not always told.
+    ForgetToTell,
+    /// Plans are numbered by what was issued, not by what is durable.
+    NumberAhead,
+    /// Requests are carried out whether their condition holds or not.
+    SkipCondition,
     /// An agent takes what an older leader says.
     SkipEpoch,
     /// What changed while a watcher was away is not told.
@@ -49,15 +65,34 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgeBeforeCommit,
         Self::SkipCompare,
         Self::DropWithdrawal,
         Self::TearWrite,
         Self::LeadUnread,
         Self::ForgetAnswers,
+        Self::ForgetPlacements,
+        Self::ForgetAllocations,
+        Self::ForgetAgents,
+        Self::ForgetTokens,
+        Self::ForgetToTell,
+        Self::NumberAhead,
+        Self::SkipCondition,
         Self::SkipEpoch,
         Self::SkipMissed,
         Self::ResumeInside,
     ];
+
+    /// The keys that are left out of what the core writes.
+    const fn forgotten(self) -> Option<&'static str> {
+        match self {
+            Self::ForgetAnswers => Some("requests/"),
+            Self::ForgetPlacements => Some("placements/"),
+            Self::ForgetAllocations => Some("allocations/"),
+            Self::ForgetAgents => Some("agents/"),
+            Self::ForgetTokens => Some("tokens/"),
+            _ => None,
+        }
+    }
 }

@@ -104,9 +104,18 @@ struct Controller {
 
 /// Who asked.
 enum Caller {
-    Client { client: usize, attempt: (u64, u64) },
-    Agent(usize, Option<StreamId>),
-    Watcher { watcher: usize, attempt: u64 },
+    Client {
+        client: usize,
+        attempt: (u64, u64),
+    },
+    /// An agent, in which of its installations, for which stream.
+    Agent(usize, u8, Option<StreamId>),
+    /// Somebody with an agent's token, after the agent.
+    Thief(usize),
+    Watcher {
+        watcher: usize,
+        attempt: u64,
+    },
 }
 
 struct Wax;
@@ -506,7 +515,7 @@ impl Simulation {
         let mut outcome = None;
         for write in halves {
             let ops = write.entries.into_iter().filter_map(|(key, value)| {
-                let forgotten = self.fault == Some(Fault::ForgetAnswers) && key.starts_with("requests/");
+                let forgotten = self.fault.and_then(Fault::forgotten).is_some_and(|prefix| key.starts_with(prefix));
                 (!forgotten).then(|| match value {
                     Some(value) => Op::put(key, Arc::<[u8]>::from(value)),
                     None => Op::delete(key),
@@ -590,7 +599,16 @@ impl Simulation {
                 }
             }
             Action::Admit(call, admitted) => {
-                if let Some(Caller::Agent(agent, stream)) = self.controllers[controller].calls.remove(&call) {
+                let caller = self.controllers[controller].calls.remove(&call);
+                if let Some(Caller::Thief(agent)) = caller
+                    && admitted.is_ok()
+                {
+                    return Err(format!("the token of agent {agent} lets another key in, too"));
+                }
+                // What was answered to an earlier installation is nothing to this one.
+                if let Some(Caller::Agent(agent, installation, stream)) = caller
+                    && self.agents[agent].installation == installation
+                {
                     match (admitted, stream) {
                         (Ok(()), Some(stream)) => {
                             self.agents[agent].link = Some((controller, life, stream));
@@ -611,6 +629,7 @@ impl Simulation {
                 }
             }
             Action::Plan(stream, event) => {
+                let event = self.tampered(event);
                 if event.revision > self.stored().revision.0 {
                     return Err(format!(
                         "controller {controller} plans at revision {}, which the store has not reached",
@@ -661,6 +680,19 @@ impl Simulation {
         Ok(())
     }
 
+    /// A plan as a core with a mistake in it would have made it.
+    fn tampered(&mut self, event: Arc<PlanEvent>) -> Arc<PlanEvent> {
+        match self.fault {
+            Some(Fault::NumberAhead) if event.since.is_some() => {
+                Arc::new(PlanEvent { revision: event.revision + 1, ..PlanEvent::clone(&event) })
+            }
+            Some(Fault::ForgetToTell) if event.since.is_some() && self.random.once_in(2) => {
+                Arc::new(PlanEvent { set: Default::default(), ..PlanEvent::clone(&event) })
+            }
+            _ => event,
+        }
+    }
+
     fn call(&mut self, controller: usize, caller: Caller) -> CallId {
         let this = &mut self.controllers[controller];
         this.next += 1;
@@ -707,6 +739,10 @@ impl Simulation {
             return Ok(());
         }
         let call = self.call(controller, Caller::Client { client, attempt });
+        let mut request = request;
+        if self.fault == Some(Fault::SkipCondition) {
+            request.if_match = None;
+        }
         self.step(controller, Event::Request(call, request))
     }
 
@@ -768,13 +804,28 @@ impl Simulation {
             self.agents[agent].reinstall();
         }
         let this = &self.agents[agent];
-        let (id, hello, enrolled) = (this.id.clone(), this.hello(), this.enrolled);
+        let (id, hello, enrolled, installation) = (this.id.clone(), this.hello(), this.enrolled, this.installation);
         let mut key = [agent as u8; 32];
-        key[0] = this.installation;
+        key[0] = installation;
+        let token = format!("token-{agent}-{installation}");
+        if enrolled && !self.calm && self.random.once_in(4) {
+            let call = self.call(controller, Caller::Thief(agent));
+            let enrol = Enrol {
+                agent: id.clone(),
+                token: token.clone(),
+                token_expires: u64::MAX,
+                key: KeyId([u8::MAX; 32]),
+                hello: hello.clone(),
+            };
+            let life = self.controllers[controller].life;
+            self.step(controller, Event::Enrol(call, enrol))?;
+            if self.controllers[controller].life != life {
+                return Ok(());
+            }
+        }
         let key = KeyId(key);
         if !enrolled {
-            let token = format!("token-{agent}-{}", this.installation);
-            let call = self.call(controller, Caller::Agent(agent, None));
+            let call = self.call(controller, Caller::Agent(agent, installation, None));
             let enrol = Enrol { agent: id, token, token_expires: u64::MAX, key, hello };
             return self.step(controller, Event::Enrol(call, enrol));
         }
@@ -782,7 +833,7 @@ impl Simulation {
         this.next += 1;
         let stream = StreamId(this.next);
         this.streams.insert(stream, agent);
-        let call = self.call(controller, Caller::Agent(agent, Some(stream)));
+        let call = self.call(controller, Caller::Agent(agent, installation, Some(stream)));
         self.step(controller, Event::Connect(call, stream, Connect { agent: id, key, hello }))
     }
 
