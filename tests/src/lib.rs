@@ -10,12 +10,14 @@
 //! - [`compute`]: the lab with compute hosts of ours
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
+//! - [`bgp`]: a router with the product's BGP speaker; [`peers`]: routing daemons that we did not write
 //! - [`store`]: what every engine of the controller's store has to do
 //! - [`sim`]: the controller under a simulator
 //! - [`vm`]: another Linux kernel, in a virtual machine
 //! - [`precedence`]: which threads run first; [`wait`]: waiting for a condition with a deadline
 
 pub mod bench;
+pub mod bgp;
 pub mod cloud;
 pub mod compute;
 pub mod enter;
@@ -29,6 +31,7 @@ pub mod link;
 pub mod live;
 pub mod meter;
 pub mod node;
+pub mod peers;
 pub mod ping;
 pub mod plan;
 pub mod precedence;

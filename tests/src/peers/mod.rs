@@ -1,0 +1,15 @@
+//! Routing daemons that we did not write, on machines of the lab. Each keeps its files in the machine's own /run, and ends
+//! with what is returned here.
+
+pub mod bgpd;
+pub mod exabgp;
+pub mod gobgp;
+
+use std::process::{Command, Stdio};
+
+/// A command that prints nothing to the test's own output.
+fn quiet(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
