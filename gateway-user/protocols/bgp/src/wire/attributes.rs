@@ -15,6 +15,7 @@ use std::net::Ipv6Addr;
 
 /// The types that are known here (IANA "BGP Path Attributes").
 pub(super) mod kind {
+    pub const RESERVED: u8 = 0;
     pub const ORIGIN: u8 = 1;
     pub const AS_PATH: u8 = 2;
     pub const NEXT_HOP: u8 = 3;
@@ -126,6 +127,11 @@ pub(super) fn read<'a>(
                 return Err(Notification::malformed_attributes());
             }
             faults.push(Fault::new(raw.kind, "is there twice", Disposition::DiscardAttribute));
+            continue;
+        }
+        if raw.kind == kind::RESERVED {
+            // It is reserved, and names inside this speaker what no neighbour may set: the weight.
+            faults.push(Fault::new(raw.kind, "is of a reserved type", Disposition::DiscardAttribute));
             continue;
         }
         let Some(flags) = flags_of(raw.kind) else {

@@ -28,8 +28,6 @@ pub struct Encoder {
 
 /// Header, length of the withdrawn routes, length of the attributes.
 const FRAME: usize = codec::HEADER + 4;
-/// What has no place on the wire: this speaker's own preference.
-const WEIGHT: u8 = 0;
 /// An attribute's header with a length of two octets.
 const ATTRIBUTE: usize = 4;
 
@@ -122,7 +120,8 @@ impl Encoder {
                 attributes::write(kind::NEXT_HOP, flag::TRANSITIVE, next_hop, &mut list);
             }
             match raw.kind {
-                WEIGHT | kind::NEXT_HOP | kind::MP_REACH => {}
+                // The weight has no place on the wire.
+                kind::RESERVED | kind::NEXT_HOP | kind::MP_REACH => {}
                 kind::AS_PATH if !self.four_octet => {
                     let (narrow, _) = as_path::narrow(raw.value);
                     attributes::write(raw.kind, raw.flags, &narrow, &mut list);

@@ -67,7 +67,7 @@ impl Nlri {
         self.bytes.is_empty()
     }
 
-    /// The prefixes in the order in which they came.
+    /// The prefixes in the order in which they came, without those that no unicast route can have (RFC 4271, 6.3).
     pub fn iter(&self) -> impl Iterator<Item = NlriEntry> + '_ {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
@@ -75,6 +75,15 @@ impl Nlri {
             rest = after;
             Some(entry)
         })
+        .filter(|entry| is_unicast(entry.prefix))
+    }
+}
+
+/// Whether packets to the prefix go to one host each: no group's are among its addresses alone.
+const fn is_unicast(prefix: IpNet) -> bool {
+    match prefix {
+        IpNet::V4(net) => !(net.prefix_len() >= 4 && net.addr().is_multicast()),
+        IpNet::V6(net) => !(net.prefix_len() >= 8 && net.addr().is_multicast()),
     }
 }
 
