@@ -25,6 +25,7 @@
 //! | `DROPS` | per-CPU hash | [`DropKey`] | packets |
 //! | `SETTINGS` | array of one | 0 | [`Settings`] |
 //! | `TOTALS` | array of one | 0 | [`Totals`] |
+//! | `CHANGES` | array of one | 0 | see [`changes`] |
 //! | `STAGES` | program array | see [`stage`] | program |
 //! | `STEER` | hash | [`SteerKey`] | [`SteerTarget`] |
 //! | `VMS` | hash | interface index | [`VmPort`] |
@@ -83,6 +84,17 @@ pub mod stage {
         (LEAST, "stage_least"),
         (VM, "stage_vm"),
     ];
+}
+
+/// Sealed decisions: one that was looked over need not be looked over again until the tables change.
+///
+/// The word in `CHANGES` grows with every change of what is looked over: tenants, next hops, learned path MTUs. A decision's seal tells at
+/// which word that was. Seats are not among it: their gates are asked for every packet.
+pub mod changes {
+    /// What a program adds. The lowest bit is always zero, and set in every seal.
+    pub const BY_PROGRAM: u64 = 2;
+    /// What user space adds to what it reads: more than all that programs add between its reading and its writing.
+    pub const BY_USER: u64 = 1 << 32;
 }
 
 /// The gateway's MAC address on every virtual subnet: hosts send to it, and it is the source of inner frames.
@@ -652,8 +664,6 @@ pub struct Flow4 {
     pub key: [u64; crate::flow::KEY4_WORDS],
     /// What was decided.
     pub decision: Decision,
-    /// Zero. Makes a flow as long as a line of the processor's cache.
-    pub reserved: u64,
 }
 
 /// A cached decision for a flow with an IPv6 address, outer or inner.
@@ -670,6 +680,8 @@ pub struct Flow6 {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Decision {
+    /// At which change the decision was found to hold, see [`changes`]; 0 if nobody looked yet.
+    pub seal: u64,
     /// The tenant's generation under which this was decided. 0 is no generation: the entry is empty.
     pub generation: u32,
     /// The tenant.
@@ -725,6 +737,11 @@ table_types!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flow_is_a_line_of_the_processors_cache() {
+        assert_eq!(size_of::<Flow4>(), 64);
+    }
 
     #[test]
     fn a_hash_is_cut_to_a_pair_by_a_mask() {

@@ -12,7 +12,7 @@ use gateway_common::tables::{Decision, FLOW4_PAIRS, FLOW6_PAIRS, Tenant};
 /// A flow's key, and with it its cache.
 pub trait Flow {
     /// What was decided about the flow, be it stale or not.
-    fn find(&self) -> Option<*const Decision>;
+    fn find(&self) -> Option<*mut Decision>;
 
     /// Remembers a decision: the younger of the pair's two flows takes the place of the older.
     fn remember(&self, decision: &Decision);
@@ -36,15 +36,15 @@ macro_rules! cache {
     ($key:ty, $map:ident, $pairs:ident, $hash:ident, $words:ident) => {
         impl Flow for $key {
             #[inline(always)]
-            fn find(&self) -> Option<*const Decision> {
-                let pair = $map.get_ptr(of_this_cpu($hash(self) >> ($pairs.leading_zeros() + 1), $pairs))?;
+            fn find(&self) -> Option<*mut Decision> {
+                let pair = $map.get_ptr_mut(of_this_cpu($hash(self) >> ($pairs.leading_zeros() + 1), $pairs))?;
                 // SAFETY: this CPU's pair of slots, which nobody else touches during the run.
                 unsafe {
-                    let [first, second] = &*pair;
+                    let [first, second] = &mut *pair;
                     if equal(&first.key, self) {
-                        return Some(&raw const first.decision);
+                        return Some(&raw mut first.decision);
                     }
-                    if equal(&second.key, self) { Some(&raw const second.decision) } else { None }
+                    if equal(&second.key, self) { Some(&raw mut second.decision) } else { None }
                 }
             }
 

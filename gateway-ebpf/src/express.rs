@@ -4,16 +4,17 @@
 //! It knows no reasons and makes no decisions. A packet that is not plain, is not allowed, or must not leave as it came is left as it is,
 //! for the long way (from [`crate::parse`] on), which knows every case; so nothing is written or counted before everything is checked.
 
+use crate::cache::Flow;
 use crate::encapsulate::{self, Variable};
 use crate::inner::Family;
-use crate::maps::{CONNECTION_COUNTERS, CONNECTION_STATE, DEVICES, NEXTHOPS, PORT_COUNTERS, TENANT_COUNTERS};
+use crate::maps::{CONNECTION_COUNTERS, CONNECTION_STATE, DEVICES, NEXTHOPS, PORT_COUNTERS, TENANT_COUNTERS, TENANTS};
 use crate::packet::{Bytes, Packet, opaque};
 use crate::run::Run;
-use crate::{cache, forward, gate, resolve};
+use crate::{forward, gate, resolve, seal};
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use gateway_common::flow::{self, Carrier, carrier_word, frame_word};
-use gateway_common::tables::{ConnectionState, Counters, Decision, GATEWAY_MAC, Nexthop, Port, Tenant};
+use gateway_common::tables::{Counters, Decision, GATEWAY_MAC, Nexthop, Port, Tenant};
 use gateway_common::trace::Stage;
 use gateway_common::wire::{VXLAN_FLAGS, VXLAN_PORT, ethertype, protocol};
 use gateway_common::{ConnectionId, DropReason, NexthopId, OriginId, TenantId, checksum};
@@ -94,7 +95,7 @@ fn tunnelled<const AT: usize, const END: usize>(packet: &Packet, carrier: Carrie
     let addresses: u64 = bytes.get(EthHdr::LEN + 12);
     let flow =
         [frame_word(bytes.get(0), 0), addresses, bytes.get(AT + 12), carrier_word(carrier, packet.ifindex(), key)];
-    let (decision, tenant) = cache::recall(&flow)?;
+    let decision = known(&flow)?;
     let first: u32 = bytes.get(EthHdr::LEN);
     let second: u32 = bytes.get(EthHdr::LEN + 4);
     let third: u32 = bytes.get(EthHdr::LEN + 8);
@@ -105,7 +106,7 @@ fn tunnelled<const AT: usize, const END: usize>(packet: &Packet, carrier: Carrie
     if len + EthHdr::LEN as u32 != packet.len() || is_marked || !checksum::is_right(sum) {
         return None;
     }
-    onward::<AT, END>(packet, &bytes, &flow, &decision, tenant, second)
+    onward::<AT, END>(packet, &bytes, &flow, decision, second)
 }
 
 /// A frame of a tenant's VLAN.
@@ -114,8 +115,14 @@ fn tagged<const AT: usize, const END: usize>(packet: &Packet, bytes: &Bytes<END>
     let vlan = u16::from_be(bytes.get(EthHdr::LEN)) & 0x0fff;
     let carrier = carrier_word(Carrier::Vlan, packet.ifindex(), 0);
     let flow = [frame_word(bytes.get(0), vlan), 0, bytes.get(AT + 12), carrier];
-    let (decision, tenant) = cache::recall(&flow)?;
-    onward::<AT, END>(packet, bytes, &flow, &decision, tenant, 0)
+    onward::<AT, END>(packet, bytes, &flow, known(&flow)?, 0)
+}
+
+/// What is in the cache about a flow.
+#[inline(always)]
+fn known(flow: &[u64; flow::KEY4_WORDS]) -> Option<&'static mut Decision> {
+    // SAFETY: a slot of this CPU's, which nobody else touches during the run.
+    flow.find().map(|decision| unsafe { &mut *decision })
 }
 
 /// Forwards the inner packet at `AT`; `outer` is the outer header's second word.
@@ -124,8 +131,7 @@ fn onward<const AT: usize, const END: usize>(
     packet: &Packet,
     bytes: &Bytes<END>,
     flow: &[u64; flow::KEY4_WORDS],
-    decision: &Decision,
-    tenant: &Tenant,
+    decision: &mut Decision,
     outer: u32,
 ) -> Option<u32> {
     let first: u32 = bytes.get(AT);
@@ -136,9 +142,6 @@ fn onward<const AT: usize, const END: usize>(
     if first as u8 != 0x45 || len + AT as u32 != packet.len() || is_fragment || ttl <= 1 {
         return None;
     }
-    if tenant.flags & Tenant::TRACED != 0 {
-        return None;
-    }
     let ports = match protocol {
         protocol::TCP if opens(packet, AT) => return None,
         protocol::TCP | protocol::UDP => bytes.get(AT + Ipv4Hdr::LEN),
@@ -146,30 +149,19 @@ fn onward<const AT: usize, const END: usize>(
     };
     let hash = flow::hash_flow(flow::hash_pair(flow[2]), protocol, ports);
     let mut nexthop = NEXTHOPS.get(decision.nexthop.0)?;
-    if nexthop.kind == Nexthop::GROUP {
-        nexthop = NEXTHOPS.get(nexthop.member(hash).0)?;
+    let seal = seal::present()?;
+    if decision.seal != seal || nexthop.kind != Nexthop::ADJACENCY {
+        nexthop = look_over(decision, nexthop, seal, hash, len)?;
     }
-    if nexthop.kind != Nexthop::ADJACENCY || len > nexthop.mtu {
-        return None;
-    }
-    if nexthop.flags & Nexthop::TO_GATEWAY != 0 && decision.origin == OriginId::GATEWAY {
+    if len > nexthop.mtu {
         return None;
     }
     if !gate::is_open(decision.seat) || nexthop.seat != decision.seat && !gate::is_open(nexthop.seat) {
         return None;
     }
     let from = Side::of(decision.origin.as_connection(), decision.tenant, Way::In)?;
-    let to = match nexthop.connection {
-        ConnectionId::NONE => Side::of(None, decision.tenant, Way::Out)?,
-        id => {
-            let state = CONNECTION_STATE.get(id.0)?;
-            if state.path_mtu != 0 && len > path_mtu(state, nexthop) || encapsulate::is_sequenced(nexthop.encapsulation)
-            {
-                return None;
-            }
-            Side::of(Some(id), decision.tenant, Way::Out)?
-        }
-    };
+    let leaving = if nexthop.connection == ConnectionId::NONE { None } else { Some(nexthop.connection) };
+    let to = Side::of(leaving, decision.tenant, Way::Out)?;
     if !from.lets(len) || !to.lets(len) {
         return None;
     }
@@ -182,7 +174,8 @@ fn onward<const AT: usize, const END: usize>(
     to.take(len);
     forward::count_in(from.counters, len);
     forward::count_out(to.counters, len);
-    if packet.adjust_head(AT as i32 - (nexthop.header_len & 0xff) as i32).is_err() {
+    let surplus = AT as i32 - (nexthop.header_len & 0xff) as i32;
+    if surplus != 0 && packet.adjust_head(surplus).is_err() {
         return Some(lost(packet.raw(), decision, DropReason::NoHeadroom));
     }
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(nexthop.port.0) {
@@ -196,11 +189,43 @@ fn onward<const AT: usize, const END: usize>(
     }
 }
 
-/// The largest packet that the path takes, now that something was learned about it.
-#[inline(always)]
-fn path_mtu(state: &ConnectionState, nexthop: &Nexthop) -> u32 {
-    // SAFETY: a helper without arguments.
-    forward::path_mtu(state, nexthop, unsafe { bpf_ktime_get_coarse_ns() })
+/// Looks at all that may have changed since the decision was made, and seals it. Returns the next hop of this packet, one of a group's; a
+/// decision for a group is not sealed, nor one for a path that has shown itself narrower than configured.
+#[inline(never)]
+fn look_over(
+    decision: &mut Decision,
+    nexthop: &'static Nexthop,
+    seal: u64,
+    hash: u32,
+    len: u32,
+) -> Option<&'static Nexthop> {
+    let tenant = TENANTS.get(decision.tenant.0)?;
+    if tenant.generation != decision.generation || tenant.flags & Tenant::TRACED != 0 {
+        return None;
+    }
+    let leaving = if nexthop.kind == Nexthop::GROUP { NEXTHOPS.get(nexthop.member(hash).0)? } else { nexthop };
+    if leaving.kind != Nexthop::ADJACENCY || encapsulate::is_sequenced(leaving.encapsulation) {
+        return None;
+    }
+    if leaving.flags & Nexthop::TO_GATEWAY != 0 && decision.origin == OriginId::GATEWAY {
+        return None;
+    }
+    let mut lasts = nexthop.kind == Nexthop::ADJACENCY;
+    if leaving.connection != ConnectionId::NONE {
+        let state = CONNECTION_STATE.get(leaving.connection.0)?;
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        if state.path_mtu != 0 && now < state.path_mtu_expiry {
+            lasts = false;
+            if len > forward::path_mtu(state, leaving, now) {
+                return None;
+            }
+        }
+    }
+    if lasts {
+        decision.seal = seal;
+    }
+    Some(leaving)
 }
 
 /// Whether the packet opens a TCP connection, so that its segment size may have to be clamped.

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
 use crate::packet::Packet;
 use crate::run::Run;
-use crate::{PASS, Verdict, gate, steer};
+use crate::{PASS, Verdict, gate, seal, steer};
 use gateway_common::tables::{GreKey, Local, Port};
 use gateway_common::trace::PathMtu;
 use gateway_common::wire::{
@@ -280,6 +280,7 @@ fn lower_path_mtu(run: &Run, connection: ConnectionId, learned: u32) {
         if known == 0 || run.now >= (*state).path_mtu_expiry || learned <= known {
             (*state).path_mtu_expiry = run.now + PATH_MTU_LIFETIME;
             (*state).path_mtu = learned;
+            seal::break_all();
         }
     }
 }

@@ -66,6 +66,7 @@ mod reentry;
 mod resolve;
 mod route;
 mod run;
+mod seal;
 mod segment;
 mod steer;
 mod trace;

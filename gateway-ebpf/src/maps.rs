@@ -32,6 +32,8 @@ pub static SETTINGS: Array<Settings, 1> = Array::new();
 #[btf_map]
 pub static TOTALS: Array<Totals, 1> = Array::new();
 #[btf_map]
+pub static CHANGES: Array<u64, 1> = Array::new();
+#[btf_map]
 pub static STAGES: ProgramArray<16> = ProgramArray::new();
 
 #[btf_map]

@@ -177,8 +177,12 @@ impl Applier {
                 tenant.flags |= Tenant::TRACED;
             }
         }
+        if tenants.is_empty() {
+            return Ok(());
+        }
         let (keys, values): (Vec<_>, Vec<_>) = tenants.into_iter().unzip();
-        self.maps.tenants.set_all(&keys, &values)
+        self.maps.tenants.set_all(&keys, &values)?;
+        self.maps.renew()
     }
 }
 
@@ -252,6 +256,9 @@ impl<'a> Change<'a> {
         maps.devices.delete_all(&devices.gone)?;
         clear(&maps.interfaces, &devices.gone)?;
         clear(&maps.nexthops, &nexthops.gone)?;
+        if !nexthops.gone.is_empty() {
+            maps.renew()?;
+        }
         clear(&maps.connections, &connections.gone)?;
         maps.feasible.delete_all(&feasible.gone)?;
         for outer in [&maps.routes4, &maps.routes6] {
@@ -320,7 +327,8 @@ impl<'a> Change<'a> {
 
     /// Next hops that packets may be meeting now.
     fn nexthops(&mut self, nexthops: &Difference<u32, Nexthop>) -> Result<()> {
-        let table = &self.applier.maps.nexthops;
+        let maps = &self.applier.maps;
+        let table = &maps.nexthops;
         let changed = nexthops.keys.iter().zip(&nexthops.values);
         let changed = changed.filter_map(|(slot, new)| Some((*slot, self.old.nexthops.get(slot)?, new)));
         let (retired, prepared): (Vec<_>, Vec<_>) = changed
@@ -336,7 +344,7 @@ impl<'a> Change<'a> {
         }
         write(prepared)?;
         self.applied.written += self.write(table, nexthops)?;
-        Ok(())
+        if nexthops.keys.is_empty() { Ok(()) } else { maps.renew() }
     }
 
     fn connections(&mut self, connections: &Difference<u32, Connection>) -> Result<()> {

@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use gateway_common::tables::{
     Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey,
     Flood, FloodKey, GreKey, Local, Nexthop, Port, Route, Seat, Settings, Station, StationKey, SteerKey, SteerTarget,
-    Tenant, TenantState, VlanKey, VmPort, Vnet,
+    Tenant, TenantState, VlanKey, VmPort, Vnet, changes,
 };
 use gateway_common::{Address, ConnectionId, HostId, OriginId, TenantId};
 use std::collections::HashMap;
@@ -40,6 +40,7 @@ pub struct Maps {
     pub feasible: Table<FeasibleKey, u8>,
     pub nexthops: Table<u32, Nexthop>,
     pub settings: Table<u32, Settings>,
+    pub changes: Table<u32, u64>,
     pub steer: Table<SteerKey, SteerTarget>,
     pub vms: Table<u32, VmPort>,
     pub stations: Table<StationKey, Station>,
@@ -78,6 +79,7 @@ impl Maps {
             feasible: Table::open(directory, "FEASIBLE")?,
             nexthops: Table::open(directory, "NEXTHOPS")?,
             settings: Table::open(directory, "SETTINGS")?,
+            changes: Table::open(directory, "CHANGES")?,
             steer: Table::open(directory, "STEER")?,
             vms: Table::open(directory, "VMS")?,
             stations: Table::open(directory, "STATIONS")?,
@@ -136,6 +138,12 @@ impl Maps {
             settings: self.settings.get(&0)?.unwrap_or_default(),
         };
         Ok((tables, generations))
+    }
+
+    /// Makes the programs look again at all that they have found to hold. After every write of what [`changes`] names.
+    pub fn renew(&self) -> Result<()> {
+        let word = self.changes.get(&0)?.unwrap_or_default();
+        self.changes.set(&0, &word.wrapping_add(changes::BY_USER))
     }
 
     fn read_routes<P: Pod + Ord>(&self, outer: &Table<u32, u32>, tenant: u32) -> Result<Box<[(P, Route)]>> {

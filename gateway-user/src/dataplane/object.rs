@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Raise it when what the maps' contents mean changes while their sizes do not.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// The map that records it.
 const SCHEMA_MAP: &str = "SCHEMA";
 

@@ -65,6 +65,14 @@ impl Programs {
         self.ebpf.map_mut(map).unwrap_or_else(|| panic!("{}", missing(map))).try_into().expect("an array of this type")
     }
 
+    /// Writes a slot of an array, and breaks the seals of all that was decided by what it held.
+    fn set<V: Pod>(&mut self, map: &str, index: u32, value: V) {
+        self.array(map).set(index, value, 0).unwrap_or_else(|error| panic!("{map} {index}: {error}"));
+        let mut word = self.array::<u64>("CHANGES");
+        let changes = word.get(&0, 0).expect("the word of changes");
+        word.set(0, changes.wrapping_add(changes::BY_USER), 0).expect("written");
+    }
+
     /// Takes back what the processors may still let through of a connection's packets.
     fn forget_credit(&mut self, id: ConnectionId) {
         let map =
@@ -117,8 +125,8 @@ impl World<'_> {
     /// Writes a slot of an array.
     pub fn array<V: Pod + 'static>(&mut self, map: &'static str, index: u32, value: V) {
         let before: V = self.read(map, index);
-        self.programs.array(map).set(index, value, 0).unwrap_or_else(|error| panic!("{map} {index}: {error}"));
-        self.undo.push(Box::new(move |programs| programs.array(map).set(index, before, 0).expect("restored")));
+        self.programs.set(map, index, value);
+        self.undo.push(Box::new(move |programs| programs.set(map, index, before)));
     }
 
     /// Reads a slot of an array.
