@@ -39,9 +39,14 @@ impl Host {
 
     /// Starts a daemon by way of other words; it must refuse in these words, and change nothing.
     fn refuses(&self, before: &[&str], after: &[&str], words: &[&str]) -> Result<()> {
+        self.refuses_as("gateway", before, after, words)
+    }
+
+    /// The same in any role.
+    fn refuses_as(&self, role: &str, before: &[&str], after: &[&str], words: &[&str]) -> Result<()> {
         let found = self.look()?;
         let mut command = Command::new("timeout");
-        command.arg("60").args(before).arg(program("gatewayd")?).args(["gateway", "--plan", PLAN]).args(after);
+        command.arg("60").args(before).arg(program("gatewayd")?).args([role, "--plan", PLAN]).args(after);
         let said = self.node.run(&mut command).err().map(|error| format!("{error:#}")).context("it started")?;
         ensure!(said.contains("exit status: 1"), "{said}");
         for words in words {
@@ -115,4 +120,17 @@ fn a_port_that_another_program_has_is_left_to_it() -> Result<()> {
     drop(other);
     host.node.within(|| detach(Path::new("/sys/fs/bpf/other"), Path::new("/run/other"))).map(drop)?;
     Ok(())
+}
+
+#[test]
+fn what_has_the_name_or_the_port_of_a_hosts_own_device_stays_as_it_is() -> Result<()> {
+    let host = Host::new()?;
+    host.node.write(PLAN, "host = { name = 'host1', pa = ['10.10.0.11'] }\nport = [ { name = 'fab0' } ]\n")?;
+    host.node.sh("ip link add overlay0 type veth peer name other0")?;
+    let words = ["there is an interface overlay0 already", "`ip link delete overlay0`"];
+    host.refuses_as("host", &[], &[], &words)?;
+    host.node.sh("ip link delete overlay0; ip link add theirs type vxlan id 7 dstport 4789; ip link set theirs up")?;
+    let words = ["the VXLAN device overlay0", "UDP port 4789", "`ip -d link show type vxlan`"];
+    host.refuses_as("host", &[], &[], &words)?;
+    host.node.sh("ip link show theirs").map(drop)
 }

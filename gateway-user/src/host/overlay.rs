@@ -14,15 +14,16 @@ pub const DEVICE: &str = "overlay0";
 
 /// Makes the device, or takes the one that is there. Its interface index.
 pub fn prepare(netlink: &mut Netlink) -> anyhow::Result<u32> {
+    let taken = |what: &str| {
+        format!(
+            "cannot {what} the VXLAN device {DEVICE}; if another one has UDP port {VXLAN_PORT} (`ip -d link show type vxlan`), remove \
+             that or give it another port"
+        )
+    };
     let link = match find(netlink)? {
         Some(link) => link,
         None => {
-            netlink.create_vxlan(DEVICE, VXLAN_PORT, "gateway: overlay").with_context(|| {
-                format!(
-                    "cannot make the VXLAN device {DEVICE}; if another one has UDP port {VXLAN_PORT} (`ip -d link show type vxlan`), \
-                     remove that or give it another port"
-                )
-            })?;
+            netlink.create_vxlan(DEVICE, VXLAN_PORT, "gateway: overlay").with_context(|| taken("make"))?;
             find(netlink)?.with_context(|| format!("{DEVICE} vanished as soon as it was made"))?
         }
     };
@@ -33,7 +34,8 @@ pub fn prepare(netlink: &mut Netlink) -> anyhow::Result<u32> {
     }
     // It sends nothing, and neither the kernel's ARP nor its IPv6 has any business here.
     netlink.disable_ipv6_autoconfiguration(link.index)?;
-    netlink.set_flags(link.index, LinkFlags::Up | LinkFlags::Noarp, LinkFlags::empty())?;
+    let flags = LinkFlags::Up | LinkFlags::Noarp;
+    netlink.set_flags(link.index, flags, LinkFlags::empty()).with_context(|| taken("bring up"))?;
     Ok(link.index)
 }
 

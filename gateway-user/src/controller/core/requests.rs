@@ -288,7 +288,7 @@ impl Core {
         let networks: BTreeSet<Id> = self.state.networks_of(&super::gateway(path.id()));
         let before = self.documents(&networks);
         let moved = self.state.fleet.evacuate(path.id()).map_err(|drain| {
-            let message = "not everything that it carries has a place elsewhere; see the details of `?explain`, add gateways, or move connections";
+            let message = format!("not everything that it carries has a place elsewhere, so nothing was moved; `gatewayctl who-takes-over gateway/{}` tells what has none", path.id());
             Error { inner_error: serde_json::to_string(&drain).ok(), ..Error::at(Code::InsufficientCapacity, path.to_string(), message) }
         })?;
         let after = self.keep_moved(&moved, Some(now), &before, actions)?;

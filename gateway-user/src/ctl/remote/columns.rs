@@ -54,7 +54,7 @@ fn columns(kind: Kind) -> Vec<Column> {
     match kind {
         Kind::Gateway => vec![
             column("POOL", Property("pool")),
-            column("STATE", State("state")),
+            column("STATE", Computed(gateway_state)),
             column("HEALTH", State("healthState")),
             column("FREE", Rate("availableCapacity")),
             column("TOTAL", Rate("totalCapacity")),
@@ -160,6 +160,15 @@ fn columns(kind: Kind) -> Vec<Column> {
         ],
         kind if kind.info().parent.is_some() => vec![column("IN", Parent), STATUS],
         _ => vec![STATUS],
+    }
+}
+
+/// What a gateway does, and whether it is given more to do.
+fn gateway_state(item: &Item) -> String {
+    let state = shown(item, "state");
+    match scheduling(item).as_str() {
+        "Enabled" => state,
+        scheduling => format!("{state},{scheduling}"),
     }
 }
 

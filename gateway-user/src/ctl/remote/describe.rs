@@ -64,6 +64,15 @@ fn describe(item: &Item, output: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is wrong of a resource, as its `configurationState` tells.
+pub fn problems(resource: &Value) -> Vec<String> {
+    let details = property(resource, "configurationState")["detailedInfo"].as_array();
+    let said = |detail: &Value| {
+        clean(format!("{}: {} ({})", text(&detail["source"]), text(&detail["message"]), text(&detail["code"])))
+    };
+    details.into_iter().flatten().map(said).collect()
+}
+
 /// What has been reached, and what is wrong where.
 fn configuration(item: &Item, output: &mut Output) -> anyhow::Result<()> {
     let state = property(&item.value, "configurationState");
@@ -72,9 +81,8 @@ fn configuration(item: &Item, output: &mut Output) -> anyhow::Result<()> {
     }
     let status = clean(text(&state["status"]));
     output.line(&format!("status:    {}", output.style().state(&status)))?;
-    for detail in state["detailedInfo"].as_array().into_iter().flatten() {
-        let said = format!("  {}: {} ({})", text(&detail["source"]), text(&detail["message"]), text(&detail["code"]));
-        output.line(&clean(said))?;
+    for problem in problems(&item.value) {
+        output.line(&format!("  {problem}"))?;
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! `gatewayctl explain`: why a connection is where it is.
 
 use super::client::Client;
-use super::error::Usage;
-use super::fields::{NOTHING, kbps, text};
+use super::describe::problems;
+use super::error::{Usage, is_not_found};
+use super::fields::{NOTHING, kbps, property, text};
 use super::{fetch, target};
 use crate::controller::resources::Kind;
 use crate::ctl::args::Format;
@@ -33,7 +34,34 @@ pub async fn run(client: &mut Client, what: &str, output: &mut Output) -> anyhow
         None => format!("{path}: {}, on no gateway", kbps(&answer["explanation"]["kbps"])),
     };
     output.line(&clean(place))?;
+    if let Some(gateway) = at["gateway"].as_str() {
+        for circumstance in circumstances(client, gateway).await? {
+            output.line(&clean(format!("{gateway} {circumstance}")))?;
+        }
+    }
     Ok(output.table(&candidates(&answer["explanation"], at["gateway"].as_str()))?)
+}
+
+/// What a person should know of the gateway that carries it: what is there stays there, whatever becomes of the gateway.
+async fn circumstances(client: &mut Client, gateway: &str) -> anyhow::Result<Vec<String>> {
+    let gateway = match fetch::one(client, &target::root(gateway, Kind::Gateway)?).await {
+        Ok(gateway) => gateway,
+        // Gateways are the operator's to see.
+        Err(error) if is_not_found(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut told = Vec::new();
+    if property(&gateway.value, "scheduling").as_str() == Some("Cordoned") {
+        let id = gateway.path.id();
+        told.push(format!(
+            "is cordoned: it keeps what it has and is given no more; `gatewayctl drain gateway/{id}` moves it"
+        ));
+    }
+    if property(&gateway.value, "healthState").as_str() == Some("Unhealthy") {
+        told.push("is not healthy".to_owned());
+        told.extend(problems(&gateway.value).into_iter().map(|problem| format!("has a problem: {problem}")));
+    }
+    Ok(told)
 }
 
 /// The candidates, the best first. The one that carries it has a star.

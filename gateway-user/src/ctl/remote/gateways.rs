@@ -55,7 +55,16 @@ pub async fn drain(client: &mut Client, word: &str, wish: Wish, output: &mut Out
         Wish::Move => "?confirm=true",
     };
     let url = format!("{}/drain{query}", target::url(&path));
-    let answer = client.ask(Method::POST, &url, &[], Bytes::new()).await?.body;
+    let answer = match client.ask(Method::POST, &url, &[], Bytes::new()).await {
+        Ok(answer) => answer.body,
+        Err(error) => {
+            if let Some(drain) = drain_of(&error).filter(|_| output.format() == Format::Table) {
+                output.text(&plan(&drain, output))?;
+                output.flush()?;
+            }
+            return Err(error);
+        }
+    };
     if output.format() == Format::Json {
         return Ok(output.document(&answer)?);
     }
@@ -78,10 +87,19 @@ pub async fn drain(client: &mut Client, word: &str, wish: Wish, output: &mut Out
                 );
                 output.line(&clean(said))?;
             }
-            output.line(&format!("gateway {id} is drained: {} moved", moved.len()))?;
+            output.line(&format!(
+                "gateway {id} is drained: {} moved; `gatewayctl cordon gateway/{id}` keeps it empty",
+                moved.len()
+            ))?;
         }
     }
     Ok(())
+}
+
+/// What would go where, by a refusal to move it.
+fn drain_of(error: &anyhow::Error) -> Option<Value> {
+    let told = &error.downcast_ref::<Refused>()?.told;
+    serde_json::from_str(told.inner_error.as_str()?).ok().filter(|drain: &Value| drain["pieces"].is_array())
 }
 
 fn text_of(value: &Value) -> &str {
@@ -112,6 +130,9 @@ pub async fn who_takes_over(client: &mut Client, word: &str, output: &mut Output
         return Ok(output.document(&answer)?);
     }
     let id = path.id();
+    if answer["drain"]["pieces"].as_array().is_none_or(Vec::is_empty) {
+        return Ok(output.line(&clean(format!("{id} carries nothing: if it fails, nothing has to move")))?);
+    }
     // The pool's standby may not reach the VLANs that this gateway's connections are on.
     let line = match (answer["drain"]["successor"].as_str(), answer["successor"].as_str()) {
         (Some(successor), _) => format!("if {id} fails, {successor} takes over all that it carries"),
@@ -169,4 +190,24 @@ pub async fn schedule(
 
 fn is_outdated(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::PRECONDITION_FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_to_drain_tells_what_has_no_place() {
+        let drain =
+            serde_json::json!({ "gateway": "GW1", "pieces": [{ "connections": [["contoso", "hq"]], "kbps": 1 }] });
+        let refusal = |inner: Value| {
+            let body = serde_json::json!({ "error": { "code": "InsufficientCapacity", "message": "no", "innerError": inner } });
+            let status = StatusCode::CONFLICT;
+            anyhow::Error::from(Refused::new(Method::POST, "/gateways/GW1/drain", status, body.to_string().as_bytes()))
+        };
+        assert_eq!(drain_of(&refusal(drain.to_string().into())), Some(drain));
+        for other in [Value::Null, "no JSON".into(), "{}".into()] {
+            assert_eq!(drain_of(&refusal(other)), None);
+        }
+    }
 }

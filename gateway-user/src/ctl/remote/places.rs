@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::columns::{self, Width};
+use super::describe::problems;
 use super::fetch::{self, Item};
 use super::fields::{NOTHING, property, references, text};
 use super::target;
@@ -31,6 +32,7 @@ struct Connection {
     gateway: String,
     vip: String,
     state: String,
+    problems: Vec<String>,
 }
 
 /// Shows its gateways, VIPs and hosts.
@@ -58,7 +60,17 @@ pub async fn run(client: &mut Client, word: &str, output: &mut Output) -> anyhow
         return Ok(());
     }
     output.line("")?;
-    Ok(output.table(&columns::table(Kind::NetworkConnection, connections.iter(), Width::Narrow))?)
+    output.table(&columns::table(Kind::NetworkConnection, connections.iter(), Width::Narrow))?;
+    // Why one is not connected is the next question.
+    let told =
+        places.connections.iter().flat_map(|of| of.problems.iter().map(|problem| format!("{}: {problem}", of.id)));
+    for (index, problem) in told.enumerate() {
+        if index == 0 {
+            output.line("")?;
+        }
+        output.line(&clean(problem))?;
+    }
+    Ok(())
 }
 
 fn places(tenant: &Item, connections: &[Item], interfaces: &[Item]) -> Places {
@@ -79,6 +91,7 @@ fn places(tenant: &Item, connections: &[Item], interfaces: &[Item]) -> Places {
             gateway: text(gateway),
             vip: text(vip),
             state: text(property(&connection.value, "connectionState")),
+            problems: problems(&connection.value),
         });
     }
     for interface in interfaces {

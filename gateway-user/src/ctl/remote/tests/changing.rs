@@ -82,7 +82,7 @@ nothing was moved; to move it, each connection interrupted for a moment: gateway
     assert_eq!(rig.prints(&["drain", "gateway/GW1"]).await, expected);
     assert_eq!(
         rig.prints(&["drain", "GW1", "--confirm"]).await,
-        "/virtualGateways/contoso/networkConnections/hq moved from GW1 to GW3\ngateway GW1 is drained: 1 moved\n"
+        "/virtualGateways/contoso/networkConnections/hq moved from GW1 to GW3\ngateway GW1 is drained: 1 moved; `gatewayctl cordon gateway/GW1` keeps it empty\n"
     );
 }
 

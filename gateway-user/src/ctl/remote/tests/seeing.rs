@@ -162,6 +162,50 @@ VIP        CONNECTIONS                  TAKES  GOES-TO
 }
 
 #[tokio::test]
+async fn what_keeps_a_connection_down_is_told_where_it_is_looked_for() {
+    let rig = rig().await;
+    let gateway = json!({
+        "pool": { "resourceRef": "/gatewayPools/gre" }, "state": "Active", "healthState": "Unhealthy", "scheduling": "Cordoned",
+        "configurationState": { "status": "Failure", "detailedInfo": [
+            { "source": "gateway/GW1", "message": "gateway/GW1 is not heard of", "code": "HostUnreachable" }] },
+    });
+    rig.put("/gateways/GW1", gateway);
+    let narrow = rig.prints(&["get", "gateway/GW1"]).await;
+    assert!(narrow.contains("Active,Cordoned  Unhealthy"), "{narrow}");
+    let answer = json!({ "placement": { "pool": "gre", "gateway": "GW1" }, "explanation": { "kbps": 100_000, "candidates": [
+        { "gateway": "GW1", "pool": "gre", "freeKbps": 1_000_000, "verdict": { "fits": { "class": "stay", "usedPercent": 10 } } }] } });
+    let path = "/virtualGateways/contoso/networkConnections/hq?explain";
+    rig.fix(Method::Get, path, Answer::json(200, answer.to_string()));
+    let said = rig.prints(&["explain", "connection/hq"]).await;
+    let expected = "\
+/virtualGateways/contoso/networkConnections/hq: 100 Mbit/s, on GW1 of pool gre
+GW1 is cordoned: it keeps what it has and is given no more; `gatewayctl drain gateway/GW1` moves it
+GW1 is not healthy
+GW1 has a problem: gateway/GW1: gateway/GW1 is not heard of (HostUnreachable)
+";
+    assert!(said.starts_with(expected), "{said}");
+    let detail =
+        json!([{ "source": "gateway/GW1", "message": "gateway/GW1 is not heard of", "code": "HostUnreachable" }]);
+    let hq = json!({ "resourceId": "hq", "properties": { "connectionType": "GRE", "gateway": { "resourceRef": "/gateways/GW1" },
+        "connectionState": "Disconnected", "configurationState": { "status": "Failure", "detailedInfo": detail } } });
+    rig.put("/virtualGateways/contoso", json!({ "gatewaySubnets": [], "networkConnections": [hq] }));
+    let said = rig.prints(&["where", "tenant/contoso"]).await;
+    assert!(
+        said.ends_with("Disconnected\n\nhq: gateway/GW1: gateway/GW1 is not heard of (HostUnreachable)\n"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_without_connections_has_nobody_to_take_over() {
+    let rig = rig().await;
+    let answer = json!({ "successor": "GW3", "drain": { "gateway": "GW2", "successor": "GW3", "pieces": [] } });
+    rig.fix(Method::Get, "/gateways/GW2?explain", Answer::json(200, answer.to_string()));
+    let said = rig.prints(&["who-takes-over", "gateway/GW2"]).await;
+    assert_eq!(said, "GW2 carries nothing: if it fails, nothing has to move\n");
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_where_it_was_and_starts_over_where_it_cannot() {
     let rig = rig().await;
     rig.script().streams = [
