@@ -138,13 +138,13 @@ impl Stage {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Reentry {
-    /// [`Reentry::FRAME`] or [`Reentry::PACKET`].
+    /// One of the constants below.
     pub operation: u32,
-    /// For a frame: the interface index that its first fragment came in by. For a packet: the tenant.
+    /// For a frame: the interface index that its first fragment came in by; for a machine's, the machine's. For a packet: the tenant.
     pub context: u32,
     /// For a packet: the origin.
     pub origin: OriginId,
-    /// For a packet: the largest piece that the next hop takes, on the way to the slow path.
+    /// For a packet and a machine's: the largest piece that the next hop takes, on the way to the slow path.
     pub mtu: u32,
 }
 
@@ -159,8 +159,10 @@ impl Reentry {
     pub const EXPIRED: u32 = 4;
     /// A virtual machine's frame follows, whose packet is too big for its way.
     pub const TOO_BIG: u32 = 5;
-    /// A virtual machine's frame follows, which the kernel has brought into a plain form: to be taken as if it had just come.
+    /// A virtual machine's frame follows, in a plain form: to be taken as if it had just come.
     pub const RESUME: u32 = 6;
+    /// A virtual machine's frame follows, whose packet is to be cut into pieces that come back with [`Self::RESUME`].
+    pub const CUT: u32 = 7;
 }
 
 #[cfg(test)]

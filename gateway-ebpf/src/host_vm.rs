@@ -10,7 +10,7 @@ use crate::encapsulate::{self, Variable};
 use crate::forward::{count_in, count_out, counters_of, decrement_ttl, flow_hash};
 use crate::inner::Inner;
 use crate::maps::{
-    INTERFACES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE, TENANTS, VMS,
+    INTERFACES, NEXTHOPS, PORT_COUNTERS, SETTINGS, STATIONS, TENANT_COUNTERS, TENANT_STATE, TENANTS, TOTALS, VMS,
 };
 use crate::packet::Packet;
 use crate::run::Run;
@@ -188,6 +188,10 @@ fn leave(packet: &Buffer, run: &mut Run, port: &VmPort, nexthop: &Nexthop, inner
     }
     run.reach(Stage::Adapt);
     if largest_segment(packet, inner) > nexthop.mtu {
+        // The kernel cuts no train of segments whose pieces are too big, and TCP's never are without DF.
+        if inner.may_fragment && field!(packet.raw(), gso_size) == 0 {
+            return cut(packet, run, port, inner, nexthop.mtu);
+        }
         return aside(packet, run, Reentry::TOO_BIG, nexthop.mtu);
     }
     if layer == Layer::Routed {
@@ -293,11 +297,43 @@ fn emit(run: &mut Run, nexthop: &Nexthop) -> Outcome {
 /// Hands the frame to XDP, behind a private header that says what is to be done.
 #[inline(always)]
 pub fn aside(packet: &Buffer, run: &mut Run, operation: u32, mtu: u32) -> Outcome {
-    const FRONT: u32 = (EthHdr::LEN + size_of::<Reentry>()) as u32;
-    run.reach(Stage::Punt);
-    let (Some(settings), Some(state)) = (SETTINGS.get(0), TENANT_STATE.get_ptr_mut(run.tenant.0)) else {
+    let settings = SETTINGS.get(0).ok_or(DropReason::StageMissing)?;
+    enclose(packet, run, settings, operation, mtu)?;
+    // SAFETY: a helper that takes plain numbers.
+    Ok(unsafe { bpf_redirect(settings.aside, 0) } as i32)
+}
+
+/// Hands the frame to user space, which cuts its packet: the pieces come back as if the machine had sent them.
+#[inline(always)]
+fn cut(packet: &Buffer, run: &mut Run, port: &VmPort, inner: &Inner, mtu: u32) -> Outcome {
+    let (Some(settings), Some(totals)) = (SETTINGS.get(0), TOTALS.get_ptr_mut(0)) else {
         return Err(DropReason::StageMissing);
     };
+    // SAFETY: a field of a map's value.
+    let word = unsafe { &raw mut (*totals).slow };
+    if !police::admit(&settings.slow, word, Settings::PACKET, run.now) {
+        return Err(DropReason::SlowPathLimited);
+    }
+    let ifindex = *INTERFACES.get(settings.slow_port.0).ok_or(DropReason::TooBig)?;
+    enclose(packet, run, settings, Reentry::CUT, mtu)?;
+    if let Some(counters) = counters_of(port.connection) {
+        // The pieces are counted in its place.
+        // SAFETY: this CPU's slot of a per-CPU map.
+        unsafe {
+            (*counters).in_packets = (*counters).in_packets.wrapping_sub(1);
+            (*counters).in_bytes = (*counters).in_bytes.wrapping_sub(u64::from(inner.len));
+        }
+    }
+    // SAFETY: a helper that takes plain numbers.
+    Ok(unsafe { bpf_redirect(ifindex, 0) } as i32)
+}
+
+/// Puts the private header in front of the frame, if the tenant may have more done than is plain forwarding.
+#[inline(always)]
+fn enclose(packet: &Buffer, run: &mut Run, settings: &Settings, operation: u32, mtu: u32) -> Result<(), DropReason> {
+    const FRONT: u32 = (EthHdr::LEN + size_of::<Reentry>()) as u32;
+    run.reach(Stage::Punt);
+    let state = TENANT_STATE.get_ptr_mut(run.tenant.0).ok_or(DropReason::StageMissing)?;
     if settings.aside == 0 {
         return Err(DropReason::StageMissing);
     }
@@ -315,7 +351,5 @@ pub fn aside(packet: &Buffer, run: &mut Run, operation: u32, mtu: u32) -> Outcom
         packet.store(12, ethertype::PRIVATE.to_be())?;
         packet.store(EthHdr::LEN, [operation, run.ifindex, run.origin.0, mtu])
     };
-    written().ok_or(DropReason::NoHeadroom)?;
-    // SAFETY: a helper that takes plain numbers.
-    Ok(unsafe { bpf_redirect(settings.aside, 0) } as i32)
+    written().ok_or(DropReason::NoHeadroom)
 }

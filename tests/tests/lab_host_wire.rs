@@ -148,6 +148,32 @@ fn tcp_of_unmodified_machines_has_right_checksums_on_the_wire() -> Result<()> {
 }
 
 #[test]
+fn a_packet_that_may_be_cut_reaches_a_machine_in_pieces() -> Result<()> {
+    let compute = pairs(World::default())?;
+    let from = compute.vm(0, 0);
+    for host in &compute.hosts {
+        host.node().ip("link set eth0 mtu 1500\n")?;
+    }
+    // What is left for the inner packet is 1450, on the way there as on the way back; of 3000 bytes the sender itself makes three packets.
+    for to in [&compute.more[0].place.addresses()[0], SUBNETS[1].addresses[0]] {
+        for length in [1450, 1451, 1480, 1500, 3000] {
+            compute.answers(from, Ping::to(address(to)).length(length))?;
+        }
+    }
+    let status = compute.hosts[0].ctl(&["status", "-o", "json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    let fragmented = status["slow_path"]["fragmented"].as_u64();
+    ensure!(fragmented >= Some(6), "{status:#}");
+    // It still tells who forbids it.
+    let ping = Ping::to(address(SUBNETS[1].addresses[0])).length(1480).fragmentation(lab::ping::Fragmentation::Probing);
+    let told = lab::wait::until(lab::wait::SOON, "an error from the router", || {
+        matches!(ping.send(from, Duration::from_millis(500)), Ok(lab::ping::Answer::TooBig { mtu: 1450, .. }))
+            .then_some(())
+    });
+    told.with_context(|| compute.circumstances())
+}
+
+#[test]
 fn a_packet_that_is_too_big_for_the_fabric_is_told_to_its_sender() -> Result<()> {
     let compute = pairs(World::default())?;
     let from = compute.vm(0, 0);

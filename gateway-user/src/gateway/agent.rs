@@ -217,6 +217,7 @@ impl Agent {
         self.world.slow_port = Some(ends.root);
         if self.assignment.host.is_some() {
             host::prepare_aside(slowpath::SOCKET_END)?;
+            host::prepare_aside(slowpath::ROOT_END)?;
             self.overlay = Some(overlay::prepare(&mut self.netlink)?);
             self.world.aside = Some(ends.socket);
         }

@@ -230,6 +230,18 @@ impl Worker {
                     Vec::new()
                 }
             },
+            Reentry::CUT => match cut(payload, header.mtu as usize) {
+                Ok(pieces) => {
+                    count(&stats.fragmented);
+                    let header = Reentry { operation: Reentry::RESUME, ..header };
+                    pieces.iter().map(|piece| join(header, piece)).collect()
+                }
+                Err(reason) => {
+                    tracing::trace!(%reason, "a machine's packet was not fragmented");
+                    count(&stats.refused);
+                    Vec::new()
+                }
+            },
             _ => {
                 count(&stats.refused);
                 Vec::new()
@@ -241,6 +253,13 @@ impl Worker {
     pub fn expire(&mut self, now: Instant) -> usize {
         self.reassembler.expire(now)
     }
+}
+
+/// A machine's frame as frames of at most `mtu` bytes of IP.
+fn cut(frame: &[u8], mtu: usize) -> Result<Vec<Vec<u8>>, fragmentation::Refusal> {
+    let (ethernet, packet) = frame.split_at_checked(ETHERNET).ok_or(fragmentation::Refusal::Malformed)?;
+    let pieces = fragmentation::fragment(packet, mtu)?;
+    Ok(pieces.into_iter().map(|piece| [ethernet, &piece].concat()).collect())
 }
 
 fn split(frame: &[u8]) -> Option<(Reentry, &[u8])> {
@@ -262,11 +281,16 @@ fn join(header: Reentry, payload: &[u8]) -> Vec<u8> {
 /// For fuzzing: the first bytes choose the operation, the rest is what the programs might send. Never panics.
 pub fn exercise(bytes: &[u8]) {
     let [operation, mtu, payload @ ..] = bytes else { return };
-    let operation = if operation & 1 == 0 { Reentry::FRAME } else { Reentry::PACKET };
+    let (operation, answer) = match operation % 3 {
+        0 => (Reentry::FRAME, Reentry::FRAME),
+        1 => (Reentry::PACKET, Reentry::PACKET),
+        _ => (Reentry::CUT, Reentry::RESUME),
+    };
     let header = Reentry { operation, context: 1, mtu: u32::from(*mtu) * 8, ..Reentry::default() };
+    let expected = Reentry { operation: answer, ..header };
     let mut worker = Worker::default();
     for frame in worker.take(&join(header, payload), Instant::now(), &Stats::default()) {
-        assert!(split(&frame).is_some_and(|(back, _)| back == header), "what goes back names another context");
+        assert!(split(&frame).is_some_and(|(back, _)| back == expected), "what goes back names another context");
     }
     worker.take(bytes, Instant::now(), &Stats::default());
 }
@@ -292,6 +316,24 @@ mod tests {
             assert!(piece.len() <= 500);
         }
         assert_eq!(stats.fragmented.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn the_pieces_of_a_machines_packet_go_back_in_its_frame() {
+        let mut frame = vec![0x0a, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 8, 0];
+        frame.extend([0x45, 0, 3, 0xe8, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 5, 10, 2, 0, 1]);
+        frame.resize(ETHERNET + 1000, 7);
+        let header = Reentry { operation: Reentry::CUT, context: 9, origin: OriginId(4), mtu: 500 };
+        let stats = Stats::default();
+        let back = Worker::default().take(&join(header, &frame), Instant::now(), &stats);
+        assert_eq!((back.len(), stats.fragmented.load(Ordering::Relaxed)), (3, 1));
+        for piece in &back {
+            let (again, piece) = split(piece).expect("a frame of ours");
+            assert_eq!(again, Reentry { operation: Reentry::RESUME, ..header });
+            assert!(piece.len() <= ETHERNET + 500 && piece[..ETHERNET] == frame[..ETHERNET]);
+        }
+        assert!(Worker::default().take(&join(header, &frame[..10]), Instant::now(), &stats).is_empty());
+        assert_eq!(stats.refused.load(Ordering::Relaxed), 1);
     }
 
     #[test]

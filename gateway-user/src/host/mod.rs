@@ -4,9 +4,12 @@
 //!
 //! ```text
 //!  VM ─ tap ─ vm (tc) ──────────────► fabric port        encapsulated, a train of segments still in one piece
-//!               │ ARP, ND, echo, errors
-//!               ▼
-//!          slow1 ─ slow0: reentry, stage_vm (XDP) ─ deliver (tc) ─► tap
+//!               │ ARP, ND, echo, errors                          too big, and may be cut
+//!               ▼                                                             │
+//!          slow1 ─ slow0: reentry, stage_vm (XDP) ─ deliver (tc) ─► tap       ▼
+//!                                                   │             slow0 ─ slow1: the slow path's thread
+//!                                                   ▼                         │ pieces, to slow0 as above
+//!                                          as if it had just come ◄───────────┘
 //!
 //!  fabric port ─ GRO ─ host (tc) ──────────────────────────► tap       headers off
 //!                        │ TCP
@@ -41,7 +44,7 @@ pub fn devices(plan: &HostPlan, netlink: &mut Netlink) -> Result<BTreeMap<String
         .collect())
 }
 
-/// Readies the end by which tc hands frames to XDP: the kernel cuts trains of segments and computes checksums before them.
+/// Readies an end by which tc hands frames on: the kernel cuts trains of segments and computes checksums before them.
 pub fn prepare_aside(end: &str) -> anyhow::Result<()> {
     Ethtool::new(end)?
         .switch(end, compartment_features)
