@@ -15,31 +15,27 @@ impl Core {
         now: Moment,
         actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
-        self.leads()?;
-        if self.state.ledger().get(&id).is_some() {
-            return Ok(());
-        }
-        self.keep_credential(id, credential, now, actions)
+        self.change_credential(id, now, actions, |known| known.is_none().then_some(credential))
     }
 
     /// Takes a credential back: from now on nobody is let in by it.
     pub(super) fn revoke(&mut self, id: CredentialId, now: Moment, actions: &mut Vec<Action>) -> Result<(), Refusal> {
-        self.leads()?;
-        let known = self.state.ledger().get(&id).cloned().unwrap_or_default();
-        if known.revoked.is_some() {
-            return Ok(());
-        }
-        let revoked = Credential { revoked: Some(now.unix_milliseconds / 1000), ..known };
-        self.keep_credential(id, revoked, now, actions)
+        self.change_credential(id, now, actions, |known| {
+            let known = known.cloned().unwrap_or_default();
+            known.revoked.is_none().then_some(Credential { revoked: Some(now.unix_milliseconds / 1000), ..known })
+        })
     }
 
-    fn keep_credential(
+    /// Makes of what is known of a credential something else, if there is anything to change.
+    fn change_credential(
         &mut self,
         id: CredentialId,
-        credential: Credential,
         now: Moment,
         actions: &mut Vec<Action>,
+        change: impl FnOnce(Option<&Credential>) -> Option<Credential>,
     ) -> Result<(), Refusal> {
+        self.leads()?;
+        let Some(credential) = change(self.state.ledger().get(&id)) else { return Ok(()) };
         let record = json(&credential).map_err(|error| Refusal::new(RefusalKind::Malformed, error.to_string()))?;
         let mut entries: Entries = vec![(id.store_key(), Some(record))];
         for expired in self.state.ledger().expired(now.unix_milliseconds / 1000) {
