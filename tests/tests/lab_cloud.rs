@@ -50,7 +50,9 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
     }
     for members in &operated.cloud.tenants {
         let [vm1, vm2] = &members.vms;
-        operated.finds(vm1, SUBNETS[1].addresses[0], vm2)?;
+        for to in SUBNETS[1].addresses {
+            operated.finds(vm1, to, vm2)?;
+        }
         operated.finds(vm1, HQ[0], &members.hq)?;
         operated.finds(&members.hq, SUBNETS[0].addresses[0], vm1)?;
         operated.finds(vm2, DC[0], &members.dc)?;
@@ -59,6 +61,13 @@ fn tenants_that_are_described_to_the_controller_reach_their_sites() -> Result<()
     for (own, other) in [("contoso", "woodgrove"), ("woodgrove", "contoso")] {
         sees_its_own_alone(&operated, own, other)?;
     }
+    // What machines carry is counted on their hosts, and told.
+    until(PATIENCE, "a host to tell what its machines carry", || {
+        let host = operated.get("/servers/host1").ok()?;
+        host["properties"]["statistics"]["inboundPackets"].as_u64().filter(|&packets| packets > 0)
+    })?;
+    let top = operated.ctl(&["top", "hosts"])?;
+    ensure!(top.contains("host1") && top.contains("IN bit/s"), "{top}");
     // Packets need no controller, and one that comes back finds everything as it was.
     operated.kill("controller");
     let members = &operated.cloud.tenants[0];

@@ -276,13 +276,14 @@ impl State {
         }
     }
 
-    /// What a virtual network is to have: its subnets keep their ids, others get the lowest free ones. None if there is none left.
+    /// What a virtual network is to have: its subnets keep their ids, others get the lowest free ones, and those on one link the same one. None
+    /// if there is none left.
     pub fn allocate(&self, id: &Id, network: &VirtualNetwork) -> Option<Allocations> {
         let mut allocations = self.allocations(id);
         allocations.subnets.retain(|subnet, _| network.subnets.iter().any(|wanted| wanted.resource_id == *subnet));
         let mut next = self.first_vsid.max(FIRST_VSID);
         for subnet in &network.subnets {
-            if allocations.subnets.contains_key(&subnet.resource_id) {
+            if allocations.subnets.contains_key(&subnet.resource_id) || subnet.properties.same_link_as.is_some() {
                 continue;
             }
             while self.vsids.contains(&next) {
@@ -290,6 +291,12 @@ impl State {
             }
             allocations.subnets.insert(subnet.resource_id.clone(), Vsid::try_from(i64::from(next)).ok()?);
             next += 1;
+        }
+        for subnet in &network.subnets {
+            if let Some(other) = &subnet.properties.same_link_as {
+                let vsid = *allocations.subnets.get(&other.last())?;
+                allocations.subnets.insert(subnet.resource_id.clone(), vsid);
+            }
         }
         Some(allocations)
     }

@@ -34,6 +34,9 @@ pub enum Encapsulation {
 pub struct VirtualSubnet {
     /// Addresses in it.
     pub address_prefix: IpNet,
+    /// The subnet of the other IP version on the same link (ours).
+    #[serde(default)]
+    pub same_link_as: Option<Reference>,
 }
 
 /// A tenant VM's interface.

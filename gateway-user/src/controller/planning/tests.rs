@@ -184,6 +184,30 @@ fn what_agents_are_told_passes_their_own_checks() {
     passes(&case);
 }
 
+#[test]
+fn an_interface_with_an_address_of_each_ip_version_is_one_machine() {
+    let mut both = interface("vm1", "10.1.0.5", "HOST1");
+    let six = json!({"resourceId": "six", "properties": {"privateIPAddress": "fd01::5", "subnet": subnet("web6")}});
+    both["properties"]["ipConfigurations"].as_array_mut().unwrap().push(six);
+    let routes = json!([{"destinationPrefix": "10.2.0.0/16", "metric": 10}]);
+    let mut case = Case::new(&[gre("hq", routes)], &[both]);
+    let web6 = json!({"resourceId": "web6", "properties": {"addressPrefix": "fd01::/64", "sameLinkAs": subnet("web")}});
+    case.tenant.network.properties.subnets.push(read(web6));
+    let vsid = case.allocations.subnets[&id("web")];
+    case.allocations.subnets.insert(id("web6"), vsid);
+    passes(&case);
+    let planned = case.plan();
+    let host = for_host(&planned, "HOST1");
+    let machines: Vec<_> = host.vms.iter().map(|vm| (vm.vsid, vm.ca.len(), vm.device.is_some())).collect();
+    assert_eq!(machines, [(vsid, 2, true)]);
+    let routers: Vec<_> =
+        host.subnets.iter().map(|subnet| (subnet.vsid, subnet.gateway.unwrap().to_string())).collect();
+    assert_eq!(routers, [(vsid, "10.1.0.1".to_owned()), (vsid, "fd01::1".to_owned())]);
+    let gateway = for_gateway(&planned, "GW1");
+    let addresses: Vec<_> = gateway.vms.iter().map(|vm| (vm.vsid, vm.ca.to_string())).collect();
+    assert_eq!(addresses, [(vsid, "10.1.0.5".to_owned()), (vsid, "fd01::5".to_owned())]);
+}
+
 fn passes(case: &Case) {
     let planned = case.plan();
     assert_eq!(planned.problems, []);

@@ -5,6 +5,7 @@ use crate::controller::resources::schema::Kind;
 use crate::controller::resources::tree::node::{self, get, list, target, text};
 use ipnet::IpNet;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(super) fn virtual_network(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
@@ -40,11 +41,33 @@ pub(super) fn virtual_network(writing: &Writing<'_>, node: &Node<'_>, faults: &m
         let at = format!("{}.properties.addressPrefix", within(node, "subnets", later));
         faults.add(Code::OverlappingSubnets, at, format!("the subnet shares addresses with subnet {other}"));
     }
+    links(node, faults);
     if let Some(fabric) = get(node.value, "logicalNetwork").and_then(target) {
         let enabled = |network: &Value| get(network, "networkVirtualizationEnabled").and_then(Value::as_bool);
         if writing.lookup.with(&fabric, enabled).flatten() != Some(true) {
             let message = format!("{fabric} has no provider addresses: its networkVirtualizationEnabled is not true");
             faults.add(Code::InvalidResourceReference, node.at("logicalNetwork"), message);
+        }
+    }
+}
+
+/// A link has one subnet, or one of each IP version.
+fn links(node: &Node<'_>, faults: &mut Faults) {
+    let subnets = list(node.value, "subnets");
+    let mut joined = BTreeSet::new();
+    for (position, subnet) in subnets.iter().enumerate() {
+        let Some(other) = get(subnet, "sameLinkAs").and_then(target) else { continue };
+        let at = format!("{}.properties.sameLinkAs", within(node, "subnets", position));
+        let id = other.id().as_str();
+        let Some(found) = subnets.iter().find(|one| node::id(one).is_some_and(|one| one.eq_ignore_ascii_case(id)))
+        else {
+            continue;
+        };
+        let is_ipv4 = |subnet| prefix_of(subnet, "addressPrefix").map(|prefix| prefix.addr().is_ipv4());
+        if is_ipv4(subnet) == is_ipv4(found) {
+            faults.value(at, format!("{id} is of the same IP version; a link has one subnet of each"));
+        } else if get(found, "sameLinkAs").is_some() || !joined.insert(other.key()) {
+            faults.value(at, format!("{id} shares its link with another subnet already"));
         }
     }
 }
@@ -74,13 +97,21 @@ pub(super) fn network_interface(writing: &Writing<'_>, node: &Node<'_>, faults: 
         let message = "`privateMacAddress` is needed with the method Static";
         faults.add(Code::RequiredPropertyMissing, node.at("privateMacAddress"), message);
     }
-    let mut network = None;
+    let (mut network, mut link) = (None, None);
     for (position, configuration) in list(node.value, "ipConfigurations").iter().enumerate() {
         let at = format!("{}.properties", within(node, "ipConfigurations", position));
         let Some(subnet) = get(configuration, "subnet").and_then(target) else { continue };
         let here = subnet.tree().key();
         if network.get_or_insert_with(|| here.clone()) != &here {
             faults.value(format!("{at}.subnet"), "all addresses of an interface are of one network");
+        }
+        let shared = writing.lookup.with(&subnet, |subnet| get(subnet, "sameLinkAs").and_then(target)).flatten();
+        let here = shared.unwrap_or_else(|| subnet.clone()).key();
+        if subnet.kind() == Kind::VirtualSubnet && link.get_or_insert_with(|| here.clone()) != &here {
+            faults.value(
+                format!("{at}.subnet"),
+                "an interface is on one link: take a second interface, or a subnet of the other IP version that is `sameLinkAs` the first",
+            );
         }
         let Some(prefix) = writing.lookup.with(&subnet, |subnet| prefix_of(subnet, "addressPrefix")).flatten() else {
             continue;

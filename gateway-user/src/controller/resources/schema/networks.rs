@@ -41,6 +41,9 @@ pub(super) const VIRTUAL_NETWORK: &[Property] = &[
 
 pub(super) const VIRTUAL_SUBNET: &[Property] = &[
     property("addressPrefix", Shape::Prefix).required().doc("Stays as it is while something refers to the subnet."),
+    property("sameLinkAs", Shape::OwnReference(Kind::VirtualSubnet)).ours().immutable().doc(
+        "The subnet of the other IP version on the same link: both have one id on the fabric, so that an interface can have an address in each.",
+    ),
     property("accessControlList", Shape::Any).refused(NO_ACL),
     property("routeTable", Shape::Any).refused(NO_ROUTE_TABLE),
     property("encryptionEnabled", Shape::Any).no_effect("subnets are not encrypted by this version"),

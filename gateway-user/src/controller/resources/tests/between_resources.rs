@@ -513,6 +513,78 @@ fn public_addresses_stay_in_the_pools_that_they_are_drawn_from() {
 }
 
 #[test]
+fn a_link_has_one_subnet_of_each_ip_version_and_an_interface_is_on_one() {
+    let mut world = tenant();
+    let subnet = |id: &str, prefix: &str, with: Option<&str>| {
+        let mut properties = json!({ "addressPrefix": prefix });
+        if let Some(with) = with {
+            properties["sameLinkAs"] = reference(&format!("/virtualNetworks/n/subnets/{with}"));
+        }
+        json!({ "resourceId": id, "properties": properties })
+    };
+    let network = |subnets: Value| json!({ "addressSpace": { "addressPrefixes": ["10.0.0.0/16", "fd00::/48"] }, "subnets": subnets });
+    let (four, other) = (subnet("a4", "10.0.0.0/24", None), subnet("b4", "10.0.1.0/24", None));
+    let six = subnet("a6", "fd00::/64", Some("A4"));
+    let nic = |addresses: &[(&str, &str)]| {
+        let configuration = |(position, (subnet, address)): (usize, &(&str, &str))| {
+            let subnet = reference(&format!("/virtualNetworks/n/subnets/{subnet}"));
+            json!({ "resourceId": format!("c{position}"), "properties": { "privateIPAddress": address, "subnet": subnet } })
+        };
+        let configurations: Vec<Value> = addresses.iter().enumerate().map(configuration).collect();
+        json!({ "privateMacAddress": "02-00-00-00-00-01", "ipConfigurations": configurations })
+    };
+    let third = "properties.subnets[2].properties.sameLinkAs";
+    all_refused(
+        &mut world,
+        [
+            (
+                "/virtualNetworks/n",
+                network(json!([four, other, subnet("c4", "10.0.2.0/24", Some("a4"))])),
+                Code::InvalidParameterValue,
+                third,
+            ),
+            (
+                "/virtualNetworks/n",
+                network(json!([four, six, subnet("b6", "fd00:0:0:1::/64", Some("a4"))])),
+                Code::InvalidParameterValue,
+                third,
+            ),
+            (
+                "/virtualNetworks/n",
+                network(json!([four, six, subnet("c4", "10.0.2.0/24", Some("a6"))])),
+                Code::InvalidParameterValue,
+                third,
+            ),
+        ],
+    );
+    world.put_properties("/virtualNetworks/n", network(json!([four, other, six])));
+    let second = "properties.ipConfigurations[1].properties.subnet";
+    let apart = nic(&[("b4", "10.0.1.5"), ("a6", "fd00::5")]);
+    all_refused(
+        &mut world,
+        [
+            ("/networkInterfaces/n", apart, Code::InvalidParameterValue, second),
+            (
+                "/networkInterfaces/n",
+                nic(&[("a4", "10.0.0.5"), ("b4", "10.0.1.5")]),
+                Code::InvalidParameterValue,
+                second,
+            ),
+            (
+                "/virtualNetworks/n",
+                network(json!([four, other, subnet("a6", "fd00::/64", Some("b4"))])),
+                Code::PropertyImmutable,
+                "properties.subnets[2].properties.sameLinkAs",
+            ),
+        ],
+    );
+    world.put_properties("/networkInterfaces/n", nic(&[("a4", "10.0.0.5"), ("a6", "fd00::5")]));
+    let gone =
+        world.try_delete("/virtualNetworks/n/subnets/a4", &Conditions::default()).expect_err("a6 is on its link");
+    assert_eq!(gone.code, Code::ResourceInUse);
+}
+
+#[test]
 fn a_gateway_s_types_are_those_of_its_pool_at_least() {
     let mut world = tenant();
     pools(&mut world);
