@@ -36,7 +36,7 @@ fn a_wrong_call_exits_with_2_and_help_with_0() {
     for what in ["--help", "--version", "help"] {
         assert_eq!(run(&[what]).status.code(), Some(0), "{what}");
     }
-    let local = ["show", "top", "trace", "check", "apply", "detach", "explain-drop"];
+    let local = ["show", "top", "trace", "check", "apply", "bfd", "detach", "explain-drop"];
     let remote = [
         "get",
         "describe",

@@ -6,6 +6,7 @@ use crate::agent::backoff::Backoff;
 use crate::api::line::Lines;
 use anyhow::{Context, bail};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -107,21 +108,21 @@ pub async fn list(socket: &Path) -> anyhow::Result<Vec<Report>> {
     timeout(START_TIMEOUT, asked).await.context("the BFD process does not answer")?
 }
 
-/// Has the process at a socket switch all sessions off and end, and waits until it has, or for so long.
-pub async fn end(socket: &Path, patience: Duration) {
-    let ended = async {
-        let stream = UnixStream::connect(socket).await?;
-        let mut connection = Connection::over(stream);
+/// Has the process at a socket switch all sessions off and end, and waits until it has, or for so long. Blocks.
+pub fn end(socket: &Path, patience: Duration) {
+    let asked = || -> io::Result<()> {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(patience))?;
         // Whatever it speaks, it understands this.
-        connection.send(&Hello::own()).await?;
-        connection.send(&Request::End).await?;
-        while connection.line().await.is_ok() {}
-        while UnixStream::connect(socket).await.is_ok() {
-            sleep(LOOK).await;
+        for mut line in [serde_json::to_vec(&Hello::own())?, serde_json::to_vec(&Request::End)?] {
+            line.push(b'\n');
+            stream.write_all(&line)?;
         }
-        anyhow::Ok(())
+        io::copy(&mut stream, &mut io::sink()).map(drop)
     };
-    let _ = timeout(patience, ended).await;
+    if let Err(error) = asked() {
+        tracing::debug!(%error, "no BFD process was ended");
+    }
 }
 
 /// What the client's handles and its task share. Everything is the latest state; nothing queues up.
@@ -330,7 +331,8 @@ async fn connect(options: &Options) -> anyhow::Result<Connection> {
             Ok(connection) => return Ok(connection),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "the BFD process that runs is ended for another");
-                end(&options.socket, START_TIMEOUT).await;
+                let socket = options.socket.clone();
+                let _ = tokio::task::spawn_blocking(move || end(&socket, START_TIMEOUT)).await;
             }
         }
     }

@@ -38,7 +38,7 @@ use std::time::Duration;
 /// How long sessions are kept for an owner that is not there: as long as routers usually wait for a restarting neighbour.
 pub const OWNER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Where the process of an agent listens whose own control socket is this.
-pub fn socket_beside(control: &Path) -> PathBuf {
-    control.with_file_name("bfd.sock")
+/// Where the process of an agent listens that keeps its own things in this directory.
+pub fn socket_in(state: &Path) -> PathBuf {
+    state.join("bfd.sock")
 }

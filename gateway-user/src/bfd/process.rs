@@ -9,7 +9,7 @@ use anyhow::Context;
 use bfd::Moment;
 use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -43,7 +43,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _inside = runtime.enter();
     let listener = listen(&options.socket)?;
-    let _name = Name(&options.socket);
     tracing::info!(socket = %options.socket.display(), "BFD sessions are kept by this process");
     LocalSet::new().block_on(&runtime, async {
         let engine = Rc::new(RefCell::new(Engine::new(options.owner_timeout, now())));
@@ -53,7 +52,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             () = server::serve(listener, engine.clone(), options.owner_timeout, opened.clone()) => {}
             () = keep_time(&engine) => {}
             () = wait_for_sockets(&engine, &opened) => {}
-            () = look_now_and_then(&engine, &opened) => {}
+            () = async {
+                look_now_and_then(&engine, &opened).await;
+                // While nobody else can have taken the name: the socket is still open.
+                let _ = std::fs::remove_file(&options.socket);
+            } => {}
             () = async {
                 while stop.recv().await.is_some() {
                     engine.borrow_mut().end(now());
@@ -62,15 +65,6 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
         Ok(())
     })
-}
-
-/// The socket's name in the file system, which goes before the socket does.
-struct Name<'a>(&'a Path);
-
-impl Drop for Name<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0);
-    }
 }
 
 /// Sends and judges when it is time to.

@@ -30,7 +30,7 @@ use std::path::PathBuf;
   gatewayctl apply -f contoso.yaml
   gatewayctl where tenant/contoso
 
-status, show, bgp, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
+status, show, bgp, bfd, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
 
 Exit codes: 0 it went well, 1 it did not (diff: or something differs), 2 it was called wrongly."
 )]
@@ -157,6 +157,11 @@ One that is refused does not keep the others back.")]
         #[arg(short = 'f', long = "filename", value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Show the BFD sessions of this host's gateway, also while its daemon does not run
+    #[command(after_help = "Examples:
+  gatewayctl bfd
+  gatewayctl bfd -o json")]
+    Bfd(BfdOptions),
     /// Take the gateway's programs, tables and compartments off this host
     #[command(after_help = "Example:
   systemctl stop gatewayd; gatewayctl detach
@@ -342,6 +347,14 @@ pub struct TraceOptions {
     /// Write the packets to a pcapng file too, each with its stages as comment; - writes to standard output instead of printing
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     pub write: Option<PathBuf>,
+}
+
+/// Options of `bfd`.
+#[derive(Debug, clap::Args)]
+pub struct BfdOptions {
+    /// Where the daemon keeps what it needs after a restart
+    #[arg(long, value_name = "DIR", default_value = dataplane::DEFAULT_STATE)]
+    pub state: PathBuf,
 }
 
 /// Options of `detach`.

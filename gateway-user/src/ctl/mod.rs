@@ -8,10 +8,12 @@
 //! | the live view | `top`, `live`, `terminal` |
 //! | how traced packets are printed and written | `trace`, `capture` |
 //! | checking and applying plans | `plan` |
+//! | BFD sessions | `bfd` |
 //! | taking everything off the host | `detach` |
 //! | everything that asks a network controller | `remote` |
 
 mod args;
+mod bfd;
 mod bgp;
 mod capture;
 mod detach;
@@ -108,6 +110,7 @@ async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
         Command::Apply { plan: Some(plan), .. } => plan::apply(&args.socket, plan, output).await.map(|()| OK),
         Command::Apply { plan: None, files } => remote::apply(&args.reach, files, output).await,
         Command::Remote(command) => remote::run(&args.reach, command, output).await,
+        Command::Bfd(options) => bfd::run(options, output).await.map(|()| OK),
         Command::Detach(options) => detach::run(options, output).map(|()| OK),
         Command::ExplainDrop { reason } => reasons::explain(reason.as_deref(), output).map(|()| OK),
     }

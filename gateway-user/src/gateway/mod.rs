@@ -42,8 +42,12 @@ use record::{Lock, Record};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use assignment::{Assignment, Role};
+
+/// How long neighbours may take to be told that their BFD sessions are off.
+const BFD_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -96,6 +100,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 pub fn detach(pins: &Path, state: &Path) -> anyhow::Result<()> {
     dataplane::check_privileges()?;
     let lock = Lock::take(state)?;
+    crate::bfd::client::end(&crate::bfd::socket_in(state), BFD_PATIENCE);
     undo(pins, state)?;
     lock.remove()?;
     // Only if nobody else keeps anything there.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::{bench, enter, live};
+use lab::{bench, bfd_owner, enter, live};
 
 /// A controller, gateways, hosts, tenants and their sites, made of network namespaces.
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ enum Command {
     Bench(bench::Options),
     /// Run a command on one of the running lab's machines
     Enter(enter::Options),
+    /// Want BFD sessions, as an agent does
+    #[command(hide = true)]
+    OwnBfd(bfd_owner::Options),
 }
 
 fn main() -> Result<std::process::ExitCode> {
@@ -37,5 +40,6 @@ fn main() -> Result<std::process::ExitCode> {
         Command::Run(options) => live::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Enter(options) => enter::enter(&options),
+        Command::OwnBfd(options) => bfd_owner::own(&options),
     }
 }

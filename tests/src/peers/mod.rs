@@ -2,8 +2,13 @@
 //! with what is returned here.
 
 pub mod bgpd;
+pub mod bird;
 pub mod exabgp;
+pub mod frr;
 pub mod gobgp;
+
+pub use bird::Bird;
+pub use frr::Frr;
 
 use std::process::{Command, Stdio};
 

@@ -86,6 +86,9 @@ pub enum Refusal {
     AdminDown,
 }
 
+/// How many pauses of ours are excused in one silence of the neighbour.
+const EXCUSES: u8 = 10;
+
 /// What both ends' intervals are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Offer {
@@ -144,6 +147,7 @@ pub struct Session {
     last_heard: Option<Moment>,
     /// For how long of the silence we were not there to hear.
     excused: Duration,
+    excuses: u8,
 }
 
 impl Session {
@@ -165,6 +169,7 @@ impl Session {
             next_send: None,
             last_heard: None,
             excused: Duration::ZERO,
+            excuses: 0,
         };
         session.schedule(now, random);
         session
@@ -239,10 +244,14 @@ impl Session {
         self.silence_ends().is_some_and(|end| end <= now)
     }
 
-    /// We did not run for so long, and could not hear: that time is not counted as the neighbour's silence. Since the last packet no
-    /// more than one detection time is excused, so that a real failure is found, however slow this machine is.
+    /// We did not run for so long, and could not hear: that time is not counted as the neighbour's silence. Pauses that matter little are
+    /// not looked at, and no more than a few are excused in one silence: a real failure is found, however slow this machine is.
     pub fn excuse(&mut self, pause: Duration) {
-        self.excused = (self.excused + pause).min(self.detection_time().unwrap_or_default());
+        let matters = self.detection_time().is_some_and(|time| pause >= time / 10);
+        if matters && self.excuses < EXCUSES {
+            self.excuses += 1;
+            self.excused += pause;
+        }
     }
 
     /// Time has passed.
@@ -286,7 +295,7 @@ impl Session {
             mode: packet.mode,
         };
         self.last_heard = Some(now);
-        self.excused = Duration::ZERO;
+        (self.excused, self.excuses) = (Duration::ZERO, 0);
         match (packet.sequence, self.poll) {
             (Sequence::Final, Poll::Asking) => {
                 self.agreed = self.offered;
@@ -368,7 +377,7 @@ impl Session {
         // One that wanted nothing, or asked when it wanted to know, may not be there any more to say so.
         self.neighbour = Neighbour { heard: self.neighbour.heard.take(), ..Neighbour::UNHEARD };
         self.last_heard = None;
-        self.excused = Duration::ZERO;
+        (self.excused, self.excuses) = (Duration::ZERO, 0);
         match self.state {
             State::Up => {
                 self.failure = Some(Failure { cause: Cause::Silence, control_plane });

@@ -1,0 +1,101 @@
+//! BIRD.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::gateway::Log;
+use crate::node::{Node, Running};
+use crate::wait::{SOON, until};
+
+const CONFIGURATION: &str = "/run/bird.conf";
+const SOCKET: &str = "/run/bird.ctl";
+
+/// A BIRD that runs.
+#[derive(Debug)]
+pub struct Bird {
+    node: Arc<Node>,
+    daemon: Running,
+    log: Log,
+}
+
+/// A BFD session as BIRD shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdSession {
+    /// Its neighbour's address.
+    pub peer: String,
+    /// `Up`, `Init`, `Down`, `AdminDown`.
+    pub state: String,
+    /// When that state began, as BIRD writes times.
+    pub since: String,
+    /// Seconds between its packets.
+    pub interval: String,
+    /// Seconds that its neighbour may be silent.
+    pub timeout: String,
+}
+
+impl Bird {
+    /// Starts it on a machine and waits until it answers.
+    pub fn start(node: &Arc<Node>, configuration: &str) -> Result<Self> {
+        node.write(CONFIGURATION, configuration)?;
+        let mut command = Command::new("bird");
+        command.args(["-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", "/run/bird.pid"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut daemon = node.spawn(&mut command)?;
+        let log = Log::default();
+        log.follow(daemon.child().stderr.take().context("BIRD has no standard error")?);
+        let bird = Self { node: Arc::clone(node), daemon, log };
+        until(SOON, "BIRD to answer", || bird.ask("show status").ok())
+            .with_context(|| format!("BIRD said:\n{}", bird.log.text()))?;
+        Ok(bird)
+    }
+
+    /// What it answers to a command of `birdc`.
+    pub fn ask(&self, command: &str) -> Result<String> {
+        self.node.run(Command::new("birdc").args(["-s", SOCKET]).args(command.split(' ')))
+    }
+
+    /// Gives it another configuration, which it changes over to.
+    pub fn configure(&self, configuration: &str) -> Result<String> {
+        self.node.write(CONFIGURATION, configuration)?;
+        self.ask("configure")
+    }
+
+    /// Its BFD sessions.
+    pub fn bfd(&self) -> Result<Vec<BfdSession>> {
+        Ok(self.ask("show bfd sessions")?.lines().filter_map(session).collect())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.daemon.signal(signal)
+    }
+}
+
+/// A line of the table: address, interface, state, since, interval, timeout.
+fn session(line: &str) -> Option<BfdSession> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let &[peer, _, state, ref since @ .., interval, timeout] = &fields[..] else { return None };
+    peer.parse::<std::net::IpAddr>().ok()?;
+    let [state, interval, timeout] = [state, interval, timeout].map(str::to_owned);
+    Some(BfdSession { peer: peer.to_owned(), state, since: since.join(" "), interval, timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_read_from_the_table() {
+        let table = "BIRD 2.0.12 ready.\nb:\n\
+                     IP address                Interface  State      Since         Interval  Timeout\n\
+                     fd02::1                   ---        Up         21:03:51.075    0.300    1.500\n\
+                     10.9.0.1                  eth0       Down       2026-11-22      1.000    0.000\n";
+        let found: Vec<BfdSession> = table.lines().filter_map(session).collect();
+        let [one, two] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((&one.peer[..], &one.state[..], &one.interval[..]), ("fd02::1", "Up", "0.300"));
+        assert_eq!((&two.state[..], &two.since[..], &two.timeout[..]), ("Down", "2026-11-22", "0.000"));
+    }
+}
