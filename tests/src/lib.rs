@@ -10,8 +10,7 @@
 //! - [`compute`]: the lab with compute hosts of ours
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
-//! - [`peers`]: routing daemons of others; [`bfd_owner`]: an agent as far as BFD goes
-//! - [`bgp`]: a router with the product's BGP speaker; [`peers`]: routing daemons that we did not write
+//! - [`bgp`]: a router with the product's BGP speaker; [`bfd_owner`]: an agent as far as BFD goes; [`peers`]: routing daemons that we did not write
 //! - [`store`]: what every engine of the controller's store has to do
 //! - [`sim`]: the controller under a simulator
 //! - [`vm`]: another Linux kernel, in a virtual machine
