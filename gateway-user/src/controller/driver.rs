@@ -4,33 +4,24 @@
 //! at once. A controller that loses its leadership forgets everything and begins again, since what it decided last may not be what the
 //! store holds.
 
-use super::core::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
-use super::core::message::{Answer, Refusal, RefusalKind, WatchEvent};
+use super::core::event::{CallId, Event, Moment, StreamId};
+use super::core::message::{Answer, Refusal, RefusalKind};
 use super::core::{Core, Settings};
-use super::server::service::{Call, Calls, Reply, Standing};
+use super::outbox::{Outbox, Written};
+use super::server::service::{Call, Calls, Standing};
 use super::store::backup::{Backup, BackupError, RESTORING};
 use super::store::seal::Keys;
-use super::store::{Batch, Change, Error, Leadership, Op, Outcome, Pending, Revision, Store, Txn, WatchError, Writer};
+use super::store::{Batch, Change, Error, Leadership, Outcome, Revision, Store, WatchError};
 use crate::agent::backoff::Backoff;
-use crate::agent::protocol::PlanEvent;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
 
 /// How often the core is told that time goes by.
 const TICK: Duration = Duration::from_millis(500);
 /// How long to wait before a store that failed is asked again: at first, and when it goes on failing. Each time a store in a file opens its
 /// file anew.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
-/// Plan events that an agent may leave unread before its stream is ended.
-const PLANS: usize = 256;
-/// Events that a watcher may leave unread, beside those that it began with, before its stream is ended.
-const EVENTS: usize = 4096;
 /// The name of the leadership.
 const LEADERSHIP: &str = "controller";
 
@@ -143,8 +134,7 @@ impl Reign<'_> {
         let mut watch = store.watch("", snapshot.revision.next());
         let mut seen = snapshot.revision;
         let mut campaign = Box::pin(elect(store, address, Duration::ZERO));
-        let mut leading: Option<(Leadership, Writer)> = None;
-        let mut writes = Writes::new();
+        let mut leading: Option<Leadership> = None;
         let mut won: Option<Leadership> = None;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -155,16 +145,13 @@ impl Reign<'_> {
                 won.take_if(|leadership| leadership.term().guard.revision().is_none_or(|at| seen >= at))
             {
                 let epoch = leadership.term().epoch.0;
-                let writer = store.writer(leadership.term());
-                leading = Some((leadership, writer));
+                driver.outbox.write_by(store.writer(leadership.term()));
+                leading = Some(leadership);
                 driver.step(Event::Elected { epoch, revision: seen.0 });
                 self.trouble = None;
                 self.patience.reset();
                 calls.standing.send_replace(Standing::Leader { epoch });
                 tracing::info!(epoch, "this controller leads");
-            }
-            if let Some((_, writer)) = &mut leading {
-                driver.hand_over(writer, &mut writes);
             }
             // Who is taken out of it is not let in from here on, whether that is durable yet or not.
             let ledger = driver.core.state().ledger();
@@ -178,7 +165,7 @@ impl Reign<'_> {
             tokio::select! {
                 biased;
                 Some((agent, heartbeat)) = calls.heartbeats.recv() => driver.step(Event::Heartbeat(agent, heartbeat)),
-                Some(outcome) = writes.next() => {
+                Some(outcome) = driver.outbox.written() => {
                     if let Some(end) = driver.outcome(outcome)? {
                         return Ok(end);
                     }
@@ -213,7 +200,7 @@ impl Reign<'_> {
                 },
                 call = calls.calls.recv() => match call {
                     // It slept, and another one may lead: nothing is answered on the strength of a lease that has ended.
-                    Some(_) if leading.as_ref().is_some_and(|(leadership, _)| !leadership.is_held()) => {
+                    Some(_) if leading.as_ref().is_some_and(|leadership| !leadership.is_held()) => {
                         return Ok(End::Superseded);
                     }
                     Some(Call::Backup(reply)) => {
@@ -222,17 +209,17 @@ impl Reign<'_> {
                     }
                     Some(Call::Restore(backup, existing, reply)) => {
                         let checked = backup.check_keys(self.keys);
-                        match (leading.take(), checked) {
+                        match (leading.take().zip(driver.outbox.take_writer()), checked) {
                             (Some((leadership, mut writer)), Ok(())) => {
-                                driver.hand_over(&mut writer, &mut writes);
-                                while let Some(outcome) = writes.next().await {
+                                while let Some(outcome) = driver.outbox.written().await {
                                     if let Some(end) = driver.outcome(outcome)? {
                                         return Ok(end);
                                     }
                                 }
                                 let restored = backup.restore(&mut writer, existing, driver.moment().unix_milliseconds).await;
                                 if matches!(restored, Err(BackupError::NotEmpty(_))) {
-                                    leading = Some((leadership, writer));
+                                    driver.outbox.write_by(writer);
+                                    leading = Some(leadership);
                                     reply.send(restored);
                                 } else {
                                     leadership.resign().await;
@@ -241,7 +228,10 @@ impl Reign<'_> {
                                 }
                             }
                             (before, Err(error)) => {
-                                leading = before;
+                                if let Some((leadership, writer)) = before {
+                                    driver.outbox.write_by(writer);
+                                    leading = Some(leadership);
+                                }
                                 reply.send(Err(error));
                             }
                             (None, Ok(())) => reply.send(Err(BackupError::NotLeader)),
@@ -249,7 +239,7 @@ impl Reign<'_> {
                     }
                     Some(call) => driver.call(call),
                     None => {
-                        if let Some((leadership, _)) = leading {
+                        if let Some(leadership) = leading {
                             leadership.resign().await;
                         }
                         return Ok(End::Closed);
@@ -269,18 +259,15 @@ impl Reign<'_> {
     }
 }
 
-/// Writes on their way, in their order.
-type Writes = FuturesOrdered<Pin<Box<dyn Future<Output = (Sequence, Result<Outcome, Error>)> + Send>>>;
-
 /// Waits, then until this controller leads.
 async fn elect(store: &Store, address: &str, wait: Duration) -> Result<Leadership, Error> {
     tokio::time::sleep(wait).await;
     store.campaign(LEADERSHIP, address).await
 }
 
-async fn lost(leading: Option<&(Leadership, Writer)>) {
+async fn lost(leading: Option<&Leadership>) {
     match leading {
-        Some((leadership, _)) => leadership.lost().await,
+        Some(leadership) => leadership.lost().await,
         None => std::future::pending().await,
     }
 }
@@ -302,41 +289,17 @@ fn news(batch: Batch) -> Event {
 struct Driver {
     core: Core,
     random: SystemRandom,
-    actions: Vec<Action>,
-    writes: Vec<(Sequence, Write)>,
+    outbox: Outbox,
     next: u64,
-    answers: HashMap<CallId, Waiting>,
-    plans: HashMap<StreamId, mpsc::Sender<Arc<PlanEvent>>>,
-    watches: HashMap<StreamId, mpsc::Sender<Arc<WatchEvent>>>,
-    /// Why whoever waits at the end is not answered.
-    end: Option<Error>,
-}
-
-/// Who waits for an answer.
-enum Waiting {
-    Answer(Reply<Answer>),
-    Admission(Reply<Result<(), Refusal>>),
-    Plan(Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>, mpsc::Receiver<Arc<PlanEvent>>),
-    Watch(Reply<Result<mpsc::Receiver<Arc<WatchEvent>>, Answer>>),
 }
 
 impl Driver {
     fn new(settings: &Settings) -> Self {
-        Self {
-            core: Core::new(settings.clone()),
-            random: SystemRandom::new(),
-            actions: Vec::new(),
-            writes: Vec::new(),
-            next: 0,
-            answers: HashMap::new(),
-            plans: HashMap::new(),
-            watches: HashMap::new(),
-            end: None,
-        }
+        Self { core: Core::new(settings.clone()), random: SystemRandom::new(), outbox: Outbox::default(), next: 0 }
     }
 
     /// Takes what became of a write. Without it nothing that was decided since holds.
-    fn outcome(&mut self, (sequence, outcome): (Sequence, Result<Outcome, Error>)) -> Result<Option<End>, Error> {
+    fn outcome(&mut self, (sequence, outcome): Written) -> Result<Option<End>, Error> {
         match outcome {
             Ok(Outcome::Committed(revision)) => {
                 self.step(Event::Durable(sequence, revision.0));
@@ -344,7 +307,7 @@ impl Driver {
             }
             Ok(Outcome::Conflict) | Err(Error::Halted) => Ok(Some(End::Superseded)),
             Err(error) => {
-                self.end = Some(error.clone());
+                self.outbox.end(error.clone());
                 Err(error)
             }
         }
@@ -370,35 +333,33 @@ impl Driver {
         let id = CallId(self.number());
         let event = match call {
             Call::Request(request, reply) => {
-                self.answers.insert(id, Waiting::Answer(reply));
+                self.outbox.answer(id, reply);
                 Event::Request(id, request)
             }
             Call::Watch(request, reply) => {
                 let stream = StreamId(self.number());
-                self.answers.insert(id, Waiting::Watch(reply));
+                self.outbox.watch(id, reply);
                 Event::Watch(id, stream, request)
             }
             Call::Enrol(enrol, reply) => {
-                self.answers.insert(id, Waiting::Admission(reply));
+                self.outbox.admit(id, reply);
                 Event::Enrol(id, enrol)
             }
             Call::Connect(connect, reply) => {
                 let stream = StreamId(self.number());
-                let (sender, receiver) = mpsc::channel(PLANS);
-                self.plans.insert(stream, sender);
-                self.answers.insert(id, Waiting::Plan(reply, receiver));
+                self.outbox.plan(id, stream, reply);
                 Event::Connect(id, stream, connect)
             }
             Call::Report(agent, report, reply) => {
-                self.answers.insert(id, Waiting::Admission(reply));
+                self.outbox.admit(id, reply);
                 Event::Report(id, agent, report)
             }
             Call::Know(credential, known, reply) => {
-                self.answers.insert(id, Waiting::Admission(reply));
+                self.outbox.admit(id, reply);
                 Event::Know(id, credential, known)
             }
             Call::Revoke(credential, reply) => {
-                self.answers.insert(id, Waiting::Admission(reply));
+                self.outbox.admit(id, reply);
                 Event::Revoke(id, credential)
             }
             // They concern the store, not the core.
@@ -409,107 +370,10 @@ impl Driver {
 
     fn step(&mut self, event: Event) {
         let now = self.moment();
-        let mut actions = std::mem::take(&mut self.actions);
-        self.core.step(event, now, &mut actions);
-        let mut closed = Vec::new();
-        for action in actions.drain(..) {
-            self.act(action, &mut closed);
-        }
-        self.actions = actions;
-        for stream in closed {
+        self.core.step(event, now, &mut self.outbox);
+        for stream in self.outbox.take_closed() {
             self.step(Event::Closed(stream));
         }
-    }
-
-    fn act(&mut self, action: Action, closed: &mut Vec<StreamId>) {
-        match action {
-            Action::Write(sequence, write) => self.writes.push((sequence, write)),
-            Action::Answer(call, answer) => {
-                if let Some(Waiting::Answer(reply)) = self.answers.remove(&call) {
-                    reply.send(answer);
-                }
-            }
-            Action::Admit(call, admitted) => match self.answers.remove(&call) {
-                Some(Waiting::Admission(reply)) => reply.send(admitted),
-                Some(Waiting::Plan(reply, stream)) => reply.send(admitted.map(|()| stream)),
-                _ => {}
-            },
-            Action::Follow(call, stream, followed) => {
-                if let Some(Waiting::Watch(reply)) = self.answers.remove(&call) {
-                    reply.send(followed.map(|events| self.follow(stream, events)));
-                }
-            }
-            Action::Plan(stream, event) => {
-                if self.plans.get(&stream).is_some_and(|sender| sender.try_send(event).is_err()) {
-                    self.plans.remove(&stream);
-                    closed.push(stream);
-                }
-            }
-            Action::Tell(stream, event) => {
-                if self.watches.get(&stream).is_some_and(|sender| sender.try_send(event).is_err()) {
-                    self.watches.remove(&stream);
-                    closed.push(stream);
-                }
-            }
-            Action::Close(stream) => {
-                self.plans.remove(&stream);
-                self.watches.remove(&stream);
-            }
-        }
-    }
-
-    /// Opens a watcher's stream, with room for what it begins with and for what comes before that is read.
-    fn follow(&mut self, stream: StreamId, events: Vec<Arc<WatchEvent>>) -> mpsc::Receiver<Arc<WatchEvent>> {
-        let (sender, receiver) = mpsc::channel(events.len() + EVENTS);
-        for event in events {
-            // There is room.
-            let _ = sender.try_send(event);
-        }
-        self.watches.insert(stream, sender);
-        receiver
-    }
-
-    /// Gives the writes that were decided to the store, in their order.
-    fn hand_over(&mut self, writer: &mut Writer, writes: &mut Writes) {
-        for (sequence, write) in self.writes.drain(..) {
-            let ops = write.entries.into_iter().map(|(key, value)| match value {
-                Some(value) => Op::put(key, Arc::<[u8]>::from(value)),
-                None => Op::delete(key),
-            });
-            let pending: Pending = writer.commit(Txn::of(ops));
-            writes.push_back(Box::pin(async move { (sequence, pending.await) }));
-        }
-    }
-}
-
-impl Drop for Driver {
-    /// Whoever waits is told to come again.
-    fn drop(&mut self) {
-        let later = || Refusal::new(RefusalKind::Unavailable, "this controller does not lead any more; ask again");
-        for (_, waiting) in self.answers.drain() {
-            match waiting {
-                Waiting::Answer(reply) => reply.send(unanswered(self.end.as_ref())),
-                Waiting::Admission(reply) => reply.send(Err(later())),
-                Waiting::Plan(reply, _) => reply.send(Err(later())),
-                Waiting::Watch(reply) => reply.send(Err(unanswered(None))),
-            }
-        }
-    }
-}
-
-/// What a client is told whose request may or may not have been carried out.
-fn unanswered(end: Option<&Error>) -> Answer {
-    // What did not fit was not written, nor what came after it.
-    if let Some(full @ Error::Full { .. }) = end {
-        return Answer::error(507, "InsufficientStorage", &format!("{full}; nothing was changed"));
-    }
-    Answer {
-        retry_after: Some(1),
-        ..Answer::error(
-            503,
-            "RetryableError",
-            "this controller does not lead any more; send the same request again, with the same x-ms-client-request-id",
-        )
     }
 }
 

@@ -18,6 +18,7 @@
 //! | where it is kept, who leads | [`store`] |
 //! | HTTPS, certificates, roles, event streams | [`server`] |
 //! | how the store, the clock and the calls reach the core | [`driver`] |
+//! | what becomes of what the core decides: writes, answers, streams | `outbox` |
 //! | what is done at the start | [`daemon`] |
 //! | work that all processors share | `parallel` |
 //! | `gatewayd controller token`, `certificate` | [`args`] |
@@ -27,6 +28,7 @@ pub mod core;
 pub mod daemon;
 pub mod driver;
 pub mod model;
+mod outbox;
 mod parallel;
 pub mod placement;
 pub mod planning;

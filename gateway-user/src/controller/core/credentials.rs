@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::change::{Entries, json};
-use super::event::{Action, Moment};
+use super::event::{Moment, Sink};
 use super::ledger::{Credential, CredentialId};
 use super::message::{Refusal, RefusalKind};
 
@@ -13,13 +13,13 @@ impl Core {
         id: CredentialId,
         credential: Credential,
         now: Moment,
-        actions: &mut Vec<Action>,
+        actions: &mut dyn Sink,
     ) -> Result<(), Refusal> {
         self.change_credential(id, now, actions, |known| known.is_none().then_some(credential))
     }
 
     /// Takes a credential back: from now on nobody is let in by it.
-    pub(super) fn revoke(&mut self, id: CredentialId, now: Moment, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+    pub(super) fn revoke(&mut self, id: CredentialId, now: Moment, actions: &mut dyn Sink) -> Result<(), Refusal> {
         self.change_credential(id, now, actions, |known| {
             let known = known.cloned().unwrap_or_default();
             known.revoked.is_none().then_some(Credential { revoked: Some(now.unix_milliseconds / 1000), ..known })
@@ -31,7 +31,7 @@ impl Core {
         &mut self,
         id: CredentialId,
         now: Moment,
-        actions: &mut Vec<Action>,
+        actions: &mut dyn Sink,
         change: impl FnOnce(Option<&Credential>) -> Option<Credential>,
     ) -> Result<(), Refusal> {
         self.leads()?;

@@ -87,6 +87,18 @@ pub enum Action {
     Close(StreamId),
 }
 
+/// Where actions go, each as soon as it is decided and in their order: a write is on its way while what follows from it is worked out.
+pub trait Sink {
+    /// Does it, or sees to it that it is done.
+    fn act(&mut self, action: Action);
+}
+
+impl Sink for Vec<Action> {
+    fn act(&mut self, action: Action) {
+        self.push(action);
+    }
+}
+
 /// One transaction: keys with their values, or without where the key goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Write {

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::change::Entries;
-use super::event::Action;
+use super::event::Sink;
 use super::message::WatchKind;
 use super::plans::Documents;
 use super::state::{PLACEMENTS, RESOURCES, State, Unreadable, pools_of};
@@ -24,7 +24,7 @@ struct Told {
 
 impl Core {
     /// Takes what one transaction of the leader changed: all of it, before anybody is told of any.
-    pub(super) fn follow(&mut self, revision: u64, entries: &Entries, actions: &mut Vec<Action>) {
+    pub(super) fn follow(&mut self, revision: u64, entries: &Entries, actions: &mut dyn Sink) {
         self.revision = revision;
         if entries.iter().any(|(key, _)| key.starts_with(RESOURCES) || key.starts_with(PLACEMENTS)) {
             self.state.overtaken();

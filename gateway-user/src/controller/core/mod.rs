@@ -46,7 +46,7 @@ mod tests;
 
 use self::agents::Presence;
 use self::change::Entries;
-use self::event::{Action, CallId, Event, Moment, StreamId, Write};
+use self::event::{Action, CallId, Event, Moment, Sink, StreamId, Write};
 use self::held::Held;
 use self::message::{Answer, Refusal, RefusalKind, WatchEvent, WatchRequest};
 use self::plans::Documents;
@@ -182,8 +182,8 @@ impl Core {
         self.unreadable.as_ref()
     }
 
-    /// Takes what happened; says in `actions` what to do, in this order.
-    pub fn step(&mut self, event: Event, now: Moment, actions: &mut Vec<Action>) {
+    /// Takes what happened; tells `actions` what to do, in this order. A write is told as soon as it is known, before what follows from it.
+    pub fn step(&mut self, event: Event, now: Moment, actions: &mut dyn Sink) {
         match event {
             Event::Written { revision, entries } => self.written(revision, &entries, actions),
             Event::Elected { epoch, revision } => {
@@ -201,8 +201,12 @@ impl Core {
                 }
             }
             Event::Request(call, request) => {
-                let answer = self.request(&request, now, actions);
+                let (answer, made) = self.request(&request, now, actions);
                 self.let_out(Out::Action(Action::Answer(call, answer)), actions);
+                // Whoever asked waits for nothing that others are told.
+                if let Some(made) = made {
+                    self.tell_of(made, now, actions);
+                }
             }
             Event::Watch(call, stream, request) => self.watch(call, stream, &request, actions),
             Event::Enrol(call, enrol) => {
@@ -240,7 +244,7 @@ impl Core {
     }
 
     /// Takes what is in the store: at the start all of it, then what another leader wrote.
-    fn written(&mut self, revision: u64, entries: &Entries, actions: &mut Vec<Action>) {
+    fn written(&mut self, revision: u64, entries: &Entries, actions: &mut dyn Sink) {
         if self.standing == Standing::Empty {
             match State::load(entries, self.settings.placement) {
                 Ok(state) => self.state = state,
@@ -255,7 +259,7 @@ impl Core {
     }
 
     /// Ends what a leader began that died while it moved a VIP from a gateway to another: it must not be at both.
-    fn reunite(&mut self, actions: &mut Vec<Action>) {
+    fn reunite(&mut self, actions: &mut dyn Sink) {
         let moved = self.state.fleet.reunite();
         for Moved { tenant, connection, from, placement } in &moved {
             tracing::info!(%tenant, %connection, %from, to = %placement.gateway, "a move that was interrupted is ended");
@@ -265,35 +269,35 @@ impl Core {
         }
     }
 
-    fn tell(&mut self, revision: u64, news: News, actions: &mut Vec<Action>) {
+    fn tell(&mut self, revision: u64, news: News, actions: &mut dyn Sink) {
         for (stream, event) in self.watchers.tell(revision, news) {
-            actions.push(Action::Tell(stream, event));
+            actions.act(Action::Tell(stream, event));
         }
     }
 
     /// Issues a write. What is let out from here on waits for it.
-    fn write(&mut self, entries: Entries, actions: &mut Vec<Action>) {
+    fn write(&mut self, entries: Entries, actions: &mut dyn Sink) {
         let sequence = self.held.issue();
-        actions.push(Action::Write(sequence, Write { entries }));
+        actions.act(Action::Write(sequence, Write { entries }));
     }
 
     /// Lets something out as soon as all writes so far are durable.
-    fn let_out(&mut self, out: Out, actions: &mut Vec<Action>) {
+    fn let_out(&mut self, out: Out, actions: &mut dyn Sink) {
         if let Some(out) = self.held.hold(out) {
             self.emit(out, actions);
         }
     }
 
-    fn emit(&mut self, out: Out, actions: &mut Vec<Action>) {
+    fn emit(&mut self, out: Out, actions: &mut dyn Sink) {
         match out {
-            Out::Action(action) => actions.push(action),
+            Out::Action(action) => actions.act(action),
             Out::News(news) => self.tell(self.revision, news, actions),
             Out::Watch(opening) => self.open(opening, actions),
             Out::Plan { agent, stream, event } => self.send(&agent, stream, event, actions),
         }
     }
 
-    fn watch(&mut self, call: CallId, stream: StreamId, request: &WatchRequest, actions: &mut Vec<Action>) {
+    fn watch(&mut self, call: CallId, stream: StreamId, request: &WatchRequest, actions: &mut dyn Sink) {
         let tenant = match &request.principal.role {
             ClientRole::Tenant(tenant) => Some(Arc::from(tenant.as_ref())),
             ClientRole::Admin | ClientRole::ReadOnly => None,
@@ -308,7 +312,7 @@ impl Core {
     }
 
     /// Opens a watch: all writes before it are durable, and have been told to others.
-    fn open(&mut self, Opening { call, stream, interest, begin }: Opening, actions: &mut Vec<Action>) {
+    fn open(&mut self, Opening { call, stream, interest, begin }: Opening, actions: &mut dyn Sink) {
         let events = match begin {
             // Nobody was told of what comes after the latest revision: the number is of another store, or from before a restore.
             Begin::After(after) if !self.watchers.remembers(after) || self.is_ahead(after) => {
@@ -324,7 +328,7 @@ impl Core {
                 Ok(present)
             }
         };
-        actions.push(Action::Follow(call, stream, events));
+        actions.act(Action::Follow(call, stream, events));
     }
 
     /// Whether a revision is one that no controller can have told of.

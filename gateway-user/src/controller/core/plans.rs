@@ -1,7 +1,7 @@
 //! What agents are told: what they have not got when they connect, then what changes.
 
 use super::change::{Entries, json};
-use super::event::{Action, CallId, Moment, StreamId};
+use super::event::{Action, CallId, Moment, Sink, StreamId};
 use super::message::{Connect, Enrol, KeyId, Refusal, RefusalKind};
 use super::state::agent_key;
 use super::{Core, Out, unknown};
@@ -24,7 +24,7 @@ impl Core {
     }
 
     /// Tells the agents what is different from before.
-    pub(super) fn tell_agents(&mut self, before: &Documents, now: &Documents, actions: &mut Vec<Action>) {
+    pub(super) fn tell_agents(&mut self, before: &Documents, now: &Documents, actions: &mut dyn Sink) {
         let mut events: BTreeMap<AgentId, PlanEvent> = BTreeMap::new();
         for (network, now) in now {
             let Some(was) = before.get(network) else { continue };
@@ -49,13 +49,13 @@ impl Core {
     }
 
     /// Sends an agent what it is to do, numbered with the revision that has become durable.
-    pub(super) fn send(&mut self, agent: &AgentId, stream: StreamId, mut event: PlanEvent, actions: &mut Vec<Action>) {
+    pub(super) fn send(&mut self, agent: &AgentId, stream: StreamId, mut event: PlanEvent, actions: &mut dyn Sink) {
         let open = self.state.agents.get(agent).and_then(|known| known.stream) == Some(stream);
         let Some(epoch) = self.epoch().filter(|_| open) else { return };
         (event.epoch, event.revision) = (epoch, self.revision);
         // The first on a stream may change what the agent came with.
         event.since = self.state.agents.send(agent, self.revision).or(event.since);
-        actions.push(Action::Plan(stream, Arc::new(event)));
+        actions.act(Action::Plan(stream, Arc::new(event)));
     }
 
     /// The whole plan of an agent.
@@ -84,7 +84,7 @@ impl Core {
         stream: StreamId,
         connect: Connect,
         now: Moment,
-        actions: &mut Vec<Action>,
+        actions: &mut dyn Sink,
     ) {
         let Connect { agent, key, hello } = connect;
         let admitted = self.admit(&agent, key, hello.protocol);
@@ -98,7 +98,7 @@ impl Core {
             return;
         }
         if let Some(before) = self.state.agents.connect(&agent, stream, now.unix_milliseconds) {
-            actions.push(Action::Close(before));
+            actions.act(Action::Close(before));
         }
         self.revive(&agent);
         let mut event = self.whole_plan(&agent, &registration);
@@ -111,7 +111,7 @@ impl Core {
 
     /// Lets a new agent in, whose token is genuine. The use of the token is written together with the agent: a leader that dies in between
     /// must not leave a token that is used up and an agent that nobody knows.
-    pub(super) fn enrol(&mut self, enrol: Enrol, now: Moment, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+    pub(super) fn enrol(&mut self, enrol: Enrol, now: Moment, actions: &mut dyn Sink) -> Result<(), Refusal> {
         self.leads()?;
         self.exists(&enrol.agent)?;
         let registration = enrol.hello.registration(enrol.key);
@@ -193,7 +193,7 @@ impl Core {
         agent: &AgentId,
         registration: Registration,
         mut entries: Entries,
-        actions: &mut Vec<Action>,
+        actions: &mut dyn Sink,
     ) -> Result<(), Refusal> {
         if self.state.agents.get(agent).is_some_and(|known| known.registration == registration) {
             if !entries.is_empty() {

@@ -1,7 +1,7 @@
 //! Clients' requests.
 
 use super::change::json;
-use super::event::{Action, Moment, StreamId};
+use super::event::{Action, Moment, Sink, StreamId};
 use super::message::{Answer, Method, Principal, Request, WatchEvent, WatchKind};
 use super::observed::Beside;
 use super::plans::Documents;
@@ -19,15 +19,41 @@ use std::sync::Arc;
 
 /// What a request comes to.
 type Answered = Result<Answer, Error>;
+/// The same of one that may have changed something.
+type CarriedOut = Result<(Answer, Option<Made>), Error>;
+
+/// A change that was made, of which others than whoever asked for it are to be told.
+#[derive(Debug)]
+pub(super) struct Made {
+    kind: WatchKind,
+    root: Path,
+    /// Whose it was, which what is gone does not say any more.
+    owner: Option<Arc<str>>,
+    /// The stream of the agent that has nothing to do any more.
+    left: Option<StreamId>,
+    before: Documents,
+    after: Documents,
+}
 
 impl Core {
     /// Answers a request; what it changes is changed already, and is on its way to the store.
-    pub(super) fn request(&mut self, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answer {
-        let answered = self.dispatch(request, now, actions);
-        answered.unwrap_or_else(|error| refusal(&error))
+    pub(super) fn request(&mut self, request: &Request, now: Moment, actions: &mut dyn Sink) -> (Answer, Option<Made>) {
+        let carried_out = self.dispatch(request, now, actions);
+        carried_out.unwrap_or_else(|error| (refusal(&error), None))
     }
 
-    fn dispatch(&mut self, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answered {
+    /// Tells agents and watchers of a change.
+    pub(super) fn tell_of(&mut self, made: Made, now: Moment, actions: &mut dyn Sink) {
+        let Made { kind, root, owner, left, before, after } = made;
+        self.tell_agents(&before, &after, actions);
+        let news = self.news(kind, &root, owner, Some(now), &after);
+        self.let_out(Out::News(news), actions);
+        if let Some(stream) = left.filter(|_| kind == WatchKind::Deleted) {
+            self.let_out(Out::Action(Action::Close(stream)), actions);
+        }
+    }
+
+    fn dispatch(&mut self, request: &Request, now: Moment, actions: &mut dyn Sink) -> CarriedOut {
         if let Some(unreadable) = &self.unreadable {
             return Err(Error::new(Code::InternalError, unreadable.to_string()));
         }
@@ -43,7 +69,7 @@ impl Core {
         };
         request.principal.may(access, &location)?;
         match request.method {
-            Method::Get => self.get(request, &location, now),
+            Method::Get => self.get(request, &location, now).map(alone),
             Method::Patch => Err(Error::new(Code::MethodNotAllowed, "PATCH is not taken; PUT the whole resource")),
             _ if self.epoch().is_none() => {
                 Err(Error::new(Code::RetryableError, "this controller does not lead; ask the one that does"))
@@ -57,7 +83,7 @@ impl Core {
             },
             Method::Post => match (&location, verb) {
                 (Location::Resource(path), Some("drain")) if path.kind() == Kind::Gateway && path.depth() == 0 => {
-                    self.drain(path, request, now, actions)
+                    self.drain(path, request, now, actions).map(alone)
                 }
                 _ => Err(Error::new(Code::MethodNotAllowed, "there is no such operation; gateways have `/drain`")),
             },
@@ -124,7 +150,7 @@ impl Core {
     }
 
     /// Carries a request out, or answers it again if it was carried out before.
-    fn write_once(&mut self, request: &Request, path: &Path, now: Moment, actions: &mut Vec<Action>) -> Answered {
+    fn write_once(&mut self, request: &Request, path: &Path, now: Moment, actions: &mut dyn Sink) -> CarriedOut {
         let value = match request.method {
             Method::Delete => Value::Null,
             _ => resources::parse_body(&request.body)?,
@@ -138,7 +164,7 @@ impl Core {
                 Some(error) => Err(error),
                 None => {
                     let operation = before.operation.as_deref().unwrap_or_default();
-                    self.answer(request, path, before.status, operation, &Beside::new(&self.state, now))
+                    self.answer(request, path, before.status, operation, &Beside::new(&self.state, now)).map(alone)
                 }
             };
         }
@@ -159,8 +185,8 @@ impl Core {
         value: &Value,
         mark: Option<&Mark>,
         now: Moment,
-        actions: &mut Vec<Action>,
-    ) -> Answered {
+        actions: &mut dyn Sink,
+    ) -> CarriedOut {
         let change = match request.method {
             Method::Delete => self.delete(request, path, now)?,
             _ => Some(self.put(request, path, value, now)?),
@@ -172,7 +198,7 @@ impl Core {
                     let entries = self.state.repeats.keep(mark, 204, "");
                     self.write(entries, actions);
                 }
-                Ok(Answer { status: 204, ..Answer::default() })
+                Ok(alone(Answer { status: 204, ..Answer::default() }))
             }
         }
     }
@@ -199,8 +225,8 @@ impl Core {
         change: &Change,
         mark: Option<&Mark>,
         now: Moment,
-        actions: &mut Vec<Action>,
-    ) -> Answered {
+        actions: &mut dyn Sink,
+    ) -> CarriedOut {
         let before = self.documents(&self.concerned(change));
         let owner = self.state.forest.tenant(&change.root).map(Arc::from);
         let left = self.stream_of(&change.root);
@@ -217,6 +243,10 @@ impl Core {
             Outcome::Deleted => 202,
         };
         entries.extend(mark.into_iter().flat_map(|mark| self.state.repeats.keep(mark, status, &operation)));
+        // The store is at work while all else is made ready that waits for it.
+        if !entries.is_empty() {
+            self.write(entries, actions);
+        }
         // The plans are made once: for the agents, for the answer and for those who watch.
         let after = match change.outcome {
             Outcome::Unchanged => before.clone(),
@@ -224,23 +254,19 @@ impl Core {
         };
         let beside = Beside::knowing(&self.state, now, after.clone());
         let answer = self.answer(request, &change.path, status, &operation, &beside);
-        if !entries.is_empty() {
-            self.write(entries, actions);
-        }
-        if change.outcome != Outcome::Unchanged {
-            self.tell_agents(&before, &after, actions);
-            let kind = match (change.old.is_some(), change.new.is_some()) {
+        let made = (change.outcome != Outcome::Unchanged).then(|| Made {
+            kind: match (change.old.is_some(), change.new.is_some()) {
                 (false, _) => WatchKind::Added,
                 (true, true) => WatchKind::Modified,
                 (true, false) => WatchKind::Deleted,
-            };
-            let news = self.news(kind, &change.root, owner, Some(now), &after);
-            self.let_out(Out::News(news), actions);
-            if let Some(stream) = left.filter(|_| kind == WatchKind::Deleted) {
-                self.let_out(Out::Action(Action::Close(stream)), actions);
-            }
-        }
-        answer
+            },
+            root: change.root.clone(),
+            owner,
+            left,
+            before,
+            after,
+        });
+        Ok((answer.unwrap_or_else(|error| refusal(&error)), made))
     }
 
     /// The open plan stream of a gateway's or server's agent.
@@ -278,7 +304,7 @@ impl Core {
     }
 
     /// Moves what a gateway carries to others. Moves interrupt connections for a moment, so they want to be confirmed.
-    fn drain(&mut self, path: &Path, request: &Request, now: Moment, actions: &mut Vec<Action>) -> Answered {
+    fn drain(&mut self, path: &Path, request: &Request, now: Moment, actions: &mut dyn Sink) -> Answered {
         let not_found = || Error::at(Code::ResourceNotFound, path.to_string(), format!("there is no {path}"));
         let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
         let confirmed = request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -307,7 +333,7 @@ impl Core {
         moved: &[Moved],
         now: Option<Moment>,
         before: &Documents,
-        actions: &mut Vec<Action>,
+        actions: &mut dyn Sink,
     ) -> Result<Documents, Error> {
         let tenants: BTreeSet<Id> = moved.iter().map(|moved| moved.tenant.clone()).collect();
         let entries = tenants.iter().map(|tenant| self.state.replace(tenant)).collect::<Result<Vec<_>, _>>()?;
@@ -393,6 +419,11 @@ fn shown(moved: &Moved) -> Value {
 fn verb(path: &str) -> Option<(&str, &str)> {
     let (resource, verb) = path.trim_end_matches('/').rsplit_once('/')?;
     ["drain"].into_iter().find(|known| known.eq_ignore_ascii_case(verb)).map(|verb| (resource, verb))
+}
+
+/// An answer to what changed nothing, or has told of it already.
+const fn alone(answer: Answer) -> (Answer, Option<Made>) {
+    (answer, None)
 }
 
 fn body(status: u16, value: &Value) -> Answer {
