@@ -32,6 +32,30 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
     done.into_iter().flat_map(|(_, results)| results).collect()
 }
 
+/// Puts items in order.
+pub fn sort<T: Ord + Send>(items: &mut [T]) {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len() / PORTION);
+    if threads > 1 {
+        let portion = items.len().div_ceil(threads);
+        thread::scope(|scope| {
+            for portion in items.chunks_mut(portion) {
+                scope.spawn(|| portion.sort_unstable());
+            }
+        });
+    }
+    // What is in order by portions is merged.
+    items.sort();
+}
+
+/// What becomes of two pieces of work.
+pub fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| resume_unwind(panic)), other)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +66,20 @@ mod tests {
         assert_eq!(map(&items, |item| item + 1), items.iter().map(|item| item + 1).collect::<Vec<_>>());
         assert_eq!(map(&items[..3], |item| item * 2), [0, 2, 4]);
         assert!(map(&items[..0], |item| *item).is_empty());
+    }
+
+    #[test]
+    fn many_are_sorted_as_few_are() {
+        for count in [0, 7, 10 * PORTION + 7] {
+            let ordered: Vec<usize> = (0..count).collect();
+            let mut items: Vec<usize> = ordered.iter().rev().copied().collect();
+            sort(&mut items);
+            assert_eq!(items, ordered);
+        }
+    }
+
+    #[test]
+    fn both_are_done() {
+        assert_eq!(both(|| 1, || 2), (1, 2));
     }
 }

@@ -108,17 +108,20 @@ impl State {
     /// # Errors
     /// An entry is none of ours.
     pub fn load(entries: &[(String, Option<Arc<str>>)], settings: Settings) -> Result<Self, Unreadable> {
-        let mut state = Self::default();
         if let Some((key, _)) = entries.iter().find(|(key, value)| key == RESTORING && value.is_some()) {
             let what = "a restore into the store was interrupted, and part of the configuration is missing".to_owned();
             return Err(Unreadable { key: key.clone(), what });
         }
         let present = || entries.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));
-        state.forest = Forest::load(present().filter(|(key, _)| key.starts_with(RESOURCES)))
-            .map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;
-        for (key, value) in present() {
-            state.record(key, Some(value))?;
-        }
+        let records = || {
+            let mut state = Self::default();
+            present().try_for_each(|(key, value)| state.record(key, Some(value)))?;
+            Ok(state)
+        };
+        let trees = || Forest::load(present().filter(|(key, _)| key.starts_with(RESOURCES)));
+        let (state, forest) = parallel::both(records, trees);
+        let mut state = state?;
+        state.forest = forest.map_err(|corrupt| Unreadable { key: corrupt.key, what: corrupt.what })?;
         state.muster(settings);
         Ok(state)
     }
@@ -222,17 +225,15 @@ impl State {
         let tenants: Vec<(&Id, &Placements)> = self.placements.iter().collect();
         let placed = parallel::map(&tenants, |(tenant, placements)| {
             let gateway = self.read::<VirtualGateway>(Kind::VirtualGateway, tenant)?.properties;
-            let at = |wanted: Wanted| Some((placements.connections.get(&wanted.connection)?.clone(), wanted));
+            let at = |wanted: Wanted| {
+                let at = placements.connections.get(&wanted.connection)?.clone();
+                Some((wanted, at))
+            };
             let connections: Vec<_> = self.wanted(&gateway).into_iter().filter_map(at).collect();
             Some(((*tenant).clone(), pools_of(&gateway), connections))
         });
-        for (tenant, pools, connections) in placed.into_iter().flatten() {
-            for (at, wanted) in connections {
-                let connection = wanted.connection.clone();
-                if let Err(error) = self.fleet.restore(&tenant, &pools, wanted, at) {
-                    tracing::warn!(%tenant, %connection, %error, "a connection's gateway is gone");
-                }
-            }
+        for (tenant, connection, error) in self.fleet.load_connections(placed.into_iter().flatten()) {
+            tracing::warn!(%tenant, %connection, %error, "a connection's gateway is gone");
         }
     }
 

@@ -180,18 +180,42 @@ impl Fleet {
     /// # Errors
     /// The gateway is not there, or is not in that pool: the connection has to be placed again.
     pub fn restore(&mut self, tenant: &Id, pools: &[Id], wanted: Wanted, at: Placement) -> Result<(), FleetRefusal> {
-        let gateway = self.gateways.get(&at.gateway).filter(|gateway| gateway.spec.pool == at.pool);
-        if gateway.is_none() {
+        if !self.is_there(&at) {
             return Err(FleetRefusal::UnknownGateway(at.gateway));
         }
         self.count_out(tenant, &wanted.connection);
         self.count_in(tenant, Placed { wanted, at });
-        if let Some(tenant) = self.tenants.get_mut(tenant)
-            && tenant.pools != pools
-        {
-            tenant.pools = pools.to_vec();
-        }
+        self.subscribe(tenant, pools);
         Ok(())
+    }
+
+    /// Does that for many tenants of which the fleet has nothing yet, at a start: what each gateway has left is worked out once.
+    ///
+    /// Gives the connections that have to be placed again, with their tenants.
+    pub fn load_connections(
+        &mut self,
+        tenants: impl IntoIterator<Item = (Id, Vec<Id>, Vec<(Wanted, Placement)>)>,
+    ) -> Vec<(Id, Id, FleetRefusal)> {
+        let mut gone = Vec::new();
+        for (tenant, pools, connections) in tenants {
+            for (wanted, at) in connections {
+                if self.is_there(&at) {
+                    self.enter(&tenant, Placed { wanted, at });
+                } else {
+                    gone.push((tenant.clone(), wanted.connection, FleetRefusal::UnknownGateway(at.gateway)));
+                }
+            }
+            self.subscribe(&tenant, &pools);
+        }
+        let gateways: Vec<Id> = self.gateways.keys().cloned().collect();
+        for gateway in &gateways {
+            self.refresh_load(gateway);
+        }
+        gone
+    }
+
+    fn is_there(&self, at: &Placement) -> bool {
+        self.gateways.get(&at.gateway).is_some_and(|gateway| gateway.spec.pool == at.pool)
     }
 
     /// Takes a connection off its gateway.

@@ -140,7 +140,7 @@ impl Fleet {
             .collect())
     }
 
-    fn subscribe(&mut self, tenant: &Id, pools: &[Id]) {
+    pub(super) fn subscribe(&mut self, tenant: &Id, pools: &[Id]) {
         if let Some(tenant) = self.tenants.get_mut(tenant)
             && tenant.pools != pools
         {

@@ -197,6 +197,13 @@ impl Fleet {
 
     /// Counts a connection in where it is. The gateway and the pool exist.
     pub(super) fn count_in(&mut self, tenant: &Id, placed: Placed) {
+        let gateway = placed.at.gateway.clone();
+        self.enter(tenant, placed);
+        self.refresh_load(&gateway);
+    }
+
+    /// The same without telling the gateway's pool.
+    pub(super) fn enter(&mut self, tenant: &Id, placed: Placed) {
         if let Some(gateway) = self.gateways.get_mut(&placed.at.gateway) {
             gateway.carried[slot(placed.wanted.link.kind())] += u128::from(placed.wanted.bandwidth.total());
             *gateway.tenants.entry(tenant.clone()).or_default() += 1;
@@ -212,7 +219,6 @@ impl Fleet {
             }
         }
         self.tunnels.extend(placed.tunnel());
-        self.refresh_load(&placed.at.gateway);
         let tenant = self.tenants.entry(tenant.clone()).or_default();
         *tenant.gateways.entry(placed.at.gateway.clone()).or_default() += 1;
         tenant.connections.insert(placed.wanted.connection.clone(), placed);

@@ -122,6 +122,22 @@ fn filled_again(fleet: &Fleet) -> Fleet {
     again
 }
 
+/// What a start would make of it, with everybody well.
+fn loaded_again(fleet: &Fleet) -> Fleet {
+    let mut again = Fleet::new(fleet.settings);
+    again.set_pool(of_pool(fleet)).unwrap();
+    again.load_gateways(fleet.gateways.values().map(|gateway| gateway.spec.clone())).unwrap();
+    let tenants = fleet.tenants.iter().map(|(tenant, of_tenant)| {
+        let connections = of_tenant.connections.values().map(|placed| (placed.wanted.clone(), placed.at.clone()));
+        (tenant.clone(), of_tenant.pools.clone(), connections.collect())
+    });
+    assert_eq!(again.load_connections(tenants), []);
+    for gateway in fleet.gateways.values() {
+        again.set_health(&gateway.spec.id, gateway.health).unwrap();
+    }
+    again
+}
+
 /// Who is active by the rule's own words, without a line between two sets.
 fn active_by_the_rule(fleet: &Fleet) -> BTreeSet<Id> {
     let members: Vec<&Id> = fleet.members(&id("default")).collect();
@@ -168,6 +184,7 @@ fn hold(fleet: &Fleet) {
         assert_eq!(status.state == GatewayState::Active, active.contains(gateway), "{gateway} of {active:?}");
     }
     assert!(filled_again(fleet) == *fleet, "a fleet that is filled again equals the one that wrote it");
+    assert!(loaded_again(fleet) == *fleet, "and so does one that is filled at once");
 }
 
 proptest! {

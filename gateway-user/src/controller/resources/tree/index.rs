@@ -2,6 +2,7 @@
 
 use super::node::{self, Lookup, Node, target, text, walk};
 use super::write::Change;
+use crate::controller::parallel;
 use crate::controller::resources::path::Path;
 use crate::controller::resources::schema::Kind;
 use serde_json::Value;
@@ -62,7 +63,8 @@ pub struct Index {
 
 impl Index {
     /// Adds those of many trees.
-    pub(super) fn add(&mut self, edges: Vec<Edge>, claims: Vec<(Claim, Box<str>)>) {
+    pub(super) fn add(&mut self, mut edges: Vec<Edge>, claims: Vec<(Claim, Box<str>)>) {
+        parallel::sort(&mut edges);
         self.edges.append(&mut edges.into_iter().collect());
         self.claims.append(&mut claims.into_iter().collect());
     }
