@@ -35,7 +35,7 @@ pub use model::{
     PortMode, PortRole, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 pub use report::{Place, PlanErrors, Problem};
-pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
+pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid, unicast};
 
 /// Reads a plan from a file.
 ///

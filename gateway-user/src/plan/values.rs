@@ -505,7 +505,7 @@ fn special(net: IpNet) -> Option<&'static str> {
 }
 
 /// Refuses an address that no single station can have, or that means another thing on every link.
-pub(super) fn unicast(address: IpAddr) -> Result<(), Complaint> {
+pub fn unicast(address: IpAddr) -> Result<(), Complaint> {
     match special(address.into()) {
         None => Ok(()),
         Some(kind) => Err(Complaint::new(

@@ -161,7 +161,7 @@ impl<'a> Beside<'a> {
             .collect()
     }
 
-    /// What planning found wrong with a connection or interface, or with all of a network.
+    /// What planning found wrong with a part of a tenant, or with all of a network.
     fn planning_details(&self, network: &Id, about: Option<&About>) -> Vec<Detail> {
         let planned = self.planned(network);
         let concerned = planned
@@ -215,6 +215,13 @@ impl<'a> Beside<'a> {
         }
         shown.insert("configurationState".into(), self.configuration(details));
         shown
+    }
+
+    /// Of a BGP router or peer.
+    fn bgp(&self, tenant: &Id, about: &About) -> Map<String, Value> {
+        let network = self.network_of(tenant);
+        let details = network.map(|network| self.planning_details(&network, Some(about))).unwrap_or_default();
+        [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
     }
 
     fn virtual_gateway(&self, tenant: &Id) -> Map<String, Value> {
@@ -384,6 +391,13 @@ impl Observed for Beside<'_> {
         match path.kind() {
             Kind::NetworkConnection => self.connection(root.id(), path.id()),
             Kind::VirtualGateway => self.virtual_gateway(path.id()),
+            Kind::BgpRouter => self.bgp(root.id(), &About::Router(path.id().clone())),
+            Kind::BgpPeer => match path.parent() {
+                Some(router) => {
+                    self.bgp(root.id(), &About::Peer { router: router.id().clone(), peer: path.id().clone() })
+                }
+                None => Map::new(),
+            },
             Kind::Gateway => self.gateway(path.id()),
             Kind::GatewayPool => self.pool(path.id()),
             Kind::VirtualSubnet => self.subnet(root.id(), path.id()),

@@ -8,8 +8,10 @@
 //! | ids and references | this file |
 //! | what operators describe: networks, servers, pools, gateways | [`fabric`] |
 //! | what tenants describe: virtual networks, interfaces, virtual gateways | [`tenant`] |
+//! | tenants' BGP | [`bgp`] |
 //! | what the controller keeps beside the resources: placements, allocations, agents | [`records`] |
 
+pub mod bgp;
 pub mod fabric;
 pub mod records;
 pub mod tenant;

@@ -1,5 +1,6 @@
 //! What tenants describe: virtual networks, interfaces, virtual gateways and their connections.
 
+use super::bgp::{BgpRouter, PolicyMap};
 use super::{Reference, Resource};
 use crate::plan::Mac;
 use ipnet::IpNet;
@@ -81,6 +82,8 @@ pub struct VirtualGateway {
     pub network_connections: Vec<Resource<NetworkConnection>>,
     /// Its BGP routers.
     pub bgp_routers: Vec<Resource<BgpRouter>>,
+    /// What its BGP peers' policies are.
+    pub policy_maps: Vec<Resource<PolicyMap>>,
 }
 
 /// How a site is reached.
@@ -184,15 +187,6 @@ pub struct Route {
     /// The lower one wins.
     #[serde(default)]
     pub metric: u32,
-}
-
-/// A tenant's BGP router.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct BgpRouter {
-    /// Its addresses, out of the gateway subnet.
-    #[serde(rename = "routerIP")]
-    pub router_ip: Vec<IpAddr>,
 }
 
 /// A virtual network with all that gateways and hosts need to know of it.

@@ -1,5 +1,6 @@
 //! The documents: what every gateway and host is told of a tenant, and of itself.
 
+use super::bgp::{Router, router};
 use super::machines::{Machine, machines};
 use super::sites::{Carrier, carriers};
 use super::subnets::Subnets;
@@ -49,7 +50,8 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
     let subnets = Subnets::of(input, &mut problems);
     let machines = machines(input, &subnets, fabric, &mut problems);
     let carriers = carriers(input, fabric, &mut problems);
-    let mut whole = Whole { input, subnets, machines, carriers, problems, told: BTreeSet::new() };
+    let router = router(input, &subnets, &machines, &carriers, &mut problems);
+    let mut whole = Whole { input, subnets, machines, carriers, router, problems, told: BTreeSet::new() };
     let mut documents = BTreeMap::new();
     if let Some(gateway) = &input.tenant.gateway
         && let Some(name) = whole.name(&gateway.resource_id)
@@ -78,6 +80,7 @@ struct Whole<'a> {
     subnets: Subnets,
     machines: Vec<Machine>,
     carriers: BTreeMap<Id, Carrier<'a>>,
+    router: Option<Router>,
     problems: Vec<Problem>,
     /// Of which interfaces and gateways it was told already that they cannot be reached.
     told: BTreeSet<String>,
@@ -118,7 +121,7 @@ impl Whole<'_> {
             gateway_vsid,
             gateways,
             connections: connections.into(),
-            bgp: None,
+            bgp: self.router.as_ref().filter(|router| router.gateway == *id).map(|router| router.bgp.clone()),
         })
     }
 

@@ -9,10 +9,12 @@
 //! | to change | go to |
 //! |---|---|
 //! | what gateways are told of a connection | `sites` |
+//! | the BGP router | `bgp` |
 //! | which machines there are, and where | `machines` |
 //! | a virtual network's subnets, and the addresses in them that are not machines' | `subnets` |
 //! | the documents | `documents` |
 
+mod bgp;
 mod documents;
 mod machines;
 mod sites;
@@ -79,7 +81,7 @@ impl Planned {
 /// Something that cannot be done as wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The connection or interface that it is about; the tenant as a whole if absent.
+    /// The connection, interface, BGP router or peer that it is about; the tenant as a whole if absent.
     pub about: Option<About>,
     /// The code for `configurationState`, as the northbound interface has it: `HostUnreachable`, `PolicyConfigurationFailure`.
     pub code: &'static str,
@@ -94,6 +96,15 @@ pub enum About {
     Connection(Id),
     /// A network interface.
     Interface(Id),
+    /// A BGP router.
+    Router(Id),
+    /// A peer of a BGP router.
+    Peer {
+        /// The router.
+        router: Id,
+        /// The peer.
+        peer: Id,
+    },
 }
 
 /// The machine or the gateway that has to do it cannot be told, or has no such thing.
@@ -108,6 +119,14 @@ impl Problem {
 
     fn of_interface(interface: &Id, code: &'static str, message: String) -> Self {
         Self { about: Some(About::Interface(interface.clone())), code, message }
+    }
+
+    fn of_router(router: &Id, message: String) -> Self {
+        Self { about: Some(About::Router(router.clone())), code: FAILURE, message }
+    }
+
+    fn of_peer(router: &Id, peer: &Id, message: String) -> Self {
+        Self { about: Some(About::Peer { router: router.clone(), peer: peer.clone() }), code: FAILURE, message }
     }
 
     fn of_tenant(message: String) -> Self {

@@ -147,7 +147,8 @@ impl Case {
     /// What the problems say, each after whom it is about.
     fn problems(&self) -> Vec<String> {
         let about = |problem: &Problem| match &problem.about {
-            Some(About::Connection(id) | About::Interface(id)) => id.to_string(),
+            Some(About::Connection(id) | About::Interface(id) | About::Router(id)) => id.to_string(),
+            Some(About::Peer { router, peer }) => format!("{router}/{peer}"),
             None => "tenant".to_owned(),
         };
         self.plan()
@@ -490,4 +491,119 @@ fn the_network_s_encapsulation_is_everyone_s() {
     let planned = case.plan();
     assert_eq!(for_gateway(&planned, "GW1").encapsulation, Some(crate::plan::Encapsulation::Nvgre));
     assert_eq!(for_host(&planned, "HOST1").encapsulation, crate::plan::Encapsulation::Nvgre);
+}
+
+/// The usual tenant with a router, whose properties these are.
+fn with_router(properties: Value, maps: Value) -> Case {
+    let mut case = Case::usual();
+    let gateway = &mut case.tenant.gateway.as_mut().unwrap().properties;
+    gateway.bgp_routers = vec![read(json!({"resourceId": "router1", "properties": properties}))];
+    gateway.policy_maps = serde_json::from_value(maps).unwrap();
+    case
+}
+
+fn peers(list: &[(&str, &str)]) -> Value {
+    let peer = |(name, address): &(&str, &str)| json!({"resourceId": name, "properties": {"peerIpAddress": address, "extAsNumber": "0.65002"}});
+    list.iter().map(peer).collect()
+}
+
+#[test]
+fn the_router_is_on_the_tenant_s_first_gateway_alone() {
+    let peers = peers(&[("hq", "10.2.0.1")]);
+    let case = with_router(json!({"extAsNumber": "1.10", "routerId": "192.0.2.1", "bgpPeers": peers}), json!([]));
+    let case = case.at("hq", "GW2");
+    passes(&case);
+    let planned = case.plan();
+    assert_eq!(for_gateway(&planned, "GW1").bgp, None);
+    let bgp = for_gateway(&planned, "GW2").bgp.unwrap();
+    assert_eq!((bgp.as_number.to_string(), bgp.router_id.unwrap().to_string()), ("65546".into(), "192.0.2.1".into()));
+    assert!(bgp.addresses.is_empty(), "they are the gateway's own");
+    let [peer] = &*bgp.peers else { panic!("one peer: {bgp:?}") };
+    assert_eq!((peer.address.to_string(), peer.as_number.to_string()), ("10.2.0.1".into(), "65002".into()));
+    assert_eq!(peer.connection.as_ref().unwrap().as_str(), "hq");
+    let announced: Vec<String> = for_gateway(&planned, "GW2").announced().iter().map(ToString::to_string).collect();
+    assert_eq!(announced, ["10.1.0.0/24"], "the tenant's networks, not the gateway's");
+}
+
+#[test]
+fn a_router_without_a_number_gets_the_usual_one_and_may_have_an_address_of_its_own() {
+    let case =
+        with_router(json!({"routerIP": ["192.0.2.7"], "bgpPeers": peers(&[("dc", "10.127.134.55")])}), json!([]));
+    passes(&case);
+    let tenant = for_gateway(&case.plan(), "GW1");
+    assert_eq!(tenant.bgp.as_ref().unwrap().as_number.to_string(), "65001");
+    assert_eq!(tenant.router_addresses().v4.unwrap().to_string(), "192.0.2.7");
+    let peer = &tenant.bgp.as_ref().unwrap().peers[0];
+    assert_eq!(tenant.local_address_for(peer).unwrap().to_string(), "10.127.134.50", "it is on the VLAN");
+}
+
+#[test]
+fn policy_maps_become_policies_of_the_peers_that_name_them() {
+    let map = |name: &str| json!({"resourceRef": format!("/virtualGateways/contoso/policyMaps/{name}")});
+    let maps = json!([
+        {"resourceId": "IN", "properties": {"policyMapEntryList": [
+            {"policyName": "no", "action": "Deny", "matchCriteria": [
+                {"property": "MatchPrefix", "value": ["5.4.3.2/32", "10.0.0.0/8 le 24"]}, {"property": "NextHop", "value": ["4.3.2.1"]}], "setActions": []},
+            {"action": "ModifyAttribute", "matchCriteria": [{"property": "AsnRange", "value": ["123", "345"]}, {"property": "Community", "value": "1:1"}],
+             "setActions": [{"property": "Local-Pref", "value": "200"}, {"property": "As-Path", "value": "65001 65001"},
+                            {"property": "Remove-All-Community"}, {"property": "Add-Community", "value": ["no-export"]}]}]}},
+        {"resourceId": "UNUSED", "properties": {"policyMapEntryList": []}}]);
+    let peer = json!({"resourceId": "hq", "properties": {
+        "peerIpAddress": "10.2.0.1", "asNumber": "65002", "policyMapIn": map("in"), "policyMapOut": map("IN")}});
+    let case = with_router(json!({"extAsNumber": "0.65001", "bgpPeers": [peer]}), maps);
+    passes(&case);
+    let bgp = for_gateway(&case.plan(), "GW1").bgp.unwrap();
+    let [policy] = &*bgp.policies else { panic!("one policy: {bgp:?}") };
+    assert_eq!(
+        (&bgp.peers[0].policy_in, &bgp.peers[0].policy_out),
+        (&Some(policy.name.clone()), &Some(policy.name.clone()))
+    );
+    let written = serde_json::to_value(policy).unwrap();
+    assert_eq!(
+        written["statements"],
+        json!([
+            {"match": {"prefixes": ["5.4.3.2/32", "10.0.0.0/8 le 24"], "next_hops": ["4.3.2.1/32"]}, "then": "reject"},
+            {"match": {"as_path": ["123-345"], "communities": ["1:1"]}, "then": "accept",
+             "set": {"local_preference": 200, "prepend": [65001, 65001], "add_communities": ["no-export"], "clear": ["communities"]}}])
+    );
+    assert_eq!(written["otherwise"], "accept");
+}
+
+#[test]
+fn peers_that_cannot_be_reached_are_named_and_the_others_are_not_kept_from_it() {
+    let list = peers(&[
+        ("far", "40.1.1.4"),
+        ("vm", "10.1.0.5"),
+        ("own", "10.127.134.50"),
+        ("hq", "10.2.0.1"),
+        ("dc", "10.127.134.55"),
+    ]);
+    let case = with_router(json!({"routerIP": ["10.1.0.9"], "extAsNumber": "0.65001", "bgpPeers": list}), json!([]));
+    let bgp = for_gateway(&case.plan(), "GW1").bgp.unwrap();
+    assert_eq!(bgp.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["hq", "dc"]);
+    let problems = case.problems();
+    let expected = [
+        "router1: PolicyConfigurationFailure: 10.1.0.9 is in subnet web",
+        "router1/far: PolicyConfigurationFailure: Peers 40.1.1.4 do not have connectivity through any network connection",
+        "router1/vm: PolicyConfigurationFailure: 10.1.0.5 is an address in the cloud",
+        "router1/own: PolicyConfigurationFailure: 10.127.134.50 is an address in the cloud",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+    let apart = case.at("dc", "GW2").problems();
+    assert!(
+        apart.iter().any(|problem| problem.starts_with("router1/dc") && problem.contains("on gateway GW2")),
+        "{apart:?}"
+    );
+}
+
+#[test]
+fn a_second_router_is_one_too_many() {
+    let mut case = with_router(json!({"extAsNumber": "0.65001"}), json!([]));
+    let second = read(json!({"resourceId": "router2", "properties": {"extAsNumber": "0.65009"}}));
+    case.tenant.gateway.as_mut().unwrap().properties.bgp_routers.push(second);
+    assert_eq!(case.problems().len(), 1);
+    assert!(case.problems()[0].starts_with("router2: PolicyConfigurationFailure"), "{:?}", case.problems());
 }

@@ -3,11 +3,12 @@
 //! | to change | go to |
 //! |---|---|
 //! | a key | here, then `read` (TOML) |
-//! | policies | [`policy`] |
+//! | policies | [`policy`]; from the entries of a policy map: `entries` |
 //! | the form or range of one value | `values` |
 //! | what must agree | `check` |
 
 pub(super) mod check;
+mod entries;
 pub mod policy;
 pub(super) mod read;
 mod values;
@@ -16,9 +17,11 @@ use super::model::{Connection, ConnectionKind, Tenant};
 use super::values::{Dual, Name, Prefix};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+pub use entries::BadPolicy;
 pub use values::{
     AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
 };
@@ -67,6 +70,24 @@ pub struct Bgp {
 impl Bgp {
     /// What is announced when the plan does not say.
     pub const DEFAULT_ANNOUNCE: [Announce; 1] = [Announce::Subnets];
+
+    /// A router of which nothing more is said.
+    pub fn new(as_number: AsNumber) -> Self {
+        Self {
+            as_number,
+            router_id: None,
+            addresses: Dual::default(),
+            cluster_id: None,
+            announce: Self::default_announce(),
+            networks: Box::default(),
+            multipath: None,
+            multipath_as_path: AsPathEquality::default(),
+            max_routes: None,
+            damping: Damping::default(),
+            peers: Box::default(),
+            policies: Box::default(),
+        }
+    }
 
     pub(super) fn default_announce() -> Box<[Announce]> {
         Self::DEFAULT_ANNOUNCE.into()
@@ -176,6 +197,33 @@ pub struct BgpPeer {
 }
 
 impl BgpPeer {
+    /// A neighbour of which nothing more is said.
+    pub fn new(name: Name, address: IpAddr, as_number: AsNumber) -> Self {
+        Self {
+            name,
+            address,
+            as_number,
+            connection: None,
+            local_address: None,
+            mode: PeerMode::default(),
+            hold_time: HoldTime::default(),
+            connect_retry: None,
+            password: None,
+            multihop: None,
+            ttl_security: None,
+            bfd: None,
+            max_prefixes: None,
+            policy_in: None,
+            policy_out: None,
+            role: None,
+            reflection: Reflection::default(),
+            graceful_restart: Self::default_restart_time(),
+            long_lived_stale: None,
+            add_path: None,
+            families: Box::default(),
+        }
+    }
+
     pub(super) fn default_restart_time() -> RestartTime {
         RestartTime::try_from(120).unwrap_or_else(|_| unreachable!("it is in range"))
     }
@@ -298,22 +346,15 @@ impl Tenant {
     }
 
     /// The connection by which a peer is reached: the one that is named, else the one that has its address on a VLAN or among its
-    /// `peers`, else the one with the longest static route to it. A peer on two connections' networks is on the first.
+    /// `peers`, else the one with the longest static route to it; of several that are alike, the first.
     pub fn connection_to(&self, peer: &BgpPeer) -> Option<&Connection> {
         if let Some(name) = &peer.connection {
             return self.connections.iter().find(|connection| connection.name == *name);
         }
-        let direct = |connection: &&Connection| {
-            connection.peers.contains(&peer.address) || connection.network_of(peer.address).is_some()
-        };
-        let route = |connection: &'_ Connection| {
-            let covering = connection.routes.iter().filter(|route| route.destination.contains(peer.address));
-            covering.map(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric))).max()
-        };
-        self.connections.iter().find(direct).or_else(|| {
-            let routed = self.connections.iter().filter_map(|connection| Some((route(connection)?, connection)));
-            routed.max_by_key(|(how, _)| *how).map(|(_, connection)| connection)
-        })
+        // Of several greatest ones `max_by_key` gives the last.
+        let backwards = self.connections.iter().rev();
+        let ways = backwards.filter_map(|connection| Some((connection.leads_to(peer.address)?, connection)));
+        ways.max_by_key(|(how, _)| *how).map(|(_, connection)| connection)
     }
 
     /// Our end of the session with a peer, if there is an address for it.
@@ -351,7 +392,25 @@ impl Tenant {
     }
 }
 
+/// How a connection leads to an address: the better, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leads {
+    /// By a static route, of which this is the prefix's length, and the metric.
+    ByRoute(u8, Reverse<u32>),
+    /// It is on the VLAN, or one of the connection's peers.
+    Directly,
+}
+
 impl Connection {
+    /// How it leads to an address, if it does.
+    pub fn leads_to(&self, address: IpAddr) -> Option<Leads> {
+        if self.peers.contains(&address) || self.network_of(address).is_some() {
+            return Some(Leads::Directly);
+        }
+        let covering = self.routes.iter().filter(|route| route.destination.contains(address));
+        covering.map(|route| Leads::ByRoute(route.destination.prefix_len(), Reverse(route.metric))).max()
+    }
+
     /// The networks of its VLAN.
     pub fn networks(&self) -> impl Iterator<Item = Prefix> {
         let addresses = match &self.kind {

@@ -1,9 +1,13 @@
 //! BGP routers, peers and policy maps.
 
 use super::{Code, Faults, Node, address_of, is_station, within};
-use crate::controller::resources::schema::values::{asn, quoted};
+use crate::controller::model::bgp::{criterion, entry, setting};
+use crate::controller::resources::schema::values::asn;
 use crate::controller::resources::tree::node::{get, list, text};
-use serde_json::{Value, json};
+use crate::plan::bgp::BadPolicy;
+use crate::plan::bgp::policy::BgpPolicy;
+use ::bgp::policy::{Criterion, Entry, EntryAction, Setting};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -46,23 +50,22 @@ pub(super) fn peer(node: &Node<'_>, faults: &mut Faults) {
 }
 
 pub(super) fn policy_map(node: &Node<'_>, faults: &mut Faults) {
-    for (position, entry) in list(node.value, "policyMapEntryList").iter().enumerate() {
+    let entries = list(node.value, "policyMapEntryList");
+    let good_so_far = faults.0.len();
+    for (position, entry) in entries.iter().enumerate() {
         let at = within(node, "policyMapEntryList", position);
         let part = |name: &str| entry.get(name).and_then(Value::as_array).into_iter().flatten().enumerate();
-        for (criterion, value) in part("matchCriteria") {
-            let at = format!("{at}.matchCriteria[{criterion}].value");
-            if let Err(message) = check_match(value) {
-                faults.value(at, message);
+        for (number, value) in part("matchCriteria") {
+            if let Err(message) = check_match(criterion(value)) {
+                faults.value(format!("{at}.matchCriteria[{number}].value"), message);
             }
         }
-        let mut actions = 0;
-        for (action, value) in part("setActions") {
-            actions += 1;
-            let at = format!("{at}.setActions[{action}].value");
-            if let Err(message) = check_set(value) {
-                faults.value(at, message);
+        for (number, value) in part("setActions") {
+            if let Err(message) = check_alone(Vec::new(), vec![setting(value)]) {
+                faults.value(format!("{at}.setActions[{number}].value"), message);
             }
         }
+        let actions = part("setActions").count();
         match entry.get("action").and_then(Value::as_str) {
             Some("ModifyAttribute") if actions == 0 => {
                 faults
@@ -74,80 +77,36 @@ pub(super) fn policy_map(node: &Node<'_>, faults: &mut Faults) {
             _ => {}
         }
     }
-}
-
-/// The texts of a value, whether it is one or an array.
-fn texts(value: Option<&Value>) -> Vec<&str> {
-    match value {
-        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
-        Some(Value::String(text)) => vec![text.as_str()],
-        _ => Vec::new(),
+    if faults.0.len() > good_so_far {
+        return;
+    }
+    // What single values do not show: entries that are never reached, that contradict themselves, and the like.
+    let entries: Vec<Entry> = entries.iter().map(entry).collect();
+    if let Err(error) = policy(&entries) {
+        faults.value(within(node, "policyMapEntryList", error.position(&entries)), error.reason());
     }
 }
 
-fn check_match(criterion: &Value) -> Result<(), String> {
-    let property = criterion.get("property").and_then(Value::as_str).unwrap_or_default();
-    let values = texts(criterion.get("value"));
-    if values.is_empty() {
-        return Err(format!("{property} needs at least one value"));
-    }
-    match property {
-        "MatchPrefix" | "IgnorePrefix" => values.iter().try_for_each(|text| {
-            text.parse::<crate::plan::Prefix>().map(drop).map_err(|complaint| complaint.to_string())
-        }),
-        "NextHop" => values.iter().try_for_each(|text| address(text)),
-        "AsnRange" => {
-            let numbers: Vec<u32> = values.iter().map(|text| asn(&json!(text))).collect::<Result<_, _>>()?;
-            match numbers.as_slice() {
-                [_] => Ok(()),
-                [low, high] if low <= high => Ok(()),
-                _ => Err("AsnRange takes one number, or the lowest and the highest".to_owned()),
-            }
-        }
-        "Community" => values.iter().try_for_each(|text| community(text)),
-        _ => Ok(()),
-    }
+fn policy(entries: &[Entry]) -> Result<(), BadPolicy> {
+    // The name is of no account here, and every map has one that gateways take or that planning complains of.
+    "map".parse().map_or(Ok(()), |name| BgpPolicy::from_entries(name, entries).map(drop))
 }
 
-fn check_set(action: &Value) -> Result<(), String> {
-    let property = action.get("property").and_then(Value::as_str).unwrap_or_default();
-    let values = texts(action.get("value")).into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
-    let one_number = || match values.as_slice() {
-        [text] => {
-            text.parse::<u32>().map(drop).map_err(|_| format!("{property} takes a number from 0 to {}", u32::MAX))
-        }
-        _ => Err(format!("{property} takes one number")),
-    };
-    match property {
-        "As-Path" if values.is_empty() => Err("As-Path takes the numbers to prepend".to_owned()),
-        "As-Path" => {
-            let mut numbers = values.iter().flat_map(|text| text.split([' ', ','])).filter(|text| !text.is_empty());
-            numbers.try_for_each(|text| asn(&json!(text)).map(drop))
-        }
-        "Add-Community" | "Remove-Community" if values.is_empty() => Err(format!("{property} takes communities")),
-        "Add-Community" | "Remove-Community" => values.iter().try_for_each(|text| community(text)),
-        "MED" | "Weight" | "Local-Pref" => one_number(),
-        "Next-Hop" => match values.as_slice() {
-            [text] => address(text),
-            _ => Err("Next-Hop takes one address".to_owned()),
-        },
-        _ if !values.is_empty() => Err(format!("{property} takes no value")),
-        _ => Ok(()),
+/// What is wrong with one part of an entry, whatever the others are.
+fn check_alone(criteria: Vec<Criterion>, settings: Vec<Setting>) -> Result<(), String> {
+    let entry = Entry { name: String::new(), action: EntryAction::Allow, criteria, settings };
+    policy(&[entry]).map_err(|error| error.reason())
+}
+
+fn check_match(criterion: Criterion) -> Result<(), String> {
+    // Two numbers are the ends of one range, so three are a mistake.
+    if criterion.property == "AsnRange"
+        && criterion.value.len() > 2
+        && !criterion.value.iter().any(|value| value.contains('-'))
+    {
+        return Err("AsnRange takes one number, or the lowest and the highest".to_owned());
     }
-}
-
-fn address(text: &str) -> Result<(), String> {
-    text.parse::<IpAddr>().map(drop).map_err(|_| format!("{} is no address", quoted(text)))
-}
-
-/// `1:1` (RFC 1997), one number, or a well-known name.
-fn community(text: &str) -> Result<(), String> {
-    const WELL_KNOWN: [&str; 4] = ["no-export", "no-advertise", "no-export-subconfed", "internet"];
-    let good = match text.split_once(':') {
-        Some((high, low)) => high.parse::<u16>().is_ok() && low.parse::<u16>().is_ok(),
-        None => text.parse::<u32>().is_ok() || WELL_KNOWN.iter().any(|name| name.eq_ignore_ascii_case(text)),
-    };
-    if good { Ok(()) } else { Err(format!("{} is no community; write two numbers such as 65001:100", quoted(text))) }
+    check_alone(vec![criterion], Vec::new())
 }
 
 /// What a router takes for its identifier when none is given.

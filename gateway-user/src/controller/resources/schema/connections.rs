@@ -140,26 +140,24 @@ pub(super) const NETWORK_CONNECTION: &[Property] = &[
     CONFIGURATION_STATE,
 ];
 
-const NO_BGP: &str = "kept and checked; gateways speak BGP in a later version";
-
 pub(super) const BGP_ROUTER: &[Property] = &[
     property("isEnabled", Shape::Boolean).no_effect("reserved by the interface"),
     property("requireIGPSync", Shape::Boolean).no_effect("there is no IGP to wait for"),
-    property("extAsNumber", Shape::AsnDot).alias(&["asNumber"]).required().no_effect(NO_BGP),
-    property("routerId", Shape::Address).no_effect(NO_BGP),
-    property("routerIP", Shape::List(&Shape::Address)).no_effect(NO_BGP),
+    property("extAsNumber", Shape::AsnDot).alias(&["asNumber"]).required(),
+    property("routerId", Shape::Address),
+    property("routerIP", Shape::List(&Shape::Address)),
     property("bgpPeers", Shape::Children(Kind::BgpPeer)),
     read_only("isGenerated"),
     CONFIGURATION_STATE,
 ];
 
 pub(super) const BGP_PEER: &[Property] = &[
-    property("peerIpAddress", Shape::Address).required().no_effect(NO_BGP),
-    property("extAsNumber", Shape::AsnDot).no_effect(NO_BGP).doc("This or asNumber is needed."),
-    property("asNumber", Shape::AsnPlain).alias(&["peerAsNumber"]).no_effect(NO_BGP),
+    property("peerIpAddress", Shape::Address).required(),
+    property("extAsNumber", Shape::AsnDot).doc("This or asNumber is needed."),
+    property("asNumber", Shape::AsnPlain).alias(&["peerAsNumber"]),
     property("addressFamily", NAME).no_effect("the address shows it"),
-    property("policyMapIn", Shape::OwnReference(Kind::PolicyMap)).no_effect(NO_BGP),
-    property("policyMapOut", Shape::OwnReference(Kind::PolicyMap)).no_effect(NO_BGP),
+    property("policyMapIn", Shape::OwnReference(Kind::PolicyMap)),
+    property("policyMapOut", Shape::OwnReference(Kind::PolicyMap)),
     read_only("connectionState"),
     read_only("statistics"),
     read_only("isGenerated"),
@@ -168,9 +166,8 @@ pub(super) const BGP_PEER: &[Property] = &[
 
 const MATCH: &[Property] = &[
     property("property", Shape::Choice(&["MatchPrefix", "NextHop", "IgnorePrefix", "AsnRange", "Community"]))
-        .required()
-        .no_effect(NO_BGP),
-    property("value", Shape::Texts).required().no_effect(NO_BGP),
+        .required(),
+    property("value", Shape::Texts).required(),
 ];
 
 const SET: &[Property] = &[
@@ -188,20 +185,21 @@ const SET: &[Property] = &[
             "Next-Hop",
         ]),
     )
-    .required()
-    .no_effect(NO_BGP),
-    property("value", Shape::Texts).no_effect(NO_BGP),
+    .required(),
+    property("value", Shape::Texts),
 ];
 
 const POLICY: &[Property] = &[
-    property("policyName", NAME).no_effect(NO_BGP),
-    property("action", Shape::Choice(&["Deny", "Allow", "Permit", "ModifyAttribute"])).required().no_effect(NO_BGP),
-    property("matchCriteria", Shape::List(&Shape::Object(MATCH))).no_effect(NO_BGP),
-    property("setActions", Shape::List(&Shape::Object(SET))).no_effect(NO_BGP),
+    property("policyName", NAME),
+    property("action", Shape::Choice(&["Deny", "Allow", "Permit", "ModifyAttribute"])).required(),
+    property("matchCriteria", Shape::List(&Shape::Object(MATCH))),
+    property("setActions", Shape::List(&Shape::Object(SET))),
 ];
 
 pub(super) const POLICY_MAP: &[Property] = &[
-    property("policyMapEntryList", Shape::List(&Shape::Object(POLICY))).required().no_effect(NO_BGP),
+    property("policyMapEntryList", Shape::List(&Shape::Object(POLICY)))
+        .required()
+        .doc("In their order: the first that matches a route decides. A route that none matches passes."),
     super::back_references("bgpPeersWithPolicyMapIn", Kind::BgpPeer, "policyMapIn"),
     super::back_references("bgpPeersWithPolicyMapOut", Kind::BgpPeer, "policyMapOut"),
 ];

@@ -446,11 +446,12 @@ fn every_kind_of_match_and_set_is_checked() {
         ]),
         json!([
             { "property": "As-Path", "value": "65001 65001" }, { "property": "Add-Community", "value": ["1:2"] }, { "property": "Remove-Community", "value": "1:3" },
-            { "property": "Remove-All-Community" }, { "property": "MED", "value": 10 }, { "property": "Clear-MED" }, { "property": "Weight", "value": "5" },
+            { "property": "Remove-All-Community" }, { "property": "MED", "value": 10 }, { "property": "Weight", "value": "5" },
             { "property": "Local-Pref", "value": "200" }, { "property": "Next-Hop", "value": "10.0.0.9" },
         ]),
     );
     world.put_properties(PATH, good);
+    world.put_properties(PATH, entry(json!([]), json!([{ "property": "Clear-MED" }])));
     for (property, value) in [
         ("MatchPrefix", json!(["10.0.0.1/8"])),
         ("IgnorePrefix", json!([])),
