@@ -2,35 +2,14 @@
 //! shortest form of each length, and the next hop of IPv6 in an MP_REACH_NLRI without NLRI. Equal attributes have equal
 //! bytes. The weight, which has no place on the wire, stands first under the reserved type 0.
 
-use super::{Aggregator, AsPath, Attributes, NextHop, Origin, RawAttribute, Segment, SegmentKind};
+use super::kind::flag::{EXTENDED, OPTIONAL, PARTIAL, TRANSITIVE};
+use super::{Aggregator, AsPath, Attributes, NextHop, Origin, RawAttribute, Segment, SegmentKind, kind};
 use super::{Community, ExtendedCommunity, LargeCommunity};
 use crate::number::{Asn, RouterId};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Type codes of path attributes.
-pub(super) mod code {
-    /// No attribute of the wire: the weight.
-    pub const WEIGHT: u8 = 0;
-    pub const ORIGIN: u8 = 1;
-    pub const AS_PATH: u8 = 2;
-    pub const NEXT_HOP: u8 = 3;
-    pub const MED: u8 = 4;
-    pub const LOCAL_PREF: u8 = 5;
-    pub const ATOMIC_AGGREGATE: u8 = 6;
-    pub const AGGREGATOR: u8 = 7;
-    pub const COMMUNITIES: u8 = 8;
-    pub const ORIGINATOR_ID: u8 = 9;
-    pub const CLUSTER_LIST: u8 = 10;
-    pub const MP_REACH: u8 = 14;
-    pub const EXTENDED_COMMUNITIES: u8 = 16;
-    pub const LARGE_COMMUNITIES: u8 = 32;
-    pub const ONLY_TO_CUSTOMER: u8 = 35;
-}
-
-const OPTIONAL: u8 = 0x80;
-const TRANSITIVE: u8 = 0x40;
-const PARTIAL: u8 = 0x20;
-const EXTENDED_LENGTH: u8 = 0x10;
+/// The weight has no type on the wire.
+const WEIGHT: u8 = kind::RESERVED;
 
 /// Writes one attribute; its value is written by `value`, its length put in afterwards.
 fn put(out: &mut Vec<u8>, flags: u8, code: u8, value: impl FnOnce(&mut Vec<u8>)) {
@@ -44,7 +23,7 @@ fn put(out: &mut Vec<u8>, flags: u8, code: u8, value: impl FnOnce(&mut Vec<u8>))
             // No message has more than 65535 octets; what a caller made up beyond that is cut rather than misread.
             let length = u16::try_from(length).unwrap_or(u16::MAX);
             out.truncate(start + 3 + usize::from(length));
-            out[start] |= EXTENDED_LENGTH;
+            out[start] |= EXTENDED;
             out.splice(start + 2..start + 3, length.to_be_bytes());
         }
     }
@@ -54,43 +33,43 @@ impl Attributes {
     /// Appends the canonical bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.weight > 0 {
-            put(out, OPTIONAL, code::WEIGHT, |out| out.extend_from_slice(&self.weight.to_be_bytes()));
+            put(out, OPTIONAL, WEIGHT, |out| out.extend_from_slice(&self.weight.to_be_bytes()));
         }
-        put(out, TRANSITIVE, code::ORIGIN, |out| out.push(self.origin.number()));
-        put(out, TRANSITIVE, code::AS_PATH, |out| put_path(out, &self.as_path));
+        put(out, TRANSITIVE, kind::ORIGIN, |out| out.push(self.origin.number()));
+        put(out, TRANSITIVE, kind::AS_PATH, |out| put_path(out, &self.as_path));
         if let NextHop::V4(address) = self.next_hop {
-            put(out, TRANSITIVE, code::NEXT_HOP, |out| out.extend_from_slice(&address.octets()));
+            put(out, TRANSITIVE, kind::NEXT_HOP, |out| out.extend_from_slice(&address.octets()));
         }
         if let Some(med) = self.med {
-            put(out, OPTIONAL, code::MED, |out| out.extend_from_slice(&med.to_be_bytes()));
+            put(out, OPTIONAL, kind::MED, |out| out.extend_from_slice(&med.to_be_bytes()));
         }
         if let Some(preference) = self.local_pref {
-            put(out, TRANSITIVE, code::LOCAL_PREF, |out| out.extend_from_slice(&preference.to_be_bytes()));
+            put(out, TRANSITIVE, kind::LOCAL_PREF, |out| out.extend_from_slice(&preference.to_be_bytes()));
         }
         if self.atomic_aggregate {
-            put(out, TRANSITIVE, code::ATOMIC_AGGREGATE, |_| ());
+            put(out, TRANSITIVE, kind::ATOMIC_AGGREGATE, |_| ());
         }
         if let Some(Aggregator { asn, router }) = self.aggregator {
-            put(out, OPTIONAL | TRANSITIVE, code::AGGREGATOR, |out| {
+            put(out, OPTIONAL | TRANSITIVE, kind::AGGREGATOR, |out| {
                 out.extend_from_slice(&asn.0.to_be_bytes());
                 out.extend_from_slice(&router.0.octets());
             });
         }
         if !self.communities.is_empty() {
-            put(out, OPTIONAL | TRANSITIVE, code::COMMUNITIES, |out| {
+            put(out, OPTIONAL | TRANSITIVE, kind::COMMUNITIES, |out| {
                 self.communities.iter().for_each(|community| out.extend_from_slice(&community.0.to_be_bytes()));
             });
         }
         if let Some(originator) = self.originator_id {
-            put(out, OPTIONAL, code::ORIGINATOR_ID, |out| out.extend_from_slice(&originator.0.octets()));
+            put(out, OPTIONAL, kind::ORIGINATOR_ID, |out| out.extend_from_slice(&originator.0.octets()));
         }
         if !self.cluster_list.is_empty() {
-            put(out, OPTIONAL, code::CLUSTER_LIST, |out| {
+            put(out, OPTIONAL, kind::CLUSTER_LIST, |out| {
                 self.cluster_list.iter().for_each(|cluster| out.extend_from_slice(&cluster.0.octets()));
             });
         }
         if let NextHop::V6 { global, link_local } = self.next_hop {
-            put(out, OPTIONAL, code::MP_REACH, |out| {
+            put(out, OPTIONAL, kind::MP_REACH, |out| {
                 out.extend_from_slice(&[0, 2, 1, if link_local.is_some() { 32 } else { 16 }]);
                 out.extend_from_slice(&global.octets());
                 if let Some(local) = link_local {
@@ -100,7 +79,7 @@ impl Attributes {
             });
         }
         if !self.extended_communities.is_empty() {
-            put(out, OPTIONAL | TRANSITIVE, code::EXTENDED_COMMUNITIES, |out| {
+            put(out, OPTIONAL | TRANSITIVE, kind::EXTENDED_COMMUNITIES, |out| {
                 self.extended_communities.iter().for_each(|community| out.extend_from_slice(&community.0));
             });
         }
@@ -110,9 +89,9 @@ impl Attributes {
                 put_raw(out, raw);
             }
         };
-        raw_up_to(out, code::LARGE_COMMUNITIES);
+        raw_up_to(out, kind::LARGE_COMMUNITIES);
         if !self.large_communities.is_empty() {
-            put(out, OPTIONAL | TRANSITIVE, code::LARGE_COMMUNITIES, |out| {
+            put(out, OPTIONAL | TRANSITIVE, kind::LARGE_COMMUNITIES, |out| {
                 for community in &self.large_communities {
                     for number in [community.global, community.first, community.second] {
                         out.extend_from_slice(&number.to_be_bytes());
@@ -120,9 +99,9 @@ impl Attributes {
                 }
             });
         }
-        raw_up_to(out, code::ONLY_TO_CUSTOMER);
+        raw_up_to(out, kind::ONLY_TO_CUSTOMER);
         if let Some(asn) = self.only_to_customer {
-            put(out, OPTIONAL | TRANSITIVE, code::ONLY_TO_CUSTOMER, |out| out.extend_from_slice(&asn.0.to_be_bytes()));
+            put(out, OPTIONAL | TRANSITIVE, kind::ONLY_TO_CUSTOMER, |out| out.extend_from_slice(&asn.0.to_be_bytes()));
         }
         for raw in unknown {
             put_raw(out, raw);
@@ -140,32 +119,32 @@ impl Attributes {
 
     fn take(&mut self, flags: u8, code: u8, value: &[u8]) -> Option<()> {
         match code {
-            code::WEIGHT => self.weight = number(value)?,
-            code::ORIGIN => self.origin = Origin::of(*value.first()?)?,
-            code::AS_PATH => self.as_path = path(value)?,
-            code::NEXT_HOP => self.next_hop = NextHop::V4(number(value)?.into()),
-            code::MED => self.med = Some(number(value)?),
-            code::LOCAL_PREF => self.local_pref = Some(number(value)?),
-            code::ATOMIC_AGGREGATE => self.atomic_aggregate = true,
-            code::AGGREGATOR => {
+            WEIGHT => self.weight = number(value)?,
+            kind::ORIGIN => self.origin = Origin::of(*value.first()?)?,
+            kind::AS_PATH => self.as_path = path(value)?,
+            kind::NEXT_HOP => self.next_hop = NextHop::V4(number(value)?.into()),
+            kind::MED => self.med = Some(number(value)?),
+            kind::LOCAL_PREF => self.local_pref = Some(number(value)?),
+            kind::ATOMIC_AGGREGATE => self.atomic_aggregate = true,
+            kind::AGGREGATOR => {
                 let (asn, router) = value.split_at_checked(4)?;
                 self.aggregator = Some(Aggregator { asn: Asn(number(asn)?), router: router_id(router)? });
             }
-            code::COMMUNITIES => self.communities = each(value, |four: [u8; 4]| Community(u32::from_be_bytes(four)))?,
-            code::ORIGINATOR_ID => self.originator_id = Some(router_id(value)?),
-            code::CLUSTER_LIST => self.cluster_list = each(value, |four: [u8; 4]| RouterId(four.into()))?,
-            code::MP_REACH => self.next_hop = next_hop_v6(value)?,
-            code::EXTENDED_COMMUNITIES => self.extended_communities = each(value, ExtendedCommunity)?,
-            code::LARGE_COMMUNITIES => self.large_communities = each(value, large)?,
-            code::ONLY_TO_CUSTOMER => self.only_to_customer = Some(Asn(number(value)?)),
-            _ => self.unknown.push(RawAttribute { flags: flags & !EXTENDED_LENGTH, code, value: value.into() }),
+            kind::COMMUNITIES => self.communities = each(value, |four: [u8; 4]| Community(u32::from_be_bytes(four)))?,
+            kind::ORIGINATOR_ID => self.originator_id = Some(router_id(value)?),
+            kind::CLUSTER_LIST => self.cluster_list = each(value, |four: [u8; 4]| RouterId(four.into()))?,
+            kind::MP_REACH => self.next_hop = next_hop_v6(value)?,
+            kind::EXTENDED_COMMUNITIES => self.extended_communities = each(value, ExtendedCommunity)?,
+            kind::LARGE_COMMUNITIES => self.large_communities = each(value, large)?,
+            kind::ONLY_TO_CUSTOMER => self.only_to_customer = Some(Asn(number(value)?)),
+            _ => self.unknown.push(RawAttribute { flags: flags & !EXTENDED, code, value: value.into() }),
         }
         Some(())
     }
 }
 
 fn put_raw(out: &mut Vec<u8>, raw: &RawAttribute) {
-    put(out, raw.flags & !EXTENDED_LENGTH | PARTIAL, raw.code, |out| out.extend_from_slice(&raw.value));
+    put(out, raw.flags & !EXTENDED | PARTIAL, raw.code, |out| out.extend_from_slice(&raw.value));
 }
 
 fn put_path(out: &mut Vec<u8>, path: &AsPath) {
@@ -185,8 +164,8 @@ pub(super) fn next<'a>(bytes: &mut &'a [u8]) -> Option<Option<(u8, u8, &'a [u8])
         _ => return None,
     };
     let (length, rest) = match rest {
-        [high, low, rest @ ..] if flags & EXTENDED_LENGTH != 0 => (u16::from_be_bytes([*high, *low]), rest),
-        [length, rest @ ..] if flags & EXTENDED_LENGTH == 0 => (u16::from(*length), rest),
+        [high, low, rest @ ..] if flags & EXTENDED != 0 => (u16::from_be_bytes([*high, *low]), rest),
+        [length, rest @ ..] if flags & EXTENDED == 0 => (u16::from(*length), rest),
         _ => return None,
     };
     let (value, rest) = rest.split_at_checked(length.into())?;

@@ -6,6 +6,7 @@
 mod as_path;
 mod canonical;
 mod community;
+pub(crate) mod kind;
 mod store;
 
 pub use as_path::{AsPath, Segment, SegmentKind};

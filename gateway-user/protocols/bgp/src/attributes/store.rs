@@ -1,7 +1,7 @@
 //! Every distinct set of attributes once.
 
-use super::canonical;
 use super::{Attributes, Community, NextHop, Origin};
+use super::{canonical, kind};
 use crate::number::{Asn, RouterId};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -233,7 +233,7 @@ impl AttributeStore {
     pub(crate) fn as_path_octets(&self, id: AttributesId) -> &[u8] {
         let mut bytes = self.canonical(id);
         while let Some(Some((_, code, value))) = canonical::next(&mut bytes) {
-            if code == canonical::code::AS_PATH {
+            if code == kind::AS_PATH {
                 return value;
             }
         }

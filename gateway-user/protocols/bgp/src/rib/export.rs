@@ -1,7 +1,7 @@
 //! What is sent to a group of neighbours, and what is changed about it on the way.
 
 use super::groups::{CacheKey, Cached, GroupKey};
-use super::settings::{NextHopMode, Relation, Role, SessionFacts, WithoutPolicy};
+use super::settings::{ClientToClient, NextHopMode, Relation, Role, SessionFacts, WithoutPolicy};
 use super::table::Path;
 use super::{NeighbourId, Rib};
 use crate::attributes::{Attributes, AttributesId, Marks, NextHop, SegmentKind, Summary};
@@ -97,7 +97,9 @@ impl Rib {
         let marks = summary.marks;
         match (source.relation, key.relation) {
             (Some(Relation::Internal), Relation::Internal) => return Err(Refusal::NotReflected),
-            (Some(Relation::Client), Relation::Client) if !self.settings.client_to_client => {
+            (Some(Relation::Client), Relation::Client)
+                if self.settings.client_to_client == ClientToClient::Withheld =>
+            {
                 return Err(Refusal::BetweenClients);
             }
             _ => {}

@@ -35,9 +35,9 @@ pub use import::{Received, Rejection};
 pub use neighbour::FamilyCounters;
 pub use next_hops::{NextHopInterest, Reachability};
 pub use settings::{
-    AddPathSend, AggregateSettings, Confederation, DampingSettings, EqualPaths, Limit, LimitScope, MedScope,
-    MissingMed, Multipath, NeighbourSettings, NextHopMode, Relation, RibSettings, Role, SessionFacts, TieBreak,
-    UnresolvedNextHop, WithoutPolicy,
+    AddPathSend, AggregateSettings, ClientToClient, Confederation, DampingSettings, EqualPaths, Limit, LimitScope,
+    MedScope, MissingMed, Multipath, NeighbourSettings, NextHopMode, Relation, RibSettings, Role, SessionFacts,
+    TieBreak, UnresolvedNextHop, WithoutPolicy,
 };
 pub use updates::{Enhanced, Update};
 

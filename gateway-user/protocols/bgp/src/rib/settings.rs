@@ -110,7 +110,7 @@ pub struct RibSettings {
     /// Its cluster (RFC 4456); its identifier where it has none of its own.
     pub cluster_id: Option<RouterId>,
     /// Whether routes of one client go to the other clients.
-    pub client_to_client: bool,
+    pub client_to_client: ClientToClient,
     /// The confederation, if it is in one.
     pub confederation: Option<Confederation>,
     /// How MEDs are compared.
@@ -129,6 +129,16 @@ pub struct RibSettings {
     pub aggregates: Vec<AggregateSettings>,
 }
 
+/// Whether a route reflector's clients get each other's routes from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientToClient {
+    /// They do.
+    #[default]
+    Reflected,
+    /// They have them from each other.
+    Withheld,
+}
+
 impl RibSettings {
     /// The usual settings for a speaker.
     pub const fn new(asn: Asn, router_id: RouterId) -> Self {
@@ -136,7 +146,7 @@ impl RibSettings {
             asn,
             router_id,
             cluster_id: None,
-            client_to_client: true,
+            client_to_client: ClientToClient::Reflected,
             confederation: None,
             med_scope: MedScope::SameNeighbour,
             missing_med: MissingMed::Best,

@@ -4,8 +4,8 @@ use crate::attributes::{Attributes, Community, ExtendedCommunity, LargeCommunity
 use crate::number::{Asn, Family, RouterId};
 use crate::policy::Policy;
 use crate::rib::{
-    AddPathSend, AggregateSettings, DampingSettings, Limit, MedScope, MissingMed, Multipath, NeighbourSettings,
-    NextHopMode, Relation, RibSettings, TieBreak, UnresolvedNextHop, WithoutPolicy,
+    AddPathSend, AggregateSettings, ClientToClient, DampingSettings, Limit, MedScope, MissingMed, Multipath,
+    NeighbourSettings, NextHopMode, Relation, RibSettings, TieBreak, UnresolvedNextHop, WithoutPolicy,
 };
 use crate::session::{Local, Neighbor};
 use crate::wire::{FirstAs, Forwarding, Peering, Role};
@@ -82,7 +82,7 @@ impl Config {
     pub(super) fn rib(&self) -> RibSettings {
         let mut settings = RibSettings::new(self.asn, self.router_id);
         settings.cluster_id = self.cluster_id;
-        settings.client_to_client = self.decision.client_to_client == ClientToClient::Reflected;
+        settings.client_to_client = self.decision.client_to_client;
         settings.med_scope = self.decision.med_scope;
         settings.missing_med = self.decision.missing_med;
         settings.tie_break = self.decision.tie_break;
@@ -115,16 +115,6 @@ pub struct Decision {
     pub aggregates: Vec<AggregateSettings>,
     /// How long a speaker that restarts waits for its neighbours' routes (RFC 4724, 4.1).
     pub deferral: Deferral,
-}
-
-/// Whether a route reflector's clients get each other's routes from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientToClient {
-    /// They do.
-    #[default]
-    Reflected,
-    /// They have them from each other.
-    Withheld,
 }
 
 /// How long a speaker that restarts waits for its neighbours' routes.

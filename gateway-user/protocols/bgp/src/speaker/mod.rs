@@ -18,10 +18,11 @@ mod io;
 mod out;
 mod recovery;
 
+pub use crate::rib::ClientToClient;
 pub use crate::session::Close;
 pub use config::{
-    AsOverride, ClientToClient, Config, Decision, DefaultOriginate, Deferral, NeighborConfig, NeighborName, Network,
-    Reflection, RouteConfig, SoftReconfiguration, Start,
+    AsOverride, Config, Decision, DefaultOriginate, Deferral, NeighborConfig, NeighborName, Network, Reflection,
+    RouteConfig, SoftReconfiguration, Start,
 };
 pub use io::{Bfd, Input, NextHopChange, Output, Reset, RouteNextHop};
 

@@ -8,40 +8,11 @@ use super::as_path::{self, Width};
 use super::update::{Disposition, Fault, Peering, UpdateContext};
 use super::{Notification, Role, code};
 use crate::attributes::NextHop;
+use crate::attributes::kind::{self, flag};
 use crate::number::Asn;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
-
-/// The types that are known here (IANA "BGP Path Attributes").
-pub(super) mod kind {
-    pub const RESERVED: u8 = 0;
-    pub const ORIGIN: u8 = 1;
-    pub const AS_PATH: u8 = 2;
-    pub const NEXT_HOP: u8 = 3;
-    pub const MED: u8 = 4;
-    pub const LOCAL_PREF: u8 = 5;
-    pub const ATOMIC_AGGREGATE: u8 = 6;
-    pub const AGGREGATOR: u8 = 7;
-    pub const COMMUNITIES: u8 = 8;
-    pub const ORIGINATOR_ID: u8 = 9;
-    pub const CLUSTER_LIST: u8 = 10;
-    pub const MP_REACH: u8 = 14;
-    pub const MP_UNREACH: u8 = 15;
-    pub const EXTENDED_COMMUNITIES: u8 = 16;
-    pub const AS4_PATH: u8 = 17;
-    pub const AS4_AGGREGATOR: u8 = 18;
-    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
-    pub const LARGE_COMMUNITIES: u8 = 32;
-    pub const ONLY_TO_CUSTOMER: u8 = 35;
-}
-
-pub(super) mod flag {
-    pub const OPTIONAL: u8 = 0x80;
-    pub const TRANSITIVE: u8 = 0x40;
-    pub const PARTIAL: u8 = 0x20;
-    pub const EXTENDED: u8 = 0x10;
-}
 
 const WELL_KNOWN: u8 = flag::TRANSITIVE;
 const OPTIONAL: u8 = flag::OPTIONAL;

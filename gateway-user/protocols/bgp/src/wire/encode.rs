@@ -1,9 +1,10 @@
 //! UPDATEs to send: many prefixes of one set of attributes in a message, never more than the session takes.
 
-use super::attributes::{self, flag, kind};
+use super::attributes;
 use super::nlri::{self, NlriEntry, PathIds};
 use super::{UpdateFields, as_path, codec};
 use crate::attributes::NextHop;
+use crate::attributes::kind::{self, flag};
 use crate::number::Family;
 use bytes::{Bytes, BytesMut};
 use std::iter::Peekable;

@@ -4,6 +4,7 @@ use super::attributes::{self, Raw};
 use super::nlri::{BadNlri, Nlri, PathIds};
 use super::{Notification, Role, UpdateFields, codec};
 use crate::attributes::NextHop;
+use crate::attributes::kind;
 use crate::number::{Asn, Family};
 use bytes::Bytes;
 use std::fmt;
@@ -181,7 +182,7 @@ pub fn decode_update(fields: &UpdateFields, context: &UpdateContext) -> Result<U
     }
     for announcement in &announcements {
         if let Some(what) = unusable(announcement.next_hop, context) {
-            faults.push(Fault::new(attributes::kind::NEXT_HOP, what, Disposition::TreatAsWithdraw));
+            faults.push(Fault::new(kind::NEXT_HOP, what, Disposition::TreatAsWithdraw));
         }
     }
     let mut gone: Vec<Nlri> =
@@ -214,10 +215,10 @@ fn end_of_rib(fields: &UpdateFields, found: &attributes::Attributes<'_>, unreach
 
 /// The body's next hop; `None`, with a fault, where it is missing or malformed.
 fn body_next_hop(raw: Option<Raw<'_>>, faults: &mut Vec<Fault>) -> Option<Ipv4Addr> {
-    let fault = |what| Fault::new(attributes::kind::NEXT_HOP, what, Disposition::TreatAsWithdraw);
+    let fault = |what| Fault::new(kind::NEXT_HOP, what, Disposition::TreatAsWithdraw);
     let Some(raw) = raw else {
         // Where it was there with wrong flags, its fault is there already.
-        if !faults.iter().any(|fault| fault.attribute == attributes::kind::NEXT_HOP) {
+        if !faults.iter().any(|fault| fault.attribute == kind::NEXT_HOP) {
             faults.push(fault("is missing"));
         }
         return None;

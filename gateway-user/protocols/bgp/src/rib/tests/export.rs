@@ -106,7 +106,7 @@ fn only_clients_have_their_routes_reflected_and_get_those_of_others() {
         let path: &[u32] = if from == External { &[65001] } else { &[] };
         assert_eq!(sent_between(from, to, &route(1, path)).is_some(), goes, "{from:?} to {to:?}");
     }
-    let apart = RibSettings { client_to_client: false, ..settings() };
+    let apart = RibSettings { client_to_client: ClientToClient::Withheld, ..settings() };
     assert_eq!(sent_by(apart, neighbour(1, Client), neighbour(2, Client), &route(1, &[])), None);
 }
 
