@@ -9,6 +9,9 @@
 //! Every forwarder is a machine of its own between two cables. The generator runs in the kernel, on one CPU, which then also does what the
 //! forwarder and the sink do: a rate here is that of one core for all of it. Runs of different forwarders alternate, so that what else the
 //! machine does meets all of them alike.
+//!
+//! Nothing else may speak on the cables: a frame that a stack sends from another CPU takes an interface's NAPI context there, where it stays
+//! as long as frames keep coming. Then that CPU forwards what the generator's makes, slower than it is made, and the ring overflows.
 
 #[path = "../../ebpf/src/traffic.rs"]
 pub mod traffic;
@@ -110,7 +113,7 @@ impl Rig {
         let object =
             std::fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask build`", path.display()))?;
         let processes = Processes::new()?;
-        let ends = Node::new("ends", &processes)?;
+        let ends = silent_node("ends", &processes)?;
         let mut programs = EbpfLoader::new().load(&object).context("cannot load the bench's programs")?;
         for name in ["gre", "vxlan", "vlan", "plain", "redirect", "sink", "nothing"] {
             program(&mut programs, name)?.load().with_context(|| format!("cannot load the bench's program {name}"))?;
@@ -127,7 +130,7 @@ impl Rig {
         let slot = self.tracks;
         ensure!(slot < REDIRECT_SLOT, "the rig is full");
         self.tracks += 1;
-        let node = Node::new(name, &self.processes)?;
+        let node = silent_node(name, &self.processes)?;
         let (end, far) = (format!("end{slot}"), format!("far{slot}"));
         let (ours, theirs) = (mac_text(PORT_MAC), mac_text(HOST_MAC));
         for (outside, inside) in [(&end, "in0"), (&far, "out0")] {
@@ -237,6 +240,13 @@ impl Rig {
             self.ends.within(|| std::fs::read_to_string(&path)).with_context(|| format!("cannot read {path}"))?;
         Ok((text.trim().parse()?, 0))
     }
+}
+
+/// A machine whose interfaces have no IPv6, which announces its groups (MLD) after they come up.
+fn silent_node(name: &str, processes: &Arc<Processes>) -> Result<Arc<Node>> {
+    let node = Node::new(name, processes)?;
+    node.sh("for at in all default; do echo 1 > /proc/sys/net/ipv6/conf/$at/disable_ipv6; done")?;
+    Ok(node)
 }
 
 fn program<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
