@@ -1,13 +1,11 @@
 //! Sites that exchange routes with the gateway by BGP: BIRD behind tunnels, FRR on a VLAN, each tenant with the very same addresses and AS numbers.
 
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gateway_user::api::report::{BgpNeighborReport, BgpRouteReport};
 use lab::Lab;
-use lab::node::{Node, Running};
+use lab::peers::{Bird, Frr};
 use lab::ping::Ping;
 use lab::plan::Plan;
 use lab::tenants::{HQ, TENANT_GATEWAY, TENANTS, address};
@@ -23,14 +21,8 @@ const BEHIND_DC: (&str, &str) = ("10.8.0.0/16", "10.8.0.1");
 /// What only the second tenant's GRE site announces.
 const WOODGROVES: &str = "10.77.0.0/16";
 
-/// A daemon of a site that ends with this.
-struct Daemon {
-    node: Arc<Node>,
-    _running: Running,
-}
-
 /// BIRD at a GRE site.
-fn bird(site: &Members, announced: &[&str], password: Option<&str>) -> Result<Daemon> {
+fn bird(site: &Members, announced: &[&str], password: Option<&str>) -> Result<Bird> {
     let routes: String = announced.iter().map(|prefix| format!("  route {prefix} unreachable;\n")).collect();
     let password = password.map_or_else(String::new, |password| format!("  password \"{password}\";\n"));
     let text = format!(
@@ -53,14 +45,11 @@ protocol bgp cloud {{
         gateway = TENANT_GATEWAY[0],
     );
     site.hq.ip(&format!("address add {}/32 dev lo\n", BEHIND_HQ.1))?;
-    site.hq.write("/run/bird.conf", &text)?;
-    let mut command = Command::new("bird");
-    command.args(["-f", "-c", "/run/bird.conf", "-s", "/run/bird.ctl", "-P", "/run/bird.pid"]);
-    start(&site.hq, &mut command)
+    Bird::start(&site.hq, &text)
 }
 
 /// FRR at an L3 site.
-fn frr(site: &Members) -> Result<Daemon> {
+fn frr(site: &Members) -> Result<Frr> {
     let text = format!(
         "router bgp 64514
  bgp router-id 10.3.0.1
@@ -78,23 +67,7 @@ fn frr(site: &Members) -> Result<Daemon> {
         gateway = site.tenant.vlan_gateway[0],
     );
     site.dc.ip(&format!("address add {}/32 dev lo\n", BEHIND_DC.1))?;
-    site.dc.write("/run/frr.conf", &text)?;
-    site.dc.sh("mkdir -p /run/frr")?;
-    let mut command = Command::new("/usr/lib/frr/bgpd");
-    command.args(["-f", "/run/frr.conf", "-Z", "-S", "-n", "-u", "root", "-g", "root", "-i", "/run/bgpd.pid"]);
-    command.args(["--vty_socket", "/run/frr", "-P", "0"]);
-    start(&site.dc, &mut command)
-}
-
-fn start(node: &Arc<Node>, command: &mut Command) -> Result<Daemon> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(Daemon { node: Arc::clone(node), _running: node.spawn(command)? })
-}
-
-impl Daemon {
-    fn birdc(&self, command: &str) -> Result<String> {
-        self.node.run(Command::new("birdc").args(["-s", "/run/bird.ctl"]).args(command.split(' ')))
-    }
+    Frr::bgpd(&site.dc, &text)
 }
 
 /// Both tenants' routers, with the same peers.
@@ -188,13 +161,13 @@ fn routes_of_sites_are_learned_passed_on_and_withdrawn_and_tenants_do_not_see_ea
     ensure!(printed.contains("best") && printed.contains("dc"), "{printed}");
     // Both sites are told the tenant's subnets, and each what is behind the other.
     until(PATIENCE, "BIRD to have the cloud's routes", || {
-        let routes = hq.birdc("show route").ok()?;
+        let routes = hq.ask("show route").ok()?;
         ["10.1.0.0/24", "10.1.1.0/24", BEHIND_DC.0].iter().all(|prefix| routes.contains(prefix)).then_some(())
     })
-    .with_context(|| format!("{:?}\n{}", hq.birdc("show route all"), about(&lab)))?;
+    .with_context(|| format!("{:?}\n{}", hq.ask("show route all"), about(&lab)))?;
 
     let before = lab.gateway.dropped("no_route")?;
-    hq.birdc("disable announced")?;
+    hq.ask("disable announced")?;
     until(PATIENCE, "the withdrawn route to go", || {
         paths(&lab, "contoso", BEHIND_HQ.0).is_ok_and(|paths| paths.is_empty()).then_some(())
     })?;

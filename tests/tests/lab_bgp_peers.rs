@@ -10,11 +10,8 @@ use bgp::speaker::{Config, NeighborName, Network, Start};
 use bgp::wire::{AddPath, Forwarding};
 use lab::bgp::Router;
 use lab::link::{End, cable};
-use lab::node::{Node, Processes, Running};
-use lab::peers::bgpd::Bgpd;
-use lab::peers::exabgp::ExaBgp;
-
-use lab::peers::gobgp::GoBgp;
+use lab::node::{Node, Processes};
+use lab::peers::{Bird, ExaBgp, Frr, GoBgp};
 use lab::wait::{SOON, until};
 
 const OURS: [&str; 2] = ["192.0.2.0/24", "2001:db8:1::/48"];
@@ -121,7 +118,7 @@ fn gobgp_config(neighbor: &str) -> String {
 #[test]
 fn frr() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let frr = Bgpd::start(&theirs, &frr_config(""))?;
+    let frr = Frr::bgpd(&theirs, &frr_config(""))?;
     let router = start(&ours, |_| ())?;
     router.reaches("peer", State::Established)?;
     has_both(&router)?;
@@ -149,6 +146,7 @@ fn exabgp() -> Result<()> {
     let [ours, theirs] = pair()?;
     let exabgp = ExaBgp::start(
         &theirs,
+        "10.9.0.1",
         &exabgp_config(&format!(
             "route {} next-hop 10.9.0.2 community [65002:100];\n route {} next-hop fd09::2;",
             THEIRS[0], THEIRS[1]
@@ -184,7 +182,7 @@ fn malformed_updates_leave_the_session_up() -> Result<()> {
     // An aggregator of 3 octets is ignored; the route stays (RFC 7606, 7.7).
     routes += "route 203.0.113.100/32 next-hop 10.9.0.2 attribute [ 0x07 0xc0 0x000001 ];\n";
     routes += "route 203.0.113.200/32 next-hop 10.9.0.2;\n";
-    let _exabgp = ExaBgp::start(&theirs, &exabgp_config(&routes))?;
+    let _exabgp = ExaBgp::start(&theirs, "10.9.0.1", &exabgp_config(&routes))?;
     let router = start(&ours, |neighbor| {
         for family in neighbor.families.values_mut() {
             family.add_path = None;
@@ -218,7 +216,7 @@ fn wrongly_signed(node: &Node) -> Result<u64> {
 #[test]
 fn a_password_lets_in_who_has_it() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let frr = Bgpd::start(&theirs, &frr_config(" neighbor 10.9.0.1 password correct-horse\n"))?;
+    let frr = Frr::bgpd(&theirs, &frr_config(" neighbor 10.9.0.1 password correct-horse\n"))?;
     let with = |password: &'static str| {
         move |neighbor: &mut Neighbor| neighbor.authentication = Authentication::Md5(Secret::new(password))
     };
@@ -240,7 +238,7 @@ fn a_password_lets_in_who_has_it() -> Result<()> {
 #[test]
 fn our_restart_costs_frr_no_route() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let frr = Bgpd::start(&theirs, &frr_config(""))?;
+    let frr = Frr::bgpd(&theirs, &frr_config(""))?;
     let router = start(&ours, |_| ())?;
     router.reaches("peer", State::Established)?;
     frr.has("ipv4", OURS[0])?;
@@ -248,7 +246,7 @@ fn our_restart_costs_frr_no_route() -> Result<()> {
     has_both(&router)?;
     drop(router);
     until(SOON, "stale routes at FRR", || {
-        let state = frr.json("show bgp neighbors 10.9.0.1 json").ok()?;
+        let state = frr.show("show bgp neighbors 10.9.0.1 json").ok()?;
         (state["10.9.0.1"]["bgpState"] != "Established").then_some(())
     })?;
     ensure!(frr.valid("ipv4", OURS[0]) && frr.valid("ipv6", OURS[1]), "FRR has dropped our routes");
@@ -269,7 +267,7 @@ fn our_restart_costs_frr_no_route() -> Result<()> {
 #[test]
 fn the_restart_of_frr_costs_us_no_route() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let mut frr = Bgpd::start(&theirs, &frr_config(""))?;
+    let mut frr = Frr::bgpd(&theirs, &frr_config(""))?;
     let router = start(&ours, |_| ())?;
     router.reaches("peer", State::Established)?;
     has_both(&router)?;
@@ -277,7 +275,7 @@ fn the_restart_of_frr_costs_us_no_route() -> Result<()> {
         router.ask(|_, seen| seen.events.iter().filter(|(_, event)| matches!(event, Event::EndOfRib(_))).count())
     };
     until(SOON, "FRR's End-of-RIBs", || (ends(&router).ok()? >= 2).then_some(()))?;
-    frr.kill();
+    frr.kill("bgpd");
     until(SOON, "the loss of the session", || {
         let lost = router.ask(|_, seen| {
             seen.events.iter().any(|(_, event)| matches!(event, Event::Lost { retained, .. } if retained.len() == 2))
@@ -286,7 +284,7 @@ fn the_restart_of_frr_costs_us_no_route() -> Result<()> {
     })
     .map_err(|error| error.context(router.told()))?;
     has_both(&router)?;
-    frr.run()?;
+    frr.launch("bgpd")?;
     router.reaches("peer", State::Established)?;
     until(SOON, "FRR's End-of-RIBs once more", || (ends(&router).ok()? >= 4).then_some(()))
         .map_err(|error| error.context(router.told()))?;
@@ -301,47 +299,18 @@ fn the_restart_of_frr_costs_us_no_route() -> Result<()> {
     Ok(())
 }
 
-/// A BIRD that runs.
-struct Bird {
-    node: Arc<Node>,
-    _daemon: Running,
-}
-
-impl Bird {
-    fn start(node: &Arc<Node>) -> Result<Self> {
-        let config = "router id 10.9.0.2;\nprotocol device { }\nprotocol static { ipv4; route 198.51.100.0/24 blackhole; }\n\
+const BIRD: &str = "router id 10.9.0.2;\nprotocol device { }\nprotocol static { ipv4; route 198.51.100.0/24 blackhole; }\n\
              protocol static { ipv6; route 2001:db8:2::/48 blackhole; }\n\
              protocol bgp ours {\n local 10.9.0.2 as 65002; neighbor 10.9.0.1 as 65001; hold time 90; connect delay time 1;\n\
              error wait time 1, 2; connect retry time 1; graceful restart on; long lived graceful restart on;\n\
              long lived stale time 3600; enable extended messages on;\n\
              ipv4 { import all; export all; add paths on; };\n\
              ipv6 { import all; export all; add paths on; next hop address fd09::2; };\n}\n";
-        node.write("/run/bird.conf", config)?;
-        let mut command = std::process::Command::new("bird");
-        command.args(["-f", "-c", "/run/bird.conf", "-s", "/run/bird.ctl", "-P", "/run/bird.pid"]);
-        command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let bird = Self { node: Arc::clone(node), _daemon: node.spawn(&mut command)? };
-        until(SOON, "an answer of BIRD", || bird.ask("show status").ok())?;
-        Ok(bird)
-    }
-
-    fn ask(&self, command: &str) -> Result<String> {
-        self.node.sh(&format!("birdc -s /run/bird.ctl {command}"))
-    }
-
-    fn valid(&self, prefix: &str) -> bool {
-        self.ask(&format!("show route {prefix}")).is_ok_and(|answer| answer.contains(prefix))
-    }
-
-    fn has(&self, prefix: &str) -> Result<()> {
-        until(SOON, &format!("{prefix} at BIRD"), || self.valid(prefix).then_some(()))
-    }
-}
 
 #[test]
 fn bird() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let bird = Bird::start(&theirs)?;
+    let bird = Bird::start(&theirs, BIRD)?;
     let router = start(&ours, |_| ())?;
     router.reaches("peer", State::Established)?;
     has_both(&router)?;
@@ -354,7 +323,7 @@ fn bird() -> Result<()> {
 #[test]
 fn our_restart_costs_bird_no_route() -> Result<()> {
     let [ours, theirs] = pair()?;
-    let bird = Bird::start(&theirs)?;
+    let bird = Bird::start(&theirs, BIRD)?;
     let router = start(&ours, |_| ())?;
     router.reaches("peer", State::Established)?;
     bird.has(OURS[0])?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
+use super::PATIENCE;
 use crate::gateway::Log;
 use crate::node::{Node, Running};
 use crate::wait::{SOON, until};
@@ -17,7 +18,7 @@ const SOCKET: &str = "/run/bird.ctl";
 #[derive(Debug)]
 pub struct Bird {
     node: Arc<Node>,
-    daemon: Running,
+    daemon: Option<Running>,
     log: Log,
 }
 
@@ -40,16 +41,27 @@ impl Bird {
     /// Starts it on a machine and waits until it answers.
     pub fn start(node: &Arc<Node>, configuration: &str) -> Result<Self> {
         node.write(CONFIGURATION, configuration)?;
+        let mut bird = Self { node: Arc::clone(node), daemon: None, log: Log::default() };
+        bird.launch()?;
+        Ok(bird)
+    }
+
+    /// Starts it again, after it was killed, with what it was configured with.
+    pub fn launch(&mut self) -> Result<()> {
         let mut command = Command::new("bird");
         command.args(["-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", "/run/bird.pid"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut daemon = node.spawn(&mut command)?;
-        let log = Log::default();
-        log.follow(daemon.child().stderr.take().context("BIRD has no standard error")?);
-        let bird = Self { node: Arc::clone(node), daemon, log };
-        until(SOON, "BIRD to answer", || bird.ask("show status").ok())
-            .with_context(|| format!("BIRD said:\n{}", bird.log.text()))?;
-        Ok(bird)
+        let mut daemon = self.node.spawn(&mut command)?;
+        self.log.follow(daemon.child().stderr.take().context("BIRD has no standard error")?);
+        self.daemon = Some(daemon);
+        until(SOON, "BIRD to answer", || self.ask("show status").ok())
+            .with_context(|| format!("BIRD said:\n{}", self.log.text()))?;
+        Ok(())
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.daemon = None;
     }
 
     /// What it answers to a command of `birdc`.
@@ -68,9 +80,24 @@ impl Bird {
         Ok(self.ask("show bfd sessions")?.lines().filter_map(session).collect())
     }
 
+    /// Whether it has a route.
+    pub fn valid(&self, prefix: &str) -> bool {
+        self.ask(&format!("show route {prefix}")).is_ok_and(|answer| answer.contains(prefix))
+    }
+
+    /// Waits until it has a route.
+    pub fn has(&self, prefix: &str) -> Result<()> {
+        until(PATIENCE, &format!("{prefix} at BIRD"), || self.valid(prefix).then_some(()))
+    }
+
+    /// Waits until it has it no more.
+    pub fn lacks(&self, prefix: &str) -> Result<()> {
+        until(PATIENCE, &format!("no {prefix} at BIRD"), || (!self.valid(prefix)).then_some(()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.daemon.signal(signal)
+        self.daemon.as_ref().context("no BIRD runs")?.signal(signal)
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::quiet;
+use super::{PATIENCE, quiet};
 use crate::node::{Node, Running};
-use crate::wait::{SOON, until};
+use crate::wait::until;
 
 /// An exabgp that runs.
 #[derive(Debug)]
@@ -16,11 +16,11 @@ pub struct ExaBgp {
 }
 
 impl ExaBgp {
-    /// Starts it with one neighbour's settings and static routes; what it receives is written down as JSON.
-    pub fn start(node: &Arc<Node>, neighbor: &str) -> Result<Self> {
+    /// Starts it with one neighbour: its address, the settings and static routes. What it receives is written down as JSON.
+    pub fn start(node: &Arc<Node>, address: &str, settings: &str) -> Result<Self> {
         let config = format!(
             "process seen {{ run /bin/sh -c \"cat >> /run/exabgp.json\"; encoder json; }}\n\
-             neighbor 10.9.0.1 {{\n{neighbor}\n  api {{ processes [ seen ]; neighbor-changes; receive {{ parsed; update; }} }}\n}}\n"
+             neighbor {address} {{\n{settings}\n  api {{ processes [ seen ]; neighbor-changes; receive {{ parsed; update; }} }}\n}}\n"
         );
         node.write("/run/exabgp.conf", &config)?;
         let mut command = quiet("exabgp");
@@ -36,11 +36,13 @@ impl ExaBgp {
         Ok(Self { node: Arc::clone(node), _daemon: daemon })
     }
 
+    /// What it received so far, a JSON object a line.
+    pub fn seen(&self) -> String {
+        self.node.sh("cat /run/exabgp.json").unwrap_or_default()
+    }
+
     /// Waits until it was told of a prefix.
     pub fn has(&self, prefix: &str) -> Result<()> {
-        until(SOON, &format!("{prefix} at ExaBGP"), || {
-            let seen = self.node.sh("cat /run/exabgp.json").ok()?;
-            seen.contains(prefix).then_some(())
-        })
+        until(PATIENCE, &format!("{prefix} at ExaBGP"), || self.seen().contains(prefix).then_some(()))
     }
 }
