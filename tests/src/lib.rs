@@ -10,7 +10,8 @@
 //! - [`compute`]: the lab with compute hosts of ours
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
-//! - [`bgp`]: a router with the product's BGP speaker; [`bfd_owner`]: an agent as far as BFD goes; [`peers`]: routing daemons that we did not write
+//! - [`bgp`]: a router with the product's BGP speaker; [`bfd_owner`]: an agent as far as BFD goes; [`peers`]: routing daemons that we did not write; [`sessions`]: the running
+//!   gateway's sessions with them
 //! - [`store`]: what every engine of the controller's store has to do
 //! - [`sim`]: the controller under a simulator
 //! - [`vm`]: another Linux kernel, in a virtual machine
@@ -37,6 +38,7 @@ pub mod ping;
 pub mod plan;
 pub mod precedence;
 pub mod program;
+pub mod sessions;
 pub mod sim;
 pub mod store;
 pub mod tap;

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gateway_user::api::report::{BgpNeighborReport, BgpRouteReport};
+use gateway_user::api::report::BgpRouteReport;
 use lab::Lab;
 use lab::peers::{Bird, Frr};
 use lab::ping::Ping;
 use lab::plan::Plan;
+use lab::sessions::PATIENCE;
 use lab::tenants::{HQ, TENANT_GATEWAY, TENANTS, address};
 use lab::topology::{Members, World};
 use lab::wait::until;
 
-/// A site's router takes its time on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// What the GRE sites announce, and a machine there.
 const BEHIND_HQ: (&str, &str) = ("10.7.0.0/16", "10.7.0.1");
 /// What the L3 sites announce, and a machine there.
@@ -101,36 +100,13 @@ fn start_lab(password: Option<&str>) -> Result<Lab> {
     Lab::start_with(World::default(), |plan| with_bgp(plan, password))
 }
 
-fn peer(lab: &Lab, tenant: &str, name: &str) -> Result<BgpNeighborReport> {
-    let printed = lab.gateway.ctl(&["bgp", "neighbors", "--tenant", tenant, "-o", "json"])?;
-    let all: Vec<BgpNeighborReport> = serde_json::from_str(&printed)?;
-    all.into_iter().find(|peer| peer.name == name).with_context(|| format!("no peer {name} of {tenant}: {printed}"))
-}
-
-fn is_up(lab: &Lab, tenant: &str, name: &str) -> bool {
-    peer(lab, tenant, name).is_ok_and(|peer| peer.state == "established")
-}
-
-fn await_up(lab: &Lab, tenant: &str, name: &str) -> Result<()> {
-    let awaited = format!("the session with {name} of {tenant}");
-    until(PATIENCE, &awaited, || is_up(lab, tenant, name).then_some(())).with_context(|| about(lab))
-}
-
-fn paths(lab: &Lab, tenant: &str, prefix: &str) -> Result<Vec<BgpRouteReport>> {
-    let printed = lab.gateway.ctl(&["bgp", "routes", "--tenant", tenant, "--prefix", prefix, "-o", "json"])?;
-    let all: Vec<BgpRouteReport> = serde_json::from_str(&printed)?;
-    Ok(all.into_iter().filter(|path| path.prefix.to_string() == prefix).collect())
-}
-
-fn await_path(lab: &Lab, tenant: &str, prefix: &str) -> Result<()> {
-    let known = || paths(lab, tenant, prefix).is_ok_and(|paths| paths.iter().any(|path| path.used == "best"));
-    until(PATIENCE, &format!("a path to {prefix} of {tenant}"), || known().then_some(())).with_context(|| about(lab))
+fn best(paths: &[BgpRouteReport]) -> bool {
+    paths.iter().any(|path| path.used == "best")
 }
 
 /// What helps to see why something failed.
 fn about(lab: &Lab) -> String {
-    let peers = lab.gateway.ctl(&["bgp", "neighbors"]).unwrap_or_else(|error| format!("{error:#}"));
-    format!("{peers}\n{}", lab.circumstances())
+    format!("{}\n{}", lab.gateway.about_bgp(), lab.circumstances())
 }
 
 #[test]
@@ -141,12 +117,12 @@ fn routes_of_sites_are_learned_passed_on_and_withdrawn_and_tenants_do_not_see_ea
     let _dc = frr(contoso)?;
     let _other = bird(woodgrove, &[BEHIND_HQ.0, WOODGROVES], None)?;
     for (tenant, name) in [("contoso", "hq"), ("contoso", "dc"), ("woodgrove", "hq")] {
-        await_up(&lab, tenant, name)?;
+        lab.gateway.await_session(tenant, name)?;
     }
     for (tenant, prefix) in
         [("contoso", BEHIND_HQ.0), ("contoso", BEHIND_DC.0), ("woodgrove", BEHIND_HQ.0), ("woodgrove", WOODGROVES)]
     {
-        await_path(&lab, tenant, prefix)?;
+        lab.gateway.await_paths((tenant, prefix), "a best path", best)?;
     }
     // A machine of the cloud reaches both sites of its tenant, and the other tenant's machine its own.
     lab.reaches(&contoso.vms[0], BEHIND_HQ.1)?;
@@ -156,7 +132,7 @@ fn routes_of_sites_are_learned_passed_on_and_withdrawn_and_tenants_do_not_see_ea
     // From site to site, through the cloud.
     lab.answers(&contoso.hq, Ping::to(address(BEHIND_DC.1)).from(address(BEHIND_HQ.1)))?;
     // What one tenant's site says is nothing to the other.
-    ensure!(paths(&lab, "contoso", WOODGROVES)?.is_empty(), "{}", about(&lab));
+    ensure!(lab.gateway.bgp_paths("contoso", WOODGROVES)?.is_empty(), "{}", about(&lab));
     let printed = lab.gateway.ctl(&["bgp", "explain", BEHIND_HQ.0, "--tenant", "contoso"])?;
     ensure!(printed.contains("best") && printed.contains("dc"), "{printed}");
     // Both sites are told the tenant's subnets, and each what is behind the other.
@@ -169,7 +145,7 @@ fn routes_of_sites_are_learned_passed_on_and_withdrawn_and_tenants_do_not_see_ea
     let before = lab.gateway.dropped("no_route")?;
     hq.ask("disable announced")?;
     until(PATIENCE, "the withdrawn route to go", || {
-        paths(&lab, "contoso", BEHIND_HQ.0).is_ok_and(|paths| paths.is_empty()).then_some(())
+        lab.gateway.bgp_paths("contoso", BEHIND_HQ.0).is_ok_and(|paths| paths.is_empty()).then_some(())
     })?;
     until(PATIENCE, "what goes there to be dropped", || {
         let _ = Ping::to(address(BEHIND_HQ.1)).send(&contoso.vms[0], Duration::from_millis(200));
@@ -183,8 +159,8 @@ fn routes_of_sites_are_learned_passed_on_and_withdrawn_and_tenants_do_not_see_ea
 fn a_killed_daemon_loses_no_packet_and_its_sessions_come_back_with_the_routes_kept() -> Result<()> {
     let mut lab = start_lab(None)?;
     let _hq = bird(&lab.world.contoso, &[BEHIND_HQ.0], None)?;
-    await_up(&lab, "contoso", "hq")?;
-    await_path(&lab, "contoso", BEHIND_HQ.0)?;
+    lab.gateway.await_session("contoso", "hq")?;
+    lab.gateway.await_path("contoso", BEHIND_HQ.0, "hq")?;
     lab.losing_nothing(
         |lab| &lab.world.contoso.vms[0],
         address(BEHIND_HQ.1),
@@ -193,8 +169,8 @@ fn a_killed_daemon_loses_no_packet_and_its_sessions_come_back_with_the_routes_ke
             stream.go_on(100)?;
             lab.gateway.launch()?;
             lab.gateway.await_answer()?;
-            await_up(lab, "contoso", "hq")?;
-            await_path(lab, "contoso", BEHIND_HQ.0)?;
+            lab.gateway.await_session("contoso", "hq")?;
+            lab.gateway.await_path("contoso", BEHIND_HQ.0, "hq")?;
             stream.go_on(300)
         },
     )
@@ -204,17 +180,20 @@ fn a_killed_daemon_loses_no_packet_and_its_sessions_come_back_with_the_routes_ke
 fn a_session_needs_the_same_password_on_both_ends() -> Result<()> {
     let mut lab = start_lab(Some("right"))?;
     let _hq = bird(&lab.world.contoso, &[BEHIND_HQ.0], Some("right"))?;
-    await_up(&lab, "contoso", "hq")?;
+    lab.gateway.await_session("contoso", "hq")?;
     let mut wrong = lab.plan.clone();
     with_bgp(&mut wrong, Some("wrong"));
     lab.gateway.reload(&wrong)?;
     until(PATIENCE, "the session to end", || {
-        peer(&lab, "contoso", "hq").ok().filter(|peer| peer.state != "established" && peer.last_error.is_some())
+        lab.gateway
+            .bgp_peer("contoso", "hq")
+            .ok()
+            .filter(|peer| peer.state != "established" && peer.last_error.is_some())
     })
     .with_context(|| about(&lab))?;
     let shown = lab.gateway.ctl(&["bgp", "neighbors"])?;
     ensure!(!shown.contains("wrong") && !lab.gateway.log().contains("\"wrong\""), "{shown}");
     let right = lab.plan.clone();
     lab.gateway.reload(&right)?;
-    await_up(&lab, "contoso", "hq")
+    lab.gateway.await_session("contoso", "hq").map(drop)
 }

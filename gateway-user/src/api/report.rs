@@ -395,6 +395,9 @@ pub struct BgpNeighborReport {
     pub hold_time_seconds: Option<u16>,
     /// Whose routes are exchanged.
     pub families: Vec<String>,
+    /// What both sides can do, such as `route-refresh` and `add-path-send ipv4`.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// How often a session came up.
     pub established: u64,
     /// How often one was lost.

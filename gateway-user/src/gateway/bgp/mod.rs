@@ -19,6 +19,7 @@
 //! | the task itself, and its timers | `runtime` |
 //! | what a person sees | `report` |
 
+mod agreed;
 mod report;
 mod router;
 mod runtime;

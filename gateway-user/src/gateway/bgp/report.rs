@@ -1,5 +1,6 @@
 //! What became of peers, for the log and for who asks.
 
+use super::agreed;
 use super::router::Router;
 use super::translate;
 use crate::api::agent::Shown;
@@ -9,7 +10,6 @@ use crate::api::report::{BgpExplanationReport, BgpNeighborReport, BgpPathReport,
 use crate::plan::BgpPeer;
 use bgp::Moment;
 use bgp::attributes::Attributes;
-use bgp::number::Family;
 use bgp::rib::{FamilyCounters, NeighbourId, Outcome};
 use bgp::session::{Event, Messages, Statistics};
 use bgp::speaker::{Config, NeighborName};
@@ -165,7 +165,12 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
             since_seconds: seen.since.map(|since| now.since(since).as_secs()),
             router_id: agreed.map(|session| session.router_id.to_string()),
             hold_time_seconds: agreed.map(|session| session.hold_time),
-            families: agreed.iter().flat_map(|session| &session.families).map(|it| family(it.family)).collect(),
+            families: agreed
+                .iter()
+                .flat_map(|session| &session.families)
+                .map(|it| agreed::name(it.family).to_owned())
+                .collect(),
+            capabilities: agreed.map(agreed::capabilities).unwrap_or_default(),
             established: seen.established,
             lost: seen.lost,
             prefixes_received: sum(|family| family.paths),
@@ -177,14 +182,6 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
         }
     };
     peers.map(row).collect()
-}
-
-fn family(family: Family) -> String {
-    match family {
-        Family::Ipv4 => "ipv4",
-        Family::Ipv6 => "ipv6",
-    }
-    .to_owned()
 }
 
 /// What the speaker has of its own.

@@ -100,7 +100,7 @@ fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer, policies: &Policies<'_>)
     session.authentication = security.authentication;
     session.distance = security.distance;
     let policy = |name: &Option<Name>| policies.get(name.as_ref()?.as_str()).cloned();
-    let own = tenant.router_addresses();
+    let own = tenant.next_hops_for(peer);
     let routes = RouteConfig {
         reflection: match peer.reflection {
             Reflection::None => speaker::Reflection::NoClient,

@@ -363,6 +363,14 @@ impl Tenant {
         peer.local_address.or_else(on_link).or_else(|| self.router_addresses().same_family(peer.address))
     }
 
+    /// What a peer is told to send packets to: on a VLAN the gateway's addresses there, which need no route, and elsewhere the router's.
+    pub fn next_hops_for(&self, peer: &BgpPeer) -> Dual {
+        let on_link = self.connection_to(peer).filter(|connection| connection.network_of(peer.address).is_some());
+        let vlan = on_link.map(Connection::own_addresses).unwrap_or_default();
+        let router = self.router_addresses();
+        Dual { v4: vlan.v4.or(router.v4), v6: vlan.v6.or(router.v6) }
+    }
+
     /// The peers that are reached by a connection.
     pub fn peers_by<'a>(&'a self, connection: &'a Connection) -> impl Iterator<Item = &'a BgpPeer> {
         let peers = self.bgp.iter().flat_map(|bgp| &bgp.peers);
@@ -418,6 +426,20 @@ impl Connection {
             ConnectionKind::Gre(_) => &[],
         };
         addresses.iter().map(|address| address.network())
+    }
+
+    /// The gateway's first address of each family on its VLAN.
+    fn own_addresses(&self) -> Dual {
+        let mut own = Dual::default();
+        if let ConnectionKind::L3(l3) = &self.kind {
+            for address in &l3.addresses {
+                match address.addr() {
+                    IpAddr::V4(address) => own.v4 = own.v4.or(Some(address)),
+                    IpAddr::V6(address) => own.v6 = own.v6.or(Some(address)),
+                }
+            }
+        }
+        own
     }
 
     /// The network of its VLAN that an address is in.

@@ -32,6 +32,8 @@ pub struct Negotiated {
     pub enhanced_refresh: bool,
     /// Our role, where the neighbour's fits (RFC 9234).
     pub role: Option<Role>,
+    /// Whether the neighbour has said its own, which fits then.
+    pub role_agreed: bool,
     /// The neighbour's graceful restart, where both sides have it.
     pub restart: Option<RestartNegotiated>,
 }
@@ -203,6 +205,7 @@ pub(super) fn negotiate(
         route_refresh: mine.route_refresh && its.route_refresh,
         enhanced_refresh: mine.enhanced_refresh && its.enhanced_refresh && its.route_refresh,
         role,
+        role_agreed: role.is_some() && !its.roles.is_empty(),
         restart,
     })
 }

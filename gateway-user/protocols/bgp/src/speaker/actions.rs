@@ -71,6 +71,8 @@ impl Speaker {
             Some(IpAddr::V6(address)) => (None, Some(address)),
             None => (None, None),
         };
+        // A neighbour that is spoken to by IPv6 and takes IPv6 next hops reaches that address for certain (RFC 8950).
+        let other_v4 = routes.next_hop_v4.filter(|_| v6.is_none() || !agreed.extended_next_hop);
         let link_local = v6.filter(|address| address.is_unicast_link_local());
         let facts = SessionFacts {
             router_id: agreed.router_id,
@@ -84,7 +86,7 @@ impl Speaker {
             extended_next_hop: agreed.extended_next_hop,
             four_octet_asn: agreed.four_octet,
             long_lived: agreed.restart.as_ref().is_some_and(|restart| !restart.long_lived.is_empty()),
-            local_v4: v4.or(routes.next_hop_v4),
+            local_v4: v4.or(other_v4),
             local_v6: v6.filter(|_| link_local.is_none()).or(routes.next_hop_v6).or(link_local),
             local_link: link_local.or(routes.link_local),
         };

@@ -149,6 +149,17 @@ impl Role {
         }
     }
 
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::RouteServer => "route-server",
+            Self::RouteServerClient => "route-server-client",
+            Self::Customer => "customer",
+            Self::Peer => "peer",
+        }
+    }
+
     /// What the neighbour has to be.
     pub const fn counterpart(self) -> Self {
         match self {
