@@ -1,5 +1,6 @@
 //! Update groups: neighbours that are sent the same share one Adj-RIB-Out.
 
+use super::SLICE;
 use super::decision::{Judge, eliminate};
 use super::neighbour::{Neighbour, Outbox};
 use super::settings::{AddPathSend, NextHopMode, Relation, Role, WithoutPolicy};
@@ -229,10 +230,9 @@ impl Rib {
     fn join(&mut self, index: usize, id: NeighbourId) {
         let Some(Some(group)) = self.groups.get_mut(index) else { return };
         group.members.push(id);
-        if let [first, _] = group.members[..] {
+        if let [_, _] = group.members[..] {
             // What the first member's routes become was of no use to itself.
-            let its = self.neighbour(first).map_or_else(Vec::new, |first| first.received.iter().collect());
-            its.into_iter().for_each(|prefix| self.export(index, prefix));
+            self.fill(index);
         }
         let (Some(Some(group)), Some(Some(neighbour))) =
             (self.groups.get(index), self.neighbours.get_mut(id.0 as usize))
@@ -269,9 +269,39 @@ impl Rib {
                 entry.holds += 1;
             }
         }
-        let ids: Vec<PrefixId> = self.table.ids().collect();
-        ids.into_iter().for_each(|prefix| self.export(index, prefix));
+        self.fill(index);
         index
+    }
+
+    /// Brings a group's whole Adj-RIB-Out up to date, by and by where it is large.
+    fn fill(&mut self, index: usize) {
+        self.filling.retain(|(filling, _)| *filling != index);
+        self.filling.push((index, PrefixId(0)));
+        self.fill_groups(SLICE);
+    }
+
+    /// Goes on with groups whose Adj-RIB-Out is not complete, as far as so many prefixes.
+    pub(super) fn fill_groups(&mut self, mut most: usize) {
+        while most > 0
+            && let Some((index, from)) = self.filling.pop()
+        {
+            let end = self.table.end();
+            let until = (from.0 as usize).saturating_add(most).min(end).max(from.0 as usize);
+            most -= until - from.0 as usize;
+            for prefix in (from.0..until as u32).map(PrefixId) {
+                if self.table.get(prefix).is_some() {
+                    self.export(index, prefix);
+                }
+            }
+            if until < end {
+                self.filling.push((index, PrefixId(until as u32)));
+            }
+        }
+    }
+
+    /// Whether more of a group's Adj-RIB-Out is to come.
+    pub(super) fn is_filling(&self, index: usize) -> bool {
+        self.filling.iter().any(|(other, _)| *other == index)
     }
 
     /// Takes a neighbour out of its group; the last one takes the group along.
@@ -290,6 +320,7 @@ impl Rib {
     fn dissolve(&mut self, index: usize) {
         let Some(slot) = self.groups.get_mut(index) else { return };
         let Some(group) = slot.take_if(|group| group.members.is_empty()) else { return };
+        self.filling.retain(|(filling, _)| *filling != index);
         let several = group.several.into_values().flatten().map(|out| out.attributes);
         let outs = group.single.into_iter().flatten().map(|(attributes, _)| attributes).chain(several);
         outs.for_each(|attributes| self.attributes.release(attributes));
@@ -319,6 +350,7 @@ impl Rib {
             neighbour.outbox.staged.iter().skip(neighbour.outbox.staged_at).map(|staged| staged.prefix).collect();
         self.step_out(old, id);
         self.join_group(id);
+        self.fill_groups(usize::MAX);
         let (Some(neighbour), groups) = (self.neighbours[id.0 as usize].as_mut(), &self.groups) else { return };
         let (Some(before), Some(after)) =
             (groups[old].as_ref(), neighbour.group.and_then(|index| groups[index].as_ref()))

@@ -39,6 +39,7 @@ pub use settings::{
     MedScope, MissingMed, Multipath, NeighbourSettings, NextHopMode, Relation, RibSettings, Role, SessionFacts,
     TieBreak, UnresolvedNextHop, WithoutPolicy,
 };
+pub use stale::SLICE;
 pub use updates::{Enhanced, Update};
 
 use crate::Moment;
@@ -52,6 +53,7 @@ use groups::Group;
 use ipnet::IpNet;
 use neighbour::Neighbour;
 use next_hops::NextHops;
+use stale::Sweep;
 use table::{Path, PathFlags, PrefixId, Table};
 use thiserror::Error;
 
@@ -163,6 +165,12 @@ pub struct Rib {
     scratch: Scratch,
     /// What was decoded last.
     decoded: Option<(WeakAttributes, Attributes)>,
+    /// What is to go by and by.
+    sweeps: Vec<Sweep>,
+    /// Groups whose Adj-RIB-Out is not complete: up to which prefix it is.
+    filling: Vec<(usize, PrefixId)>,
+    /// What was chosen of a prefix before it was decided about again.
+    before: Vec<Path>,
 }
 
 impl Rib {
@@ -184,6 +192,9 @@ impl Rib {
             clock: 0,
             scratch: Scratch::default(),
             decoded: None,
+            sweeps: Vec::new(),
+            filling: Vec::new(),
+            before: Vec::new(),
         }
     }
 
@@ -218,6 +229,8 @@ impl Rib {
     /// A neighbour and all its routes go.
     pub fn remove_neighbour(&mut self, id: NeighbourId, now: Moment) {
         self.session_down(id, &[], now);
+        self.end_sweeps(id);
+        self.table.shrink();
         self.damping.forget(id);
         if let Some(slot) = self.neighbours.get_mut(id.0 as usize) {
             *slot = None;
@@ -258,6 +271,7 @@ impl Rib {
     /// restart stay until [`end_of_rib`](Self::end_of_rib).
     pub fn session_up(&mut self, id: NeighbourId, facts: SessionFacts, now: Moment) -> Result<(), NoNeighbour> {
         self.tell(now);
+        self.end_sweeps(id);
         self.leave_group(id);
         self.reset_outbox(id);
         let neighbour = self.neighbour_mut(id).ok_or(NoNeighbour(id))?;
@@ -276,15 +290,16 @@ impl Rib {
         Ok(())
     }
 
-    /// The session ended. The routes of the families in `keep` stay, stale (RFC 4724), the others go.
+    /// The session ended. The routes of the families in `keep` stay, stale (RFC 4724), the others go, by and by
+    /// ([`go_on`](Self::go_on)).
     pub fn session_down(&mut self, id: NeighbourId, keep: &[Family], now: Moment) {
         self.tell(now);
+        self.end_sweeps(id);
         self.leave_group(id);
         self.reset_outbox(id);
         let Some(neighbour) = self.neighbour_mut(id) else { return };
         neighbour.up = false;
         self.lose_session(id, keep);
-        self.table.shrink();
     }
 
     /// A neighbour's figures in a family.
@@ -523,7 +538,7 @@ impl Rib {
         if old == Some(path) {
             return;
         }
-        let before = self.table.chosen(id).to_vec();
+        let before = self.note_chosen(id);
         self.attributes.retain(attributes);
         if let Some(received) = received {
             self.attributes.retain(received);
@@ -546,6 +561,7 @@ impl Rib {
             counters.rejected += u32::from(flags.has(PathFlags::REJECTED));
         }
         self.settle(id, &before);
+        self.before = before;
         if let Some(old) = old {
             self.let_go(&old);
         }
@@ -569,7 +585,7 @@ impl Rib {
     }
 
     fn drop_at(&mut self, id: PrefixId, position: usize) {
-        let before = self.table.chosen(id).to_vec();
+        let before = self.note_chosen(id);
         let family = family_index(self.table.family(id));
         let old = self.table.paths(id)[position];
         self.table.remove_path(id, position);
@@ -584,13 +600,23 @@ impl Rib {
             counters.rejected -= u32::from(old.flags.has(PathFlags::REJECTED));
         }
         self.settle(id, &before);
+        self.before = before;
         self.let_go(&old);
     }
 
     /// Decides about a prefix where something besides its paths changed.
     fn decide_again(&mut self, id: PrefixId) {
-        let before = self.table.chosen(id).to_vec();
+        let before = self.note_chosen(id);
         self.settle(id, &before);
+        self.before = before;
+    }
+
+    /// What is chosen of a prefix, in the room that is kept for it.
+    fn note_chosen(&mut self, id: PrefixId) -> Vec<Path> {
+        let mut before = std::mem::take(&mut self.before);
+        before.clear();
+        before.extend_from_slice(self.table.chosen(id));
+        before
     }
 
     /// Decides about a prefix and passes on what came of it. `before` is what was chosen, its attributes still held.

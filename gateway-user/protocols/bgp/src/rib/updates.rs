@@ -96,6 +96,10 @@ impl Rib {
             if self.stage(id) {
                 continue;
             }
+            let group = self.neighbour(id)?.group;
+            if group.is_some_and(|group| self.is_filling(group)) {
+                return None;
+            }
             // Every prefix was looked at since the markers were set.
             let markers = &mut self.neighbour_mut(id)?.outbox.markers;
             if let Some(family) = take_marker(markers, |markers| std::mem::take(&mut markers.refresh_end)) {

@@ -88,6 +88,9 @@ impl Speaker {
         }
         // What was forwarded is taken back before the table that knows of it goes.
         self.flush(now, outputs);
+        while self.rib.has_changes() {
+            self.tell_forwarding(outputs);
+        }
         self.rib = Rib::new(self.config.rib());
         if self.recovery.is_some() {
             self.rib.hold();

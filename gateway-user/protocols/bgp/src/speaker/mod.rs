@@ -157,9 +157,13 @@ impl Speaker {
         self.flush(now, outputs);
     }
 
-    /// When [`Input::Timer`] is wanted; changes with every step.
+    /// When [`Input::Timer`] is wanted; changes with every step. At once, while there is more to do than one step does: the owner of many
+    /// speakers sees to the others in between.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
+        if self.rib.is_busy() || self.rib.has_changes() {
+            return Some(Moment(0));
+        }
         let timer = self.timers.first().map(|(at, _)| *at);
         let recovery = self.recovery.as_ref().map(Recovery::until);
         [timer, recovery, self.rib.deadline()].into_iter().flatten().min()

@@ -3,7 +3,7 @@
 use super::{Output, RouteNextHop, Speaker};
 use crate::Moment;
 use crate::number::Family;
-use crate::rib::{NeighbourId, Update};
+use crate::rib::{NeighbourId, SLICE, Update};
 use crate::session::{Action, Negotiated};
 use crate::wire::{Encoder, NlriEntry, RefreshKind};
 use bytes::BytesMut;
@@ -16,8 +16,11 @@ const LIMIT: u16 = 4096;
 impl Speaker {
     /// Tells everybody what has changed.
     pub(super) fn flush(&mut self, now: Moment, outputs: &mut Vec<Output>) {
+        self.rib.go_on(SLICE);
         self.tell_forwarding(outputs);
-        self.tell_recovered(outputs);
+        if !self.rib.has_changes() {
+            self.tell_recovered(outputs);
+        }
         let waiting: Vec<NeighbourId> = self
             .peers
             .iter()
@@ -29,9 +32,10 @@ impl Speaker {
         }
     }
 
-    fn tell_forwarding(&mut self, outputs: &mut Vec<Output>) {
+    /// Tells forwarding what has changed, as much as is told at once.
+    pub(super) fn tell_forwarding(&mut self, outputs: &mut Vec<Output>) {
         let peers = &self.peers;
-        self.rib.drain_changes(usize::MAX, |prefix, paths| {
+        self.rib.drain_changes(SLICE, |prefix, paths| {
             let next_hops = paths
                 .iter()
                 .filter(|path| !path.next_hop.is_self())

@@ -328,3 +328,71 @@ fn a_flood_leaves_no_memory_behind() {
     assert!(totals.memory < empty + full / 10, "{} of {full}", totals.memory);
     lab.clear();
 }
+
+/// A table that takes several goes.
+fn large(lab: &mut Lab, from: NeighbourId) -> usize {
+    let count = SLICE * 5 / 2;
+    for number in 0..count {
+        lab.announce(from, &format!("20.{}.{}.0/24", number / 256, number % 256), &route(1, &[65001]));
+    }
+    count
+}
+
+#[test]
+fn many_routes_go_by_and_by_and_all_go() {
+    let mut lab = Lab::new(settings());
+    let id = lab.add(neighbour(1, Relation::External));
+    let count = large(&mut lab, id);
+    lab.deliver();
+    assert_eq!(lab.forwarding.len(), count);
+    lab.rib.session_down(id, &[], START);
+    assert_eq!(lab.rib.totals().paths, count - SLICE, "one go");
+    let mut goes = 1;
+    while lab.rib.is_busy() {
+        lab.rib.go_on(SLICE);
+        goes += 1;
+    }
+    assert_eq!((lab.rib.totals().paths, goes), (0, 3));
+    lab.deliver();
+    assert!(lab.forwarding.is_empty());
+    lab.clear();
+}
+
+#[test]
+fn a_session_that_comes_back_meets_none_of_the_routes_that_are_going() {
+    let mut lab = Lab::new(settings());
+    let id = lab.add(neighbour(1, Relation::External));
+    large(&mut lab, id);
+    lab.rib.session_down(id, &[], START);
+    assert!(lab.rib.is_busy());
+    lab.up(id, facts(1));
+    assert_eq!((lab.rib.totals().paths, lab.rib.counters(id, Family::Ipv4).paths), (0, 0));
+    lab.announce(id, "20.0.0.0/24", &route(1, &[65001]));
+    lab.announce(id, "20.79.255.0/24", &route(1, &[65001]));
+    while lab.rib.is_busy() {
+        lab.rib.go_on(SLICE);
+    }
+    assert_eq!(lab.rib.totals().paths, 2);
+    lab.clear();
+}
+
+#[test]
+fn a_neighbour_of_a_large_table_is_sent_all_of_it_before_the_end_of_it() {
+    let mut lab = Lab::new(settings());
+    let id = lab.add(neighbour(1, Relation::External));
+    let count = large(&mut lab, id);
+    lab.deliver();
+    lab.markers.clear();
+    let to = lab.add(neighbour(2, Relation::External));
+    while let Some(update) = lab.rib.next_update(to, 4096) {
+        assert!(!matches!(update, Update::EndOfRib(_)), "the table is not complete");
+    }
+    while lab.rib.is_busy() {
+        lab.rib.go_on(SLICE);
+    }
+    lab.deliver_to(to, 4096);
+    assert_eq!(lab.markers.len(), Family::ALL.len());
+    assert_eq!(lab.rib.counters(to, Family::Ipv4).advertised as usize, count);
+    lab.told.clear();
+    lab.clear();
+}
