@@ -1,0 +1,75 @@
+//! What a successor does: it waits for its turn, and bids.
+
+use super::seat::{Seat, Standing};
+use super::{Context, Event, Output};
+use crate::bid::Bid;
+use crate::message::Claim;
+use gateway_common::{Epoch, moment::Moment};
+
+/// A reason to bid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// From when on.
+    pub from: Moment,
+}
+
+impl Seat {
+    /// When this gateway may bid for the seat, if nothing changes until then, and under which epoch.
+    pub fn opening(&self, context: Context<'_>) -> Option<Opening> {
+        let Context { incarnation, timers, charter, started, .. } = context;
+        let me = context.me.as_gateway()?;
+        let held = self.record.holding();
+        let promised = self.record.promise.as_ref().map_or(Epoch(0), |promise| promise.epoch);
+        let floor = self.passed.max(promised).max(held);
+        let promised_to_me = self.record.promise.as_ref().filter(|promise| promise.to == *me && promise.epoch == floor);
+        let succession = charter.seats().get(context.name)?;
+        let mine = match promised_to_me.filter(|promise| promise.epoch > held) {
+            Some(promise) => promise.epoch,
+            None => succession.beyond(floor).find(|grant| grant.to == *me && grant.incarnation == incarnation)?.epoch,
+        };
+        let vacant = match &self.record.incumbent {
+            None => started + timers.lease(),
+            Some(incumbent) if incumbent.yields_to == Some(mine) => {
+                return Some(Opening { epoch: mine, from: incumbent.heard });
+            }
+            Some(incumbent) => {
+                let silent = incumbent.heard + timers.lease();
+                self.record.gone_since().map_or(silent, |since| since.min(silent))
+            }
+        };
+        // Whose turn is before this one's has a chance first, and so has who was just promised the seat and does not hold it yet.
+        let before =
+            succession.beyond(held).take_while(|grant| grant.epoch < mine).filter(|grant| grant.to != *me).count();
+        let turn = vacant + timers.patience().saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+        let from = match self.promised_at {
+            Some(at) if promised_to_me.is_none() && promised > held => turn.max(at + timers.patience()),
+            _ => turn,
+        };
+        Some(Opening { epoch: mine, from })
+    }
+
+    /// Begins to bid, asks again, or gives up.
+    pub fn look_for_opening(&mut self, context: Context<'_>, out: &mut Vec<Output>) {
+        let now = context.now;
+        let opening = self.opening(context).filter(|opening| opening.from <= now);
+        if let Standing::Bids { bid, ask_at } = &mut self.standing {
+            let epoch = bid.epoch();
+            if opening.is_some_and(|opening| opening.epoch == epoch) {
+                if now >= *ask_at {
+                    *ask_at = now + context.timers.patience();
+                    self.ask_all(context, epoch, Claim::Bids, out);
+                }
+                return;
+            }
+            self.standing = Standing::Replica;
+            out.push(context.event(Event::BidEnded(epoch)));
+        }
+        if let Some(Opening { epoch, .. }) = opening {
+            self.standing = Standing::Bids { bid: Bid::new(epoch, now), ask_at: now + context.timers.patience() };
+            out.push(context.event(Event::Bids(epoch)));
+            self.ask_all(context, epoch, Claim::Bids, out);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Members of a pool with each other: single failures, one by one; schedules of many; and all that can happen within a few steps.
+
+mod explore;
+mod failover;
+mod schedules;
+mod world;
