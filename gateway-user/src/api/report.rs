@@ -412,6 +412,9 @@ pub struct BgpNeighborReport {
     pub messages_received: u64,
     /// Messages that were sent.
     pub messages_sent: u64,
+    /// How the BFD session is that watches it: `up`, `init`, `down`, `admin-down`, `unknown`; nothing if none is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
     /// Why there is no session.
     pub last_error: Option<String>,
 }

@@ -3,7 +3,9 @@
 use super::places::{Fresh, Hearing, Places, Way};
 use super::protocol::{Report, SessionKey, SessionOptions};
 use super::socket::{self, random};
-use bfd::{Arrival, Discriminator, Due, Endpoint, Moment, Output, Sessions, State, Wanted};
+use crate::net::links::Link;
+use crate::net::netlink::Netlink;
+use bfd::{Arrival, Discriminator, Due, Endpoint, Forwarding, Moment, Output, Sessions, State, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,6 +53,8 @@ struct Record {
     unclaimed_since: Option<Moment>,
     live: Option<Live>,
     trouble: Option<String>,
+    /// Whether the programs run that it needs.
+    forwarding: Forwarding,
     state: State,
     sent: u64,
     received: u64,
@@ -136,6 +140,7 @@ impl Engine {
             unclaimed_since: None,
             live: None,
             trouble: None,
+            forwarding: Forwarding::Works,
             state: State::Down,
             sent: 0,
             received: 0,
@@ -282,8 +287,47 @@ impl Engine {
                 self.open(&key, now);
             }
         }
+        self.look_at_programs(now);
         self.note_idleness(now);
         self.arm();
+    }
+
+    /// Sessions are down while an interface has no program that needs one for their paths to carry anything.
+    fn look_at_programs(&mut self, now: Moment) {
+        let needed = |record: &Record| record.ends.is_none() && !record.options.forwarded_by.is_empty();
+        let names: BTreeSet<&String> =
+            self.records.values().filter(|record| needed(record)).flat_map(|it| &it.options.forwarded_by).collect();
+        if names.is_empty() {
+            return;
+        }
+        let links = Netlink::new().and_then(|mut netlink| netlink.links(names.iter().map(|name| name.as_str())));
+        let links = match links {
+            Ok(links) => links,
+            Err(error) => return tracing::debug!(%error, "interfaces cannot be looked at"),
+        };
+        let has_program = |link: &Option<Link>| link.as_ref().is_some_and(|link| link.xdp.is_some());
+        let bare: BTreeSet<String> =
+            names.iter().zip(&links).filter(|(_, link)| !has_program(link)).map(|(name, _)| (*name).clone()).collect();
+        let mut changed = Vec::new();
+        for (key, record) in self.records.iter_mut().filter(|(_, record)| needed(record)) {
+            let missing = record.options.forwarded_by.iter().find(|name| bare.contains(*name));
+            let forwarding = if missing.is_some() { Forwarding::Broken } else { Forwarding::Works };
+            if let Some(live) = record.live.as_ref().filter(|_| record.forwarding != forwarding) {
+                record.forwarding = forwarding;
+                match missing {
+                    Some(name) => {
+                        tracing::warn!(session = %key, interface = name, "no program forwards there: the session is down")
+                    }
+                    None => tracing::info!(session = %key, "the programs forward again"),
+                }
+                changed.push((live.discriminator, forwarding));
+            }
+        }
+        for (session, forwarding) in changed {
+            let mut out = Vec::new();
+            self.sessions.set_forwarding(session, forwarding, now, random(), &mut out);
+            self.carry_out(session, out);
+        }
     }
 
     fn note_idleness(&mut self, now: Moment) {

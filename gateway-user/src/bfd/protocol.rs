@@ -67,6 +67,9 @@ pub struct SessionOptions {
     /// The only interface that packets take, by its name in the namespace; needed for link-local addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// Interfaces that must have an XDP program for the path to carry anything: without one the session is down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwarded_by: Vec<String>,
     /// Over several hops: what packets must have left of their TTL; 0 takes all.
     #[serde(default)]
     pub minimum_ttl: u8,

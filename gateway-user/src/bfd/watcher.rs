@@ -40,6 +40,11 @@ impl Watcher {
         }
     }
 
+    /// Goes without giving the sessions up: they are kept for whoever claims them next.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// How a session is that this watcher wants.
     pub fn report(&self, session: &SessionKey) -> Option<Report> {
         self.shared.report(self.id, session)

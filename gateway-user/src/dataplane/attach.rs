@@ -95,6 +95,12 @@ pub fn reconcile(pins: &Pins, loaded: &Loaded, wanted: &[Wanted]) -> Result<Chan
     Ok(change)
 }
 
+/// Whether an interface runs a program of ours.
+pub fn runs(pins: &Pins, ifindex: u32, mode: Mode) -> Result<bool> {
+    let link = pins::link_at(&pins.link(LinkPin { ifindex, mode }))?;
+    Ok(link.is_some_and(|(_, link)| link.ifindex == ifindex))
+}
+
 fn attach(pins: &Pins, loaded: &Loaded, want: &Wanted, change: &mut Change) -> Result<()> {
     let program = loaded.program(want.entry.program())?;
     let path = pins.link(LinkPin { ifindex: want.ifindex, mode: want.mode });

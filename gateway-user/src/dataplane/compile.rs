@@ -150,6 +150,11 @@ impl<'a> Compiler<'a> {
         for pa in self.plan.gateway.pa.iter() {
             self.own_address(pa, tables::Local::FABRIC);
         }
+        // Where the rack sends packets for VIPs: nothing ends there, and nobody else answers for it.
+        let next_hops = self.plan.tor.iter().flat_map(|tor| tor.next_hop.iter());
+        for address in next_hops.filter(|address| !self.world.owned.contains(address)) {
+            self.own_address(address, 0);
+        }
     }
 
     fn own_address(&mut self, address: IpAddr, purpose: u32) {

@@ -95,6 +95,19 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
+    /// Whether all of these interfaces run a program of this gateway's.
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub fn runs(&self, wanted: &[Wanted]) -> Result<bool> {
+        for want in wanted {
+            if !super::attach::runs(&self.pins, want.ifindex, want.mode)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Loads the programs over the maps that are pinned, or over new ones. Attaches nothing; what is attached goes on as it is.
     ///
     /// # Errors

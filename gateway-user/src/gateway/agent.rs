@@ -23,14 +23,15 @@ use crate::dataplane::events::AsyncEvents;
 use crate::dataplane::pins::{Mode, Pins};
 use crate::dataplane::read::Reader;
 use crate::dataplane::world::{Hop, PortState, World};
-use crate::dataplane::{self, Dataplane, Found};
+use crate::dataplane::{self, Dataplane, Found, compile};
 use crate::host::{self, overlay};
 use crate::net::fitness;
 use crate::net::links::Link;
 use crate::net::netlink::{Change, Monitor, Netlink, Scope};
-use crate::net::next_hops::{Exit, NextHops};
-use crate::plan::{PlanErrors, PortMode, PortRole};
+use crate::net::next_hops::{Effect, Exit, NextHops};
+use crate::plan::{Plan, PlanErrors, PortMode, PortRole};
 use gateway_common::TenantId;
+use gateway_common::tables::Seat;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
@@ -101,6 +102,8 @@ pub(super) struct Agent {
     pub(super) netlink: Netlink,
     pub(super) pending: Pending,
     pub(super) bgp: bgp::Handle,
+    /// How the gateway stood with its seat when BGP was told.
+    seat: bgp::Seat,
     /// When what an earlier daemon had learned for tenants is given up at the latest.
     pub(super) unswept: BTreeMap<String, Instant>,
     /// Tenants whose learned routes could not be written.
@@ -147,10 +150,10 @@ impl Agent {
         let found = dataplane.found();
         let (inside, inside_changes) = mpsc::channel(BACKLOG);
         let before = match found {
-            Found::Adopted => ::bgp::speaker::Start::Restart(::bgp::wire::Forwarding::Preserved),
+            Found::Adopted => ::bgp::speaker::Start::Restart(forwarded(&dataplane, &assignment.plan).into()),
             Found::Nothing | Found::Outdated => ::bgp::speaker::Start::Fresh,
         };
-        let (bgp, learned) = bgp::Handle::start(&options.netns, before);
+        let (bgp, learned) = bgp::Handle::start(&options.netns, &state, before);
         // Listens before anything is read, so that no change falls in between.
         let monitor = Monitor::new(Monitor::open(Scope::Everything)?)?;
         let mut agent = Self {
@@ -177,6 +180,7 @@ impl Agent {
             inside,
             pending: Pending::new(),
             bgp,
+            seat: bgp::Seat::Elsewhere,
             unswept: BTreeMap::new(),
             unlearned: BTreeSet::new(),
             unresolved: HashMap::new(),
@@ -228,6 +232,8 @@ impl Agent {
         let events = self.dataplane.events()?.into_async()?;
         self.slow = slowpath::start()?;
         self.wait_for_routes();
+        self.seat = self.stand();
+        self.bgp.stand(self.seat);
         self.bgp.configure(&self.assignment.plan);
         self.plans_applied = 1;
         Ok(events)
@@ -245,6 +251,33 @@ impl Agent {
                 let wait = Duration::from_secs(times.max().unwrap_or(0).into());
                 self.unswept.insert(tenant.name.to_string(), now + wait);
             }
+        }
+    }
+
+    /// How the gateway stands with its seat: it holds it as far as its gate is open and its ports run their programs.
+    fn stand(&self) -> bgp::Seat {
+        let ports: Vec<Wanted> = self.attached.iter().filter(|it| self.links.contains_key(&it.name)).cloned().collect();
+        let is_open = |seat: &Seat| seat.gate.is_open(crate::api::clock::monotonic());
+        match (self.dataplane.runs(&ports), self.reader.seat(compile::SEAT)) {
+            (Ok(true), Ok(seat)) if !ports.is_empty() && is_open(&seat) => bgp::Seat::Held(seat.epoch),
+            _ => bgp::Seat::Elsewhere,
+        }
+    }
+
+    /// Tells the rack's routers how the gateway stands with its seat, if that is not as before. A port that has lost its program gets it again.
+    pub(super) fn watch_seat(&mut self) {
+        if self.assignment.host.is_some() {
+            return;
+        }
+        let seat = self.stand();
+        if seat == std::mem::replace(&mut self.seat, seat) {
+            return;
+        }
+        self.bgp.stand(seat);
+        if seat == bgp::Seat::Elsewhere {
+            tracing::error!("a port does not run its program: VIPs are announced no more; it gets it again");
+            self.attached.clear();
+            self.pending.add(Effect::Resync);
         }
     }
 
@@ -426,12 +459,7 @@ impl Agent {
                     PortRole::Site => Entry::Site,
                     PortRole::Both => Entry::Both,
                 };
-                let mode = match port.mode {
-                    PortMode::Native => Mode::Native,
-                    PortMode::Generic => Mode::Generic,
-                    PortMode::Stack => Mode::Tc,
-                };
-                Some(Wanted { name: link.name.clone(), ifindex: link.index, entry, mode })
+                Some(Wanted { name: link.name.clone(), ifindex: link.index, entry, mode: mode(port.mode) })
             })
             .collect();
         let veth = |name: String, ifindex, entry| Wanted { name, ifindex, entry, mode: Mode::Native };
@@ -479,5 +507,22 @@ impl Agent {
         if news > WARNINGS_AT_ONCE {
             tracing::warn!(remotes = news - WARNINGS_AT_ONCE, "no way to more remotes; `gatewayctl status` names them");
         }
+    }
+}
+
+/// Whether a plan's ports ran their programs all the while.
+fn forwarded(dataplane: &Dataplane, plan: &Plan) -> bool {
+    let wanted = plan.ports.iter().map(|port| {
+        let ifindex = nix::net::if_::if_nametoindex(port.name.as_str()).unwrap_or_default();
+        Wanted { name: port.name.to_string(), ifindex, entry: Entry::Both, mode: mode(port.mode) }
+    });
+    dataplane.runs(&wanted.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+fn mode(mode: PortMode) -> Mode {
+    match mode {
+        PortMode::Native => Mode::Native,
+        PortMode::Generic => Mode::Generic,
+        PortMode::Stack => Mode::Tc,
     }
 }

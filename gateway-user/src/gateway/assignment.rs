@@ -82,7 +82,8 @@ impl Assignment {
             ConnectionKind::Gre(gre) => Some(gre.vip),
             ConnectionKind::L3(_) => None,
         });
-        self.plan.gateway.pa.iter().chain(vips).chain(self.plan.steer.iter().map(|rule| rule.vip))
+        let next_hops = self.plan.tor.iter().flat_map(|tor| tor.next_hop.iter());
+        self.plan.gateway.pa.iter().chain(vips).chain(self.plan.steer.iter().map(|rule| rule.vip)).chain(next_hops)
     }
 
     /// Whether an interface of this name is a virtual machine's here.

@@ -41,6 +41,9 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
         );
         changes.compare_as(&kind, then, now);
     }
+    if old.tor != new.tor {
+        changes.changed.push("BGP with the rack's routers".to_owned());
+    }
     if old.steer != new.steer {
         changes.changed.push("steering rules".to_owned());
     }

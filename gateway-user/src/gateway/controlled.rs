@@ -10,7 +10,7 @@ use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
 use crate::plan::host::{Host, HostPort, HostTenant};
-use crate::plan::{Gateway, HostPlan, Plan, Port, Steer, Tenant};
+use crate::plan::{Gateway, HostPlan, Plan, Port, Steer, Tenant, Tor};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,6 +34,9 @@ pub struct Base {
     /// What is sent on to another gateway.
     #[serde(rename = "steer", default)]
     pub steer: Box<[Steer]>,
+    /// Its own BGP with the rack's routers.
+    #[serde(default)]
+    pub tor: Option<Tor>,
 }
 
 impl Kind for GatewayKind {
@@ -42,8 +45,8 @@ impl Kind for GatewayKind {
     type Plan = Assignment;
 
     fn assemble<'a>(base: &Base, parts: impl Iterator<Item = &'a Tenant>) -> Result<Assignment, String> {
-        let Base { gateway, ports, steer } = base.clone();
-        let plan = Plan::assemble(gateway, ports, parts.cloned().collect(), steer);
+        let Base { gateway, ports, steer, tor } = base.clone();
+        let plan = Plan::assemble(gateway, ports, parts.cloned().collect(), steer, tor);
         plan.map(Assignment::gateway).map_err(|errors| errors.to_string())
     }
 }

@@ -101,6 +101,7 @@ impl Agent {
                     self.save_path_mtus();
                     self.warn_of_unresolved();
                     self.sweep();
+                    self.watch_seat();
                     if let Some(controlled) = &mut controlled {
                         self.report(controlled);
                     }

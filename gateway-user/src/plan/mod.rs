@@ -8,6 +8,7 @@
 //! |---|---|
 //! | a key of the plan | `model`, then `read` (TOML) |
 //! | a tenant's BGP | [`bgp`] |
+//! | BGP with the rack's routers | [`tor`] |
 //! | a compute host's plan | [`host`] |
 //! | the form or range of one value | `values` |
 //! | how tables and lists are read out of TOML | `fields`, `document`, `locate` |
@@ -24,6 +25,7 @@ mod model;
 mod path;
 mod read;
 mod report;
+pub mod tor;
 mod values;
 
 use std::path::Path;
@@ -35,6 +37,7 @@ pub use model::{
     PortMode, PortRole, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 pub use report::{Place, PlanErrors, Problem};
+pub use tor::Tor;
 pub use values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid, unicast};
 
 /// Reads a plan from a file.
@@ -72,7 +75,10 @@ pub fn parse(text: &str, file_name: &str) -> Result<Plan, PlanErrors> {
     let (draft, missing) = read::read(&document, &mut problems);
     check::check(&draft, &missing, &mut problems);
     match (draft.gateway, problems.is_empty()) {
-        (Some(gateway), true) => Ok(Plan { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer }),
+        (Some(gateway), true) => {
+            let model::Draft { ports, tenants, steer, tor, .. } = draft;
+            Ok(Plan { gateway, ports, tenants, steer, tor })
+        }
         _ => {
             let mut locator = locate::Locator::new(&document, &missing);
             Err(problems.in_text(file_name, text, |path| locator.locate(path)))

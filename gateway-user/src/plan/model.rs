@@ -4,6 +4,7 @@ use super::bgp::Bgp;
 use super::check;
 use super::locate::Missing;
 use super::report::{PlanErrors, Problems};
+use super::tor::Tor;
 use super::values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -24,6 +25,9 @@ pub struct Plan {
     /// What is sent on to another gateway by a mux's rules.
     #[serde(rename = "steer", default, skip_serializing_if = "<[_]>::is_empty")]
     pub steer: Box<[Steer]>,
+    /// The gateway's own BGP with the rack's routers, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor: Option<Tor>,
 }
 
 /// A plan whose parts are good, each by itself.
@@ -38,6 +42,8 @@ pub(super) struct Draft {
     pub tenants: Box<[Tenant]>,
     #[serde(rename = "steer", default)]
     pub steer: Box<[Steer]>,
+    #[serde(default)]
+    pub tor: Option<Tor>,
 }
 
 impl TryFrom<Draft> for Plan {
@@ -48,7 +54,8 @@ impl TryFrom<Draft> for Plan {
         check::check(&draft, &Missing::default(), &mut problems);
         match (draft.gateway, problems.is_empty()) {
             (Some(gateway), true) => {
-                Ok(Self { gateway, ports: draft.ports, tenants: draft.tenants, steer: draft.steer })
+                let Draft { ports, tenants, steer, tor, .. } = draft;
+                Ok(Self { gateway, ports, tenants, steer, tor })
             }
             _ => Err(problems.without_text("plan")),
         }
@@ -65,8 +72,9 @@ impl Plan {
         ports: Box<[Port]>,
         tenants: Box<[Tenant]>,
         steer: Box<[Steer]>,
+        tor: Option<Tor>,
     ) -> Result<Self, PlanErrors> {
-        Draft { gateway: Some(gateway), ports, tenants, steer }.try_into()
+        Draft { gateway: Some(gateway), ports, tenants, steer, tor }.try_into()
     }
 }
 

@@ -9,6 +9,7 @@ use super::model::{
     OtherGateway, Port, PortMode, PortRole, ProtocolForm, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 use super::report::Problems;
+use super::tor;
 use super::values::Complaint;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -20,6 +21,7 @@ const PLAN: &[Key] = &[
     Key("port", "the header `[[port]]`"),
     Key("tenant", "the header `[[tenant]]`"),
     Key("steer", "the header `[[steer]]`"),
+    Key("tor", "the header `[tor]`"),
 ];
 const GATEWAY: &[Key] = &[
     Key("name", "name = \"gw1\""),
@@ -125,6 +127,8 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("a statement's `set`", bgp::SET),
     ("a peer's `max_prefixes`", bgp::MAX_PREFIXES),
     ("a peer's `bfd`", bgp::BFD),
+    ("`[tor]`", tor::read::TOR),
+    ("`[[tor.peer]]`", tor::read::PEER),
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
     ("`[[steer]]` with protocol \"esp\"", STEER_ESP),
@@ -167,6 +171,7 @@ fn plan(reader: &mut Reader<'_>, table: &Spanned<toml::de::DeTable<'_>>, draft: 
     draft.gateway = reader.table(&fields, "gateway", gateway);
     draft.ports = reader.list(&fields, "port", port);
     draft.steer = reader.list(&fields, "steer", steer);
+    draft.tor = reader.table(&fields, "tor", tor::read::tor);
     if draft.tenants.is_empty() {
         draft.tenants = reader.list(&fields, "tenant", tenant);
     } else if let Some(twice) = fields.node("tenant") {

@@ -25,7 +25,7 @@ pub mod timers;
 pub use auth::{Key, Strength};
 pub use gateway_common::moment::Moment;
 pub use packet::{DecodeError, Diagnostic, Discriminator, Packet, State};
-pub use session::{Output, Refusal, Role, Session, Settings};
+pub use session::{Forwarding, Output, Refusal, Role, Session, Settings};
 pub use sessions::{Arrival, Due, Endpoint, Hops, Place, Sessions, Wanted};
 pub use status::{Cause, Failure, Remote, Status};
 pub use timers::{Interval, Timers};

@@ -66,6 +66,16 @@ pub enum Output {
     Changed,
 }
 
+/// Whether what comes from the neighbour is carried on by whoever forwards here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// As far as is known.
+    #[default]
+    Works,
+    /// It is not.
+    Broken,
+}
+
 /// Why a packet was discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -84,6 +94,9 @@ pub enum Refusal {
     /// We are switched off.
     #[error("the session is switched off here")]
     AdminDown,
+    /// Nothing is forwarded here, whatever the neighbour says.
+    #[error("nothing is forwarded here")]
+    ForwardingBroken,
 }
 
 /// How many pauses of ours are excused in one silence of the neighbour.
@@ -136,6 +149,7 @@ pub struct Session {
     diagnostic: Diagnostic,
     neighbour: Neighbour,
     failure: Option<Failure>,
+    forwarding: Forwarding,
     /// What our packets say.
     offered: Offer,
     /// What is in force; both differ only while [`Poll::Asking`].
@@ -162,6 +176,7 @@ impl Session {
             diagnostic: Diagnostic::NONE,
             neighbour: Neighbour::UNHEARD,
             failure: None,
+            forwarding: Forwarding::Works,
             offered: offer,
             agreed: offer,
             poll: Poll::Idle,
@@ -226,6 +241,16 @@ impl Session {
         self.schedule(now, random);
     }
 
+    /// Whether this end forwards. While it does not, the session is down, and the neighbour is told why (6.8.17): our C bit makes that the
+    /// path's end for it.
+    pub fn set_forwarding(&mut self, forwarding: Forwarding, now: Moment, random: u32, out: &mut Vec<Output>) {
+        self.forwarding = forwarding;
+        if forwarding == Forwarding::Broken && matches!(self.state, State::Init | State::Up) {
+            self.become_state(State::Down, Diagnostic::FORWARDING_PLANE_RESET, now, random, out);
+        }
+        self.schedule(now, random);
+    }
+
     /// For how long a neighbour has to be told that the session is off, so that it surely knows (6.8.16).
     pub fn farewell(&self) -> Duration {
         self.transmit_interval().duration() * u32::from(self.settings.timers.multiplier().get())
@@ -280,6 +305,9 @@ impl Session {
             return Err(Refusal::NoSession);
         }
         self.authenticate(received, now)?;
+        if self.forwarding == Forwarding::Broken {
+            return Err(Refusal::ForwardingBroken);
+        }
         let state_before = self.neighbour.state();
         self.neighbour = Neighbour {
             heard: Some(Remote {

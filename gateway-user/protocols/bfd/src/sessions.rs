@@ -1,7 +1,7 @@
 //! All sessions of a process: which one a packet is for, and who is due next.
 
 use crate::packet::{Discriminator, Received};
-use crate::session::{Output, Refusal, Session, Settings};
+use crate::session::{Forwarding, Output, Refusal, Session, Settings};
 use crate::status::Status;
 use crate::{MULTIHOP_PORT, SINGLE_HOP_PORT, TTL};
 use gateway_common::moment::Moment;
@@ -151,6 +151,18 @@ impl Sessions {
             entry.session.farewell()
         })
         .unwrap_or_default()
+    }
+
+    /// Whether this end forwards; see [`Session::set_forwarding`].
+    pub fn set_forwarding(
+        &mut self,
+        discriminator: Discriminator,
+        forwarding: Forwarding,
+        now: Moment,
+        random: u32,
+        out: &mut Vec<Output>,
+    ) {
+        self.with(discriminator, |entry| entry.session.set_forwarding(forwarding, now, random, out));
     }
 
     /// The session between two ends.

@@ -34,7 +34,7 @@ pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
                 routes_per_tenant: plan::Gateway::DEFAULT_ROUTES_PER_TENANT,
             };
             let ports = registration.ports.iter().map(port).collect();
-            written(&Plan { gateway, ports, tenants: Box::default(), steer: Box::default() })
+            written(&Plan { gateway, ports, tenants: Box::default(), steer: Box::default(), tor: None })
         }
         Role::Host => {
             let fabric = registration.ports.iter().filter(|(_, role)| role.is_fabric());

@@ -1,4 +1,5 @@
-//! BGP of the tenants: one speaker for each tenant that has a router here, thousands in one task.
+//! BGP of the tenants: one speaker for each tenant that has a router here, thousands in one task. And the gateway's own, which is one of
+//! them in all but where its sockets are.
 //!
 //! ```text
 //!   agent ── plan ──► Runtime ── Input ──► Speaker (sans I/O, one a tenant)
@@ -14,17 +15,23 @@
 //! |---|---|
 //! | what of a plan becomes what of a speaker's settings | [`translate`] |
 //! | socket options: TTL, passwords, classes | [`socket`] |
+//! | what the rack's routers are told | `tor` |
 //! | reading, writing and accepting, and their bounds | `stream` |
+//! | what of a peer's path is watched by BFD | `bfd` |
+//! | what a router asks of the plan | `subject` |
 //! | one tenant: its sockets, its speaker, what became of its peers | `router` |
 //! | the task itself, and its timers | `runtime` |
 //! | what a person sees | `report` |
 
 mod agreed;
+mod bfd;
 mod report;
 mod router;
 mod runtime;
 pub mod socket;
 mod stream;
+mod subject;
+mod tor;
 pub mod translate;
 
 use crate::api::agent::{Reply, Shown};
@@ -32,6 +39,7 @@ use crate::api::protocol::{Failure, Query};
 use crate::dataplane::learned::Change;
 use crate::plan::Plan;
 use bgp::speaker::Start;
+use gateway_common::Epoch;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -40,9 +48,19 @@ use tokio::task::AbortHandle;
 /// Batches of routes that may wait for the data plane. While they do, what is learned waits as one change for each prefix.
 const BATCHES: usize = 16;
 
+/// How the gateway stands with the seat whose VIPs it may announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// It holds the seat in this epoch, and its forwarding plane runs.
+    Held(Epoch),
+    /// It does not: nobody is to send it packets for the seat's VIPs.
+    Elsewhere,
+}
+
 /// What the agent says to the runtime.
 enum Command {
     Plan(Arc<Plan>),
+    Seat(Seat),
     Show(Query, Reply<Shown>),
 }
 
@@ -72,11 +90,11 @@ pub struct Handle {
 
 impl Handle {
     /// Starts the runtime, which does nothing before it has a plan. `start` is for the routers of the first one. Compartments are named in
-    /// `netns`. To be called within a tokio runtime.
-    pub fn start(netns: &Path, start: Start) -> (Self, mpsc::Receiver<Told>) {
+    /// `netns`; the process that keeps BFD sessions listens in `state`. To be called within a tokio runtime.
+    pub fn start(netns: &Path, state: &Path, start: Start) -> (Self, mpsc::Receiver<Told>) {
         let (commands, asked) = mpsc::unbounded_channel();
         let (told, learned) = mpsc::channel(BATCHES);
-        let runtime = runtime::Runtime::new(netns.to_owned(), start, asked, told);
+        let runtime = runtime::Runtime::new(netns.to_owned(), bfd::Watch::new(state), start, asked, told);
         let task = tokio::spawn(runtime.run()).abort_handle();
         (Self { commands, task }, learned)
     }
@@ -84,6 +102,11 @@ impl Handle {
     /// Has the routers be what a plan says. Only what differs is touched.
     pub fn configure(&self, plan: &Arc<Plan>) {
         let _ = self.commands.send(Command::Plan(Arc::clone(plan)));
+    }
+
+    /// The gateway stands so with its seat. Before it is told it stands as one that does not hold it.
+    pub fn stand(&self, seat: Seat) {
+        let _ = self.commands.send(Command::Seat(seat));
     }
 
     /// Answers a question.

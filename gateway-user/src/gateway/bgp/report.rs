@@ -26,6 +26,8 @@ struct Seen {
     lost: u64,
     /// Why there was none the last time.
     last_error: Option<String>,
+    /// How the BFD session is that watches it.
+    bfd: Option<bfd::State>,
 }
 
 /// What became of a tenant's peers.
@@ -36,6 +38,11 @@ impl Peers {
     /// Forgets peers that are not configured any more.
     pub(super) fn keep(&mut self, config: &Config) {
         self.0.retain(|name, _| config.neighbors.contains_key(name));
+    }
+
+    /// The BFD session that watches a peer is so.
+    pub(super) fn watched(&mut self, neighbor: &NeighborName, state: Option<bfd::State>) {
+        self.0.entry(neighbor.clone()).or_default().bfd = state;
     }
 
     /// A connection could not be opened.
@@ -138,14 +145,14 @@ fn router_of<'r>(routers: Vec<&'r mut Router>, tenant: &str) -> Result<&'r mut R
 }
 
 fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
-    let tenant = router.tenant();
+    let subject = &router.subject;
     let none = Seen::default();
-    let peers = tenant.bgp.iter().flat_map(|bgp| &bgp.peers);
+    let peers = router.subject.peers().iter();
     let row = |peer: &BgpPeer| {
         let name = translate::name(peer);
         let seen = router.peers.0.get(&name).unwrap_or(&none);
         let view = router.speaker.neighbor(&name);
-        let connection = tenant.connection_to(peer);
+        let connection = subject.tenant().and_then(|tenant| tenant.connection_to(peer));
         let agreed = view.as_ref().and_then(|view| view.negotiated);
         let statistics = view.as_ref().map(|view| view.statistics).unwrap_or_default();
         let routes = view.as_ref().map(|view| view.routes).unwrap_or_default();
@@ -155,10 +162,10 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
             [open, update, notification, keepalive, refresh].into_iter().map(count).sum()
         };
         BgpNeighborReport {
-            tenant: tenant.name.to_string(),
+            tenant: subject.name().to_owned(),
             name: peer.name.to_string(),
             address: Some(peer.address),
-            local_address: tenant.local_address_for(peer),
+            local_address: subject.local_address_for(peer).or(view.as_ref().and_then(|view| view.local_address)),
             as_number: peer.as_number.get().0,
             connection: connection.map(|connection| connection.name.to_string()).unwrap_or_default(),
             state: view.as_ref().map_or_else(String::new, |view| view.state.to_string().to_lowercase()),
@@ -178,6 +185,9 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
             prefixes_sent: sum(|family| family.advertised),
             messages_received: messages(|one| one.received.count),
             messages_sent: messages(|one| one.sent.count),
+            bfd: peer
+                .bfd
+                .map(|_| seen.bfd.map_or_else(|| "unknown".to_owned(), |state| state.to_string().to_lowercase())),
             last_error: seen.last_error.clone().filter(|_| agreed.is_none()),
         }
     };

@@ -3,10 +3,9 @@
 use super::report::Peers;
 use super::socket;
 use super::stream::{Opener, RouterKey, Stream, Teller, What, accept};
-use super::translate;
+use super::subject::Subject;
 use crate::dataplane::learned::{Change, Way};
 use crate::net::netns::Netns;
-use crate::plan::{Bgp, BgpPeer, Plan, Tenant};
 use bgp::Moment;
 use bgp::number::Family;
 use bgp::session::{Authentication, Close, ConnectionId};
@@ -39,7 +38,7 @@ struct Listener {
     signed: HashMap<IpAddr, Authentication>,
 }
 
-/// The compartment.
+/// The compartment, or the host's own namespace.
 struct Place {
     namespace: Arc<Netns>,
     inode: u64,
@@ -47,8 +46,7 @@ struct Place {
 
 /// One tenant's router.
 pub(super) struct Router {
-    plan: Arc<Plan>,
-    tenant: usize,
+    pub(super) subject: Subject,
     pub(super) speaker: Speaker,
     place: Option<Place>,
     listeners: HashMap<Family, Listener>,
@@ -82,13 +80,10 @@ pub(super) enum News {
     Recovered,
 }
 
-/// Where a tenant stands in a plan.
-pub(super) type Position = (Arc<Plan>, usize);
-
 impl Router {
-    /// A router for the tenant at a position of a plan.
+    /// A router for somebody.
     pub(super) fn new(
-        (plan, tenant): Position,
+        subject: Subject,
         config: Config,
         start: Start,
         (opener, teller): (Opener, Teller),
@@ -97,10 +92,10 @@ impl Router {
         let RouterKey(key) = teller.router;
         let seed = now.0 ^ key.rotate_left(32);
         let mut outputs = Vec::new();
+        let is_own = subject.tenant().is_none();
         let speaker = Speaker::new(config, start, seed, now, &mut outputs);
         let mut router = Self {
-            plan,
-            tenant,
+            subject,
             speaker,
             place: None,
             listeners: HashMap::new(),
@@ -111,34 +106,21 @@ impl Router {
             pending: HashMap::new(),
             outbox: VecDeque::new(),
             recovered: BTreeSet::new(),
-            told_recovered: if start == Start::Fresh { Recovery::Told } else { Recovery::Waiting },
+            told_recovered: if start == Start::Fresh || is_own { Recovery::Told } else { Recovery::Waiting },
             peers: Peers::default(),
         };
         router.act(outputs, now);
         router
     }
 
-    /// The tenant.
-    pub(super) fn tenant(&self) -> &Tenant {
-        &self.plan.tenants[self.tenant]
-    }
-
-    /// Its name.
+    /// Whose it is.
     pub(super) fn name(&self) -> &str {
-        self.tenant().name.as_str()
-    }
-
-    fn bgp(&self) -> Option<&Bgp> {
-        self.tenant().bgp.as_ref()
-    }
-
-    fn peer(&self, address: IpAddr) -> Option<&BgpPeer> {
-        self.bgp()?.peers.iter().find(|peer| peer.address == address)
+        self.subject.name()
     }
 
     /// Takes another plan.
-    pub(super) fn configure(&mut self, (plan, tenant): Position, config: Config, now: Moment) {
-        (self.plan, self.tenant) = (plan, tenant);
+    pub(super) fn configure(&mut self, subject: Subject, config: Config, now: Moment) {
+        self.subject = subject;
         self.peers.keep(&config);
         self.step(Input::Configure(config), now);
         self.listen();
@@ -158,15 +140,20 @@ impl Router {
 
     /// Opens the compartment if it is there, and listens in it. Whether all is as it should be.
     pub(super) fn enter(&mut self, directory: &Path) -> bool {
-        let path = directory.join(format!("{}{}", crate::gateway::compartment::PREFIX, self.name()));
-        let inode = std::fs::metadata(&path).map(|metadata| metadata.ino()).ok();
+        let path = self.subject.namespace(directory);
+        let inode = match &path {
+            Some(path) => std::fs::metadata(path).map(|metadata| metadata.ino()).ok(),
+            None => Some(0),
+        };
         if self.place.as_ref().map(|place| place.inode) != inode {
             // Sockets in one that is gone lead nowhere; their peers and their speaker notice that by themselves.
             self.close_listeners();
-            self.place = inode.zip(Netns::open(&path).ok()).map(|(inode, namespace)| {
-                let namespace = Arc::new(namespace);
-                Place { namespace, inode }
-            });
+            self.place = inode.zip(path.map_or_else(Netns::current, |path| Netns::open(&path)).ok()).map(
+                |(inode, namespace)| {
+                    let namespace = Arc::new(namespace);
+                    Place { namespace, inode }
+                },
+            );
         }
         self.listen();
         self.place.is_some() && self.wanted_families().all(|family| self.listeners.contains_key(&family))
@@ -202,14 +189,14 @@ impl Router {
                 }
             }
         }
-        let Some(bgp) = self.plan.tenants[self.tenant].bgp.as_ref() else { return };
+        let subject = &self.subject;
         for (family, listener) in &mut self.listeners {
-            let peers = bgp.peers.iter().filter(|peer| Family::of(peer.address) == *family);
+            let peers = subject.peers().iter().filter(|peer| Family::of(peer.address) == *family);
             let keys: HashMap<IpAddr, Authentication> = peers
-                .map(|peer| (peer.address, translate::security(bgp, peer).authentication))
+                .filter_map(|peer| Some((peer.address, subject.security(peer)?.authentication)))
                 .filter(|(_, authentication)| *authentication != Authentication::None)
                 .collect();
-            listener.sign(keys, self.plan.tenants[self.tenant].name.as_str());
+            listener.sign(keys, subject.name());
         }
     }
 
@@ -225,7 +212,7 @@ impl Router {
             }
             What::ConnectFailed { connection, error } => {
                 if let Some(Connection::Opening(_, neighbor)) = self.connections.remove(&connection) {
-                    self.peers.failed(self.plan.tenants[self.tenant].name.as_str(), &neighbor, &error.to_string());
+                    self.peers.failed(self.subject.name(), &neighbor, &error.to_string());
                     self.step(Input::ConnectFailed { connection }, now);
                 }
             }
@@ -253,8 +240,9 @@ impl Router {
     }
 
     fn accepted(&mut self, stream: TcpStream, local: SocketAddr, remote: SocketAddr, now: Moment) {
-        let (address, tenant) = (remote.ip(), self.plan.tenants[self.tenant].name.as_str());
-        let Some((bgp, peer)) = self.bgp().zip(self.peer(address)) else {
+        let (address, tenant) = (remote.ip(), self.subject.name());
+        let expected = self.subject.peer(address).and_then(|peer| Some((peer, self.subject.security(peer)?)));
+        let Some((peer, security)) = expected else {
             tracing::debug!(tenant, remote = %address, "a connection from somebody who is no peer is refused");
             return;
         };
@@ -263,7 +251,7 @@ impl Router {
             tracing::warn!(tenant, peer = %peer.name, "a connection is refused: the peer has {CONNECTIONS} already");
             return;
         }
-        if let Err(error) = translate::security(bgp, peer).limit(&stream) {
+        if let Err(error) = security.limit(&stream) {
             tracing::warn!(tenant, peer = %peer.name, %error, "a connection is refused: its time to live cannot be set");
             return;
         }
@@ -290,7 +278,7 @@ impl Router {
                     Some(Connection::Opening(task, neighbor)) => {
                         task.abort();
                         let what = "it does not answer; if it is there, the two passwords may differ";
-                        self.peers.failed(self.plan.tenants[self.tenant].name.as_str(), &neighbor, what);
+                        self.peers.failed(self.subject.name(), &neighbor, what);
                     }
                     Some(Connection::Open(stream, _)) => stream.close(how),
                     None => {}
@@ -300,10 +288,11 @@ impl Router {
                         stream.send(bytes);
                     }
                 }
+                // The rack's routers are told of VIPs, and say nothing to anybody.
+                Output::Route { .. } if self.subject.tenant().is_none() => {}
                 Output::Route { prefix, next_hops } => {
-                    let tenant = &self.plan.tenants[self.tenant];
                     let ways = next_hops.iter();
-                    let ways = ways.filter_map(|it| translate::way(tenant, it.neighbor.as_ref(), it.address)).collect();
+                    let ways = ways.filter_map(|it| self.subject.way(&it.neighbor, it.address)).collect();
                     self.pending.insert(prefix, ways);
                 }
                 Output::Recovered(family) => {
@@ -313,7 +302,7 @@ impl Router {
                     }
                 }
                 Output::Event { neighbor, event } => {
-                    self.peers.event(self.plan.tenants[self.tenant].name.as_str(), &neighbor, event, now);
+                    self.peers.event(self.subject.name(), &neighbor, event, now);
                 }
             }
         }
@@ -325,7 +314,7 @@ impl Router {
     }
 
     fn connect(&mut self, connection: ConnectionId, neighbor: NeighborName, local: Option<IpAddr>, remote: SocketAddr) {
-        let security = self.bgp().zip(self.peer(remote.ip())).map(|(bgp, peer)| translate::security(bgp, peer));
+        let security = self.subject.peer(remote.ip()).and_then(|peer| self.subject.security(peer));
         // Without a compartment the attempt is left to time out, as if nobody were there.
         let task = match (&self.place, security) {
             (Some(place), Some(security)) => {

@@ -1,9 +1,12 @@
 //! The task that all routers live in.
 
+use super::bfd::{Heard, Watch};
 use super::router::{News, Router};
 use super::stream::{Happening, Opener, RouterKey, Teller};
-use super::{Command, Told, report, translate};
+use super::subject::Subject;
+use super::{Command, Seat, Told, report};
 use crate::api::clock;
+use crate::bfd::Report;
 use crate::plan::Plan;
 use bgp::Moment;
 use bgp::speaker::{Input, Start};
@@ -23,6 +26,9 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Runtime {
     netns: PathBuf,
     start: Start,
+    /// What is in force.
+    plan: Option<Arc<Plan>>,
+    seat: Seat,
     commands: mpsc::UnboundedReceiver<Command>,
     happenings: mpsc::UnboundedReceiver<Happening>,
     teller: mpsc::UnboundedSender<Happening>,
@@ -35,6 +41,8 @@ pub(super) struct Runtime {
     due: HashMap<RouterKey, Moment>,
     /// Those that have something to tell the agent.
     fresh: BTreeSet<RouterKey>,
+    /// The sessions that watch peers.
+    watch: Watch,
     /// Those without a compartment, or without all sockets that they want in it.
     homeless: BTreeSet<RouterKey>,
 }
@@ -46,6 +54,7 @@ fn now() -> Moment {
 impl Runtime {
     pub(super) fn new(
         netns: PathBuf,
+        watch: Watch,
         start: Start,
         commands: mpsc::UnboundedReceiver<Command>,
         told: mpsc::Sender<Told>,
@@ -54,6 +63,8 @@ impl Runtime {
         Self {
             netns,
             start,
+            plan: None,
+            seat: Seat::Elsewhere,
             commands,
             happenings,
             teller,
@@ -65,6 +76,7 @@ impl Runtime {
             deadlines: BTreeSet::new(),
             due: HashMap::new(),
             fresh: BTreeSet::new(),
+            watch,
             homeless: BTreeSet::new(),
         }
     }
@@ -79,6 +91,7 @@ impl Runtime {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Plan(plan)) => self.configure(&plan),
+                    Some(Command::Seat(seat)) => self.stand(seat),
                     Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values_mut())),
                     None => return,
                 },
@@ -89,6 +102,7 @@ impl Runtime {
                         self.happened(happening);
                     }
                 }
+                report = self.watch.next() => self.heard(&report),
                 place = told.reserve(), if !self.fresh.is_empty() => match place {
                     Ok(place) => self.tell(place),
                     Err(_) => return,
@@ -99,27 +113,41 @@ impl Runtime {
         }
     }
 
+    /// The gateway stands otherwise with its seat, which concerns its own router alone.
+    fn stand(&mut self, seat: Seat) {
+        self.seat = seat;
+        let Some(plan) = self.plan.clone() else { return };
+        let own = Subject::all(&plan, seat).find(|subject| subject.tenant().is_none());
+        if let Some((subject, config)) = own.and_then(|own| Some((own.clone(), own.config()?)))
+            && let Some(key) = self.by_tenant.get(subject.name()).copied()
+            && let Some(router) = self.routers.get_mut(&key)
+        {
+            router.configure(subject, config, now());
+            self.look_after(key);
+        }
+    }
+
     fn configure(&mut self, plan: &Arc<Plan>) {
+        self.plan = Some(Arc::clone(plan));
         let now = now();
         let mut wanted = HashMap::new();
-        for (index, tenant) in plan.tenants.iter().enumerate() {
-            if let Some(config) = translate::config(tenant, plan.gateway.routes_per_tenant) {
-                wanted.insert(tenant.name.as_str(), (index, config));
+        for subject in Subject::all(plan, self.seat) {
+            if let Some(config) = subject.config() {
+                wanted.insert(Box::<str>::from(subject.name()), (subject, config));
             }
         }
-        let gone: Vec<Box<str>> =
-            self.by_tenant.keys().filter(|name| !wanted.contains_key(&***name)).cloned().collect();
+        let gone: Vec<Box<str>> = self.by_tenant.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(key) = self.by_tenant.remove(&name) {
                 self.remove(key, now);
             }
         }
-        for (name, (index, config)) in wanted {
-            let position = (Arc::clone(plan), index);
-            let key = match self.by_tenant.get(name) {
+        for (name, (subject, config)) in wanted {
+            let sessions = subject.bfd(&self.netns);
+            let key = match self.by_tenant.get(&name) {
                 Some(key) => {
                     if let Some(router) = self.routers.get_mut(key) {
-                        router.configure(position, config, now);
+                        router.configure(subject, config, now);
                     }
                     *key
                 }
@@ -127,13 +155,14 @@ impl Runtime {
                     self.last += 1;
                     let key = RouterKey(self.last);
                     let teller = Teller { router: key, to: self.teller.clone() };
-                    let router = Router::new(position, config, self.start, (self.opener.clone(), teller), now);
+                    let router = Router::new(subject, config, self.start, (self.opener.clone(), teller), now);
                     self.routers.insert(key, router);
-                    self.by_tenant.insert(name.into(), key);
+                    self.by_tenant.insert(name, key);
                     key
                 }
             };
             self.enter(key);
+            self.watch.want(key, sessions);
             self.look_after(key);
         }
         // What comes with a later plan was not here before.
@@ -149,6 +178,20 @@ impl Runtime {
         }
         self.fresh.remove(&key);
         self.homeless.remove(&key);
+        self.watch.want(key, Vec::new());
+    }
+
+    /// A session that watches a peer is not as before.
+    fn heard(&mut self, report: &Report) {
+        let Some(Heard { router: key, neighbor, state, failed }) = self.watch.heard(report) else { return };
+        let Some(router) = self.routers.get_mut(&key) else { return };
+        router.peers.watched(&neighbor, state);
+        if let Some((state, cause)) = failed {
+            let tenant = router.name();
+            tracing::warn!(tenant, peer = %neighbor, "the path to the BGP peer has failed: BFD says that {cause}");
+            router.step(Input::Bfd { neighbor, state }, now());
+            self.look_after(key);
+        }
     }
 
     fn enter(&mut self, key: RouterKey) {

@@ -2,7 +2,7 @@
 
 use super::socket::{Internal, Security};
 use crate::dataplane::learned::Way;
-use crate::plan::bgp::{AddPath, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection};
+use crate::plan::bgp::{AddPath, AsNumber, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection};
 use crate::plan::{Bgp, BgpPeer, ConnectionKind, Name, Tenant};
 use bgp::number::{Family, RouterId};
 use bgp::policy::Policy;
@@ -61,17 +61,43 @@ pub fn name(peer: &BgpPeer) -> NeighborName {
 }
 
 fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer, policies: &Policies<'_>) -> NeighborConfig {
-    let security = security(bgp, peer);
     let enabled = tenant.connection_to(peer).is_some_and(|connection| connection.enabled);
-    let mut session = Neighbor::new(peer.address, peer.as_number.get());
+    let mut session = session(peer, security(bgp, peer));
     session.local_address = tenant.local_address_for(peer);
+    session.administrative =
+        if enabled { Administrative::Up } else { Administrative::Down("the connection is switched off".to_owned()) };
+    let policy = |name: &Option<Name>| policies.get(name.as_ref()?.as_str()).cloned();
+    let own = tenant.next_hops_for(peer);
+    let routes = RouteConfig {
+        reflection: match peer.reflection {
+            Reflection::None => speaker::Reflection::NoClient,
+            Reflection::Client => speaker::Reflection::Client,
+        },
+        import: policy(&peer.policy_in),
+        export: policy(&peer.policy_out),
+        next_hop_v4: own.v4,
+        next_hop_v6: own.v6,
+        add_path: match peer.add_path {
+            Some(AddPath::Send | AddPath::Both) => AddPathSend::All,
+            Some(AddPath::Receive) | None => AddPathSend::Best,
+        },
+        damping: match bgp.damping {
+            Damping::Off => None,
+            Damping::Rfc7196 => Some(DampingSettings::default()),
+        },
+        ..RouteConfig::default()
+    };
+    NeighborConfig { session, routes }
+}
+
+/// A session as a peer's own settings have it.
+pub fn session(peer: &BgpPeer, security: Security) -> Neighbor {
+    let mut session = Neighbor::new(peer.address, peer.as_number.get());
     session.mode = match peer.mode {
         PeerMode::Mixed => Mode::Mixed,
         PeerMode::Active => Mode::Active,
         PeerMode::Passive => Mode::Passive,
     };
-    session.administrative =
-        if enabled { Administrative::Up } else { Administrative::Down("the connection is switched off".to_owned()) };
     session.families = families(peer);
     let timers = Timers::default();
     session.timers = Timers {
@@ -99,28 +125,7 @@ fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer, policies: &Policies<'_>)
     });
     session.authentication = security.authentication;
     session.distance = security.distance;
-    let policy = |name: &Option<Name>| policies.get(name.as_ref()?.as_str()).cloned();
-    let own = tenant.next_hops_for(peer);
-    let routes = RouteConfig {
-        reflection: match peer.reflection {
-            Reflection::None => speaker::Reflection::NoClient,
-            Reflection::Client => speaker::Reflection::Client,
-        },
-        import: policy(&peer.policy_in),
-        export: policy(&peer.policy_out),
-        next_hop_v4: own.v4,
-        next_hop_v6: own.v6,
-        add_path: match peer.add_path {
-            Some(AddPath::Send | AddPath::Both) => AddPathSend::All,
-            Some(AddPath::Receive) | None => AddPathSend::Best,
-        },
-        damping: match bgp.damping {
-            Damping::Off => None,
-            Damping::Rfc7196 => Some(DampingSettings::default()),
-        },
-        ..RouteConfig::default()
-    };
-    NeighborConfig { session, routes }
+    session
 }
 
 fn families(peer: &BgpPeer) -> BTreeMap<Family, FamilyConfig> {
@@ -150,6 +155,11 @@ fn families(peer: &BgpPeer) -> BTreeMap<Family, FamilyConfig> {
 
 /// What the sockets of a peer's sessions are to see to.
 pub fn security(bgp: &Bgp, peer: &BgpPeer) -> Security {
+    security_in(bgp.as_number, peer)
+}
+
+/// The same for a router in that AS.
+pub fn security_in(as_number: AsNumber, peer: &BgpPeer) -> Security {
     let distance = match (peer.ttl_security, peer.multihop) {
         (Some(hops), _) => Distance::Security(hops.get()),
         (None, Some(hops)) => Distance::MultiHop(hops.get()),
@@ -159,7 +169,7 @@ pub fn security(bgp: &Bgp, peer: &BgpPeer) -> Security {
         Some(password) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
         None => Authentication::None,
     };
-    let internal = if peer.as_number == bgp.as_number { Internal::Yes } else { Internal::No };
+    let internal = if peer.as_number == as_number { Internal::Yes } else { Internal::No };
     Security { remote: peer.address, authentication, distance, internal }
 }
 

@@ -157,6 +157,9 @@ impl Local<'_> {
     }
 
     fn session(&self, at: usize, peer: &BgpPeer, problems: &mut Problems) {
+        if let Some(bfd) = peer.bfd {
+            good(problems, bfd.timers().map(drop), || self.peer(at).key("bfd").key("interval_ms"));
+        }
         let internal = peer.as_number == self.bgp.as_number;
         if let (Some(_), Some(_)) = (peer.multihop, peer.ttl_security) {
             let what = "`multihop` lets the peer be far away, `ttl_security` keeps it near";

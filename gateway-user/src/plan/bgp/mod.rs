@@ -14,7 +14,8 @@ pub(super) mod read;
 mod values;
 
 use super::model::{Connection, ConnectionKind, Tenant};
-use super::values::{Dual, Name, Prefix};
+use super::values::{Complaint, Dual, Name, Prefix};
+use ::bfd::{Interval, Timers};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -255,6 +256,19 @@ pub struct BgpBfd {
 }
 
 impl BgpBfd {
+    /// What the session is to run with.
+    ///
+    /// # Errors
+    /// No session can.
+    pub fn timers(self) -> Result<Timers, Complaint> {
+        let interval = Interval::from_millis(self.interval.get());
+        Timers::new(interval, interval, self.multiplier.get()).map_err(|_| {
+            let (least, most) = (Timers::SHORTEST.0 / 1000, Timers::LONGEST.0 / 1000);
+            let what = format!("a BFD session cannot run with an interval of {} ms", self.interval);
+            Complaint::new(what, format!("write {least} to {most}; 300 suits machines that share their processors"))
+        })
+    }
+
     pub(super) fn default_multiplier() -> Hops {
         Hops::try_from(3).unwrap_or_else(|_| unreachable!("it is in range"))
     }

@@ -152,7 +152,17 @@ pub(in super::super) fn bgp(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<
 }
 
 fn peer(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BgpPeer> {
-    let fields = reader.open(node, "`[[tenant.bgp.peer]]`", PEER)?;
+    peer_with(reader, node, "`[[tenant.bgp.peer]]`", PEER)
+}
+
+/// A neighbour that may have some of the keys alone.
+pub(in super::super) fn peer_with(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    what: &'static str,
+    keys: &'static [Key],
+) -> Option<BgpPeer> {
+    let fields = reader.open(node, what, keys)?;
     let name = reader.required(&fields, "name");
     let address = reader.required(&fields, "address");
     let as_number = reader.required(&fields, "as_number");

@@ -9,6 +9,7 @@ use super::locate::Missing;
 use super::model::{ConnectionKind, Draft, Gateway, Port};
 use super::path::Path;
 use super::report::Problems;
+use super::tor;
 use super::values::{Complaint, Prefix, unicast};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -49,6 +50,7 @@ pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
     connections::check(&draft.tenants, &world, problems);
     bgp::check::check(&draft.tenants, &world, problems);
     steer::check(draft, &world, problems);
+    tor::check::check(draft, missing, problems);
 }
 
 fn gateway(world: &World<'_>, problems: &mut Problems) {

@@ -207,6 +207,7 @@ impl HostPlan {
             ports: self.ports.iter().map(port).collect(),
             tenants: self.tenants.iter().map(tenant).collect(),
             steer: Box::default(),
+            tor: None,
         }
     }
 

@@ -96,6 +96,25 @@ fn from_neighbour() -> Packet {
 }
 
 #[test]
+fn rfc_5880_6_8_17_a_session_is_down_while_nothing_is_forwarded_and_says_so_at_once() {
+    let mut bench = Bench::up(settings(300, 300, 3));
+    bench.session.set_forwarding(Forwarding::Broken, START, 0, &mut bench.out);
+    let told = bench.only_packet();
+    assert_eq!((told.state, told.diagnostic), (State::Down, Diagnostic::FORWARDING_PLANE_RESET));
+    assert_eq!(told.control_plane, ControlPlane::Independent);
+    for state in [State::Down, State::Init, State::Up] {
+        bench.hear(Packet { state, ..from_neighbour() }, after(100));
+        assert_eq!(bench.session.state(), State::Down, "whatever the neighbour says");
+    }
+    assert_eq!(bench.session.status().failure, None, "that is no failure of the neighbour's");
+    bench.session.set_forwarding(Forwarding::Works, after(200), 0, &mut bench.out);
+    for state in [State::Down, State::Init] {
+        bench.hear(Packet { state, ..from_neighbour() }, after(300));
+    }
+    assert_eq!(bench.session.state(), State::Up);
+}
+
+#[test]
 fn rfc_5880_6_8_6_every_state_follows_every_state_that_is_heard() {
     use State::{AdminDown, Down, Init, Up};
     let cases = [

@@ -5,7 +5,7 @@ use crate::Moment;
 use crate::attributes::Attributes;
 use crate::number::Family;
 use crate::rib::{Enhanced, LimitScope, NeighbourId, Nlri, SessionFacts};
-use crate::session::{Action, Event, MaxPrefixes, Negotiated};
+use crate::session::{Action, Event, MaxPrefixes, Negotiated, OwnRestart};
 use crate::wire::{RefreshKind, Update};
 use std::net::{IpAddr, SocketAddr};
 
@@ -63,7 +63,11 @@ impl Speaker {
     }
 
     fn up(&mut self, id: NeighbourId, agreed: &Negotiated, now: Moment) {
-        let Some(peer) = self.peers.get(&id) else { return };
+        let is_recovering = self.recovery.is_some();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !is_recovering {
+            peer.session.set_own_restart(OwnRestart::None);
+        }
         let routes = &peer.config.routes;
         let local = peer.session.local_address();
         let (v4, v6) = match local {

@@ -72,7 +72,8 @@ impl Speaker {
         self.recovery = None;
         self.rib.release();
         self.recovered_now = true;
-        for peer in self.peers.values_mut() {
+        // The others hear of the restart when they are back: until then they keep what we sent before it.
+        for peer in self.peers.values_mut().filter(|peer| peer.session.negotiated().is_some()) {
             peer.session.set_own_restart(OwnRestart::None);
         }
     }

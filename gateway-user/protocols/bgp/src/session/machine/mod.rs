@@ -286,6 +286,9 @@ impl Session {
         };
         if let Some(id) = self.established().map(|connection| connection.id) {
             self.fail(id, down, now, out);
+        } else if forwarding == wire::Forwarding::NotPreserved {
+            // What a neighbour's restart had kept leads nowhere (RFC 5882, 4.3.2).
+            self.forget_retained(out);
         }
     }
 

@@ -1,0 +1,122 @@
+//! Whose router it is: what a router asks of the plan, whether it speaks for a tenant or for the gateway itself.
+
+use super::Seat;
+use super::bfd::{Between, Session};
+use super::socket::Security;
+use super::{tor, translate};
+use crate::dataplane::learned::Way;
+use crate::plan::{BgpPeer, Plan, Tenant};
+use bgp::speaker::{Config, NeighborName};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the gateway's own router goes by where tenants' go by their names. No tenant can be called so.
+const OWN: &str = "-";
+
+/// Whose router it is, in a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    plan: Arc<Plan>,
+    whose: Whose,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    /// The tenant's at that place in the plan.
+    Tenant(usize),
+    /// The gateway's own, for the rack's routers, while it stands so with its seat.
+    Gateway(Seat),
+}
+
+impl Subject {
+    /// All who have a router by a plan.
+    pub(super) fn all(plan: &Arc<Plan>, seat: Seat) -> impl Iterator<Item = Self> + '_ {
+        let tenants = plan.tenants.iter().enumerate().filter(|(_, tenant)| tenant.bgp.is_some());
+        let own = plan.tor.iter().map(move |_| Whose::Gateway(seat));
+        let all = tenants.map(|(index, _)| Whose::Tenant(index)).chain(own);
+        all.map(|whose| Self { plan: Arc::clone(plan), whose })
+    }
+
+    /// The tenant, if it is a tenant's.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        match self.whose {
+            Whose::Tenant(index) => self.plan.tenants.get(index),
+            Whose::Gateway(_) => None,
+        }
+    }
+
+    /// What it goes by in the log and in what is shown.
+    pub(super) fn name(&self) -> &str {
+        self.tenant().map_or(OWN, |tenant| tenant.name.as_str())
+    }
+
+    /// What its speaker is configured with.
+    pub(super) fn config(&self) -> Option<Config> {
+        match self.whose {
+            Whose::Tenant(index) => {
+                translate::config(self.plan.tenants.get(index)?, self.plan.gateway.routes_per_tenant)
+            }
+            Whose::Gateway(seat) => tor::config(&self.plan, seat),
+        }
+    }
+
+    /// The path of its network namespace, below the directory of those; none for the host's own.
+    pub(super) fn namespace(&self, directory: &Path) -> Option<PathBuf> {
+        let tenant = self.tenant()?;
+        Some(directory.join(format!("{}{}", crate::gateway::compartment::PREFIX, tenant.name)))
+    }
+
+    /// Its peers.
+    pub(super) fn peers(&self) -> &[BgpPeer] {
+        match self.whose {
+            Whose::Tenant(_) => self.tenant().and_then(|tenant| tenant.bgp.as_ref()).map_or(&[], |bgp| &bgp.peers),
+            Whose::Gateway(_) => self.plan.tor.as_ref().map_or(&[], |tor| &tor.peers),
+        }
+    }
+
+    /// The peer at an address.
+    pub(super) fn peer(&self, address: IpAddr) -> Option<&BgpPeer> {
+        self.peers().iter().find(|peer| peer.address == address)
+    }
+
+    /// What the sockets of a peer's sessions are to see to.
+    pub(super) fn security(&self, peer: &BgpPeer) -> Option<Security> {
+        match self.whose {
+            Whose::Tenant(_) => Some(translate::security(self.tenant()?.bgp.as_ref()?, peer)),
+            Whose::Gateway(_) => Some(translate::security_in(self.plan.tor.as_ref()?.as_number, peer)),
+        }
+    }
+
+    /// Our end of the session with a peer, if the plan says it.
+    pub(super) fn local_address_for(&self, peer: &BgpPeer) -> Option<IpAddr> {
+        self.tenant().map_or(peer.local_address, |tenant| tenant.local_address_for(peer))
+    }
+
+    /// By what packets leave that go to a next hop which a peer has told.
+    pub(super) fn way(&self, peer: &NeighborName, next_hop: IpAddr) -> Option<Way> {
+        translate::way(self.tenant()?, peer.as_ref(), next_hop)
+    }
+
+    /// The BFD sessions that watch peers.
+    pub(super) fn bfd(&self, directory: &Path) -> Vec<(NeighborName, Session)> {
+        let wanted = self.peers().iter().filter_map(|peer| {
+            let between = match self.tenant() {
+                Some(tenant) => {
+                    let connection = tenant.connection_to(peer).filter(|connection| connection.enabled)?;
+                    let on_link = connection.network_of(peer.address).is_some();
+                    if on_link { Between::Link } else { Between::Network }
+                }
+                None => Between::Link,
+            };
+            let security = self.security(peer)?;
+            let session = Session::of(peer, self.local_address_for(peer)?, &security, between)?;
+            let session = match self.namespace(directory) {
+                Some(netns) => session.within(netns),
+                None => session.forwarded_by(self.plan.ports.iter().map(|port| port.name.as_str())),
+            };
+            Some((translate::name(peer), session))
+        });
+        wanted.collect()
+    }
+}
