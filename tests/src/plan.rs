@@ -47,6 +47,17 @@ impl Plan {
         named(self.tenant(tenant), "connection", name)
     }
 
+    /// Puts a table at the top, such as `tor`, given as TOML.
+    pub fn set(&mut self, key: &str, table: &str) {
+        let table: toml::Table = table.parse().unwrap_or_else(|error| panic!("no TOML: {error}\n{table}"));
+        self.0.insert(key.to_owned(), table.into());
+    }
+
+    /// Takes what stands at the top away.
+    pub fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
     /// Adds an entry to a list at the top, such as `steer` or `port`, given as TOML.
     pub fn add(&mut self, list: &str, entry: &str) {
         let entry: toml::Table = entry.parse().unwrap_or_else(|error| panic!("no TOML: {error}\n{entry}"));

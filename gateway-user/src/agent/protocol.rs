@@ -332,6 +332,21 @@ pub struct Report {
     /// Of a compute host: what all its machines carried together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machines: Option<Load>,
+    /// Of a gateway: how its BGP sessions with the rack's routers are. Always all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rack: Vec<RackSession>,
+}
+
+/// A gateway's session with one of the rack's routers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RackSession {
+    /// The router.
+    pub peer: IpAddr,
+    /// The session's state: `established`, or another of RFC 4271's.
+    pub state: String,
+    /// Why there is no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// What was carried, and how much it is at present.

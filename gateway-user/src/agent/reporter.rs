@@ -1,6 +1,6 @@
 //! What an agent has to report, kept until a controller has it. Only what is different since then is sent.
 
-use super::protocol::{BootId, Extent, Load, Position, Problem, Report, TenantState};
+use super::protocol::{BootId, Extent, Load, Position, Problem, RackSession, Report, TenantState};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,7 @@ struct State {
     unreachable: BTreeMap<IpAddr, String>,
     tenants: BTreeMap<String, TenantState>,
     machines: Option<Load>,
+    rack: Vec<RackSession>,
 }
 
 impl State {
@@ -75,6 +76,11 @@ impl Reporter {
         self.change(|state| state.machines = Some(load));
     }
 
+    /// How a gateway's sessions with the rack's routers are: all of them.
+    pub fn rack(&self, sessions: Vec<RackSession>) {
+        self.change(|state| state.rack = sessions);
+    }
+
     /// A plan is in force, as far as it goes.
     pub(super) fn in_force(&self, position: Position, refused: BTreeMap<String, Problem>) {
         self.change(|state| {
@@ -119,6 +125,7 @@ impl Told {
             problems: state.plan.into_iter().chain(state.own).collect(),
             unreachable: state.unreachable,
             machines: state.machines,
+            rack: state.rack,
             ..Report::default()
         };
         match &self.tenants {

@@ -169,6 +169,7 @@ impl Agent {
     /// Tells the controller how tenants fare: at once what a person should look at, now and then the counters.
     pub(super) fn report(&mut self, controlled: &mut Controlled) {
         let reporter = controlled.link.reporter.clone();
+        reporter.rack(self.bgp.rack());
         let unreachable = self.next_hops.unresolved().into_iter().collect();
         reporter.unreachable(unreachable);
         let warnings = self.warnings.iter().filter(|(about, _)| !about.starts_with("way to "));

@@ -1,7 +1,7 @@
 //! What is known of the agents: who is there, what each has been told, what each tells.
 
 use super::event::StreamId;
-use crate::agent::protocol::{ConnectionState, Extent, Load, Position, Problem, Report, TenantState};
+use crate::agent::protocol::{ConnectionState, Extent, Load, Position, Problem, RackSession, Report, TenantState};
 use crate::controller::model::records::{AgentId, Registration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +28,7 @@ pub struct Agent {
     unreachable: BTreeMap<IpAddr, String>,
     tenants: BTreeMap<String, TenantState>,
     machines: Option<Load>,
+    rack: Vec<RackSession>,
     /// When it reported last, in milliseconds since 1970.
     reported: Option<u64>,
 }
@@ -57,6 +58,7 @@ impl Agent {
             unreachable: BTreeMap::new(),
             tenants: BTreeMap::new(),
             machines: None,
+            rack: Vec::new(),
             reported: None,
         }
     }
@@ -88,6 +90,11 @@ impl Agent {
     /// What the machines of a compute host carry, all together.
     pub fn machines(&self) -> Option<&Load> {
         self.machines.as_ref()
+    }
+
+    /// How its sessions with the rack's routers are.
+    pub fn rack(&self) -> &[RackSession] {
+        &self.rack
     }
 
     /// When it reported last, in milliseconds since 1970.
@@ -197,6 +204,7 @@ impl Agents {
         (known.boot, known.sequence, known.heard) = (report.boot.0, report.sequence, Some(now));
         (known.problems, known.unreachable) = (report.problems, report.unreachable);
         known.position = report.position;
+        known.rack = report.rack;
         (known.machines, known.reported) = (report.machines, Some(now));
         if report.extent == Extent::Whole {
             known.tenants.clear();

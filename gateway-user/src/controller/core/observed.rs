@@ -265,6 +265,22 @@ impl<'a> Beside<'a> {
             .map(|vip| json!({ "ipAddress": vip, "prefixLength": if vip.is_ipv4() { 32 } else { 128 } }));
         shown.insert("externalIPAddress".into(), addresses.collect());
         shown.insert("connections".into(), json!([]));
+        if let Some(gateway) = self.state.gateway_resource(id).filter(|it| !it.bgp_config.peers.is_empty()) {
+            let known = self.state.agents.get(&agent).filter(|_| presence == Some(Presence::Alive));
+            let sessions = gateway.bgp_config.peers.iter().map(|peer| {
+                let session = known.and_then(|known| known.rack().iter().find(|it| it.peer == peer.address));
+                let connected = session.is_some_and(|session| session.state == "established");
+                let mut state = json!({
+                    "peerIP": peer.address,
+                    "connectionState": if connected { "Connected" } else { "Disconnected" },
+                });
+                if let Some(error) = session.and_then(|session| session.last_error.as_ref()) {
+                    state["lastError"] = json!(error);
+                }
+                state
+            });
+            shown.insert("bgpPeerStates".into(), sessions.collect());
+        }
         let mut tenants: BTreeMap<&Id, Vec<Value>> = BTreeMap::new();
         for (tenant, connection) in self.state.fleet.carried_by(id) {
             let reference = format!("/virtualGateways/{tenant}/networkConnections/{connection}");

@@ -5,7 +5,7 @@ use super::event::{Action, CallId, Moment, Sink, StreamId};
 use super::message::{Connect, Enrol, KeyId, Refusal, RefusalKind};
 use super::state::agent_key;
 use super::{Core, Out, unknown};
-use crate::agent::protocol::{PROTOCOL, PlanEvent};
+use crate::agent::protocol::{Document, PROTOCOL, PlanEvent};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::planning::{self, Planned};
@@ -58,10 +58,26 @@ impl Core {
         actions.act(Action::Plan(stream, Arc::new(event)));
     }
 
+    /// What concerns no tenant.
+    fn base(&self, agent: &AgentId, registration: &Registration) -> Option<Document> {
+        let gateway = (agent.role == Role::Gateway).then(|| self.state.gateway_resource(&agent.id)).flatten();
+        planning::base(agent, registration, gateway.as_ref().map(|gateway| &gateway.bgp_config))
+    }
+
+    /// Tells a gateway's agent what concerns no tenant, after the gateway's own resource has changed.
+    pub(super) fn tell_base(&mut self, gateway: &Id, actions: &mut dyn Sink) {
+        let agent = super::gateway(gateway);
+        let Some(known) = self.state.agents.get(&agent) else { return };
+        if let Some(stream) = known.stream {
+            let event = PlanEvent { base: self.base(&agent, &known.registration), ..PlanEvent::default() };
+            self.let_out(Out::Plan { agent, stream, event }, actions);
+        }
+    }
+
     /// The whole plan of an agent.
     fn whole_plan(&self, agent: &AgentId, registration: &Registration) -> PlanEvent {
         let networks = self.state.networks_of(agent);
-        let mut event = PlanEvent { base: planning::base(agent, registration), ..PlanEvent::default() };
+        let mut event = PlanEvent { base: self.base(agent, registration), ..PlanEvent::default() };
         for network in &networks {
             let planned = self.state.planned(network);
             if let Some(document) = planned.documents.get(agent) {

@@ -46,6 +46,9 @@ impl Core {
     pub(super) fn tell_of(&mut self, made: Made, now: Moment, actions: &mut dyn Sink) {
         let Made { kind, root, owner, left, before, after } = made;
         self.tell_agents(&before, &after, actions);
+        if root.kind() == Kind::Gateway && kind == WatchKind::Modified {
+            self.tell_base(root.id(), actions);
+        }
         let news = self.news(kind, &root, owner, Some(now), &after);
         self.let_out(Out::News(news), actions);
         if let Some(stream) = left.filter(|_| kind == WatchKind::Deleted) {

@@ -339,6 +339,11 @@ impl State {
         Some(self.gateway_spec_of(&gateway, with))
     }
 
+    /// A gateway's own resource.
+    pub fn gateway_resource(&self, id: &Id) -> Option<Gateway> {
+        Some(self.read::<Gateway>(Kind::Gateway, id)?.properties)
+    }
+
     /// The same of a gateway that is to be.
     pub fn gateway_spec_of(&self, gateway: &Resource<Gateway>, with: Option<(&Id, &Server)>) -> GatewaySpec {
         let properties = &gateway.properties;

@@ -160,6 +160,32 @@ pub struct Gateway {
     /// Whether it takes connections (ours).
     #[serde(default)]
     pub scheduling: Schedulable,
+    /// Its BGP with the rack's routers.
+    #[serde(default)]
+    pub bgp_config: RackBgp,
+}
+
+/// A gateway's BGP with the rack's routers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RackBgp {
+    /// The gateway's autonomous system.
+    #[serde(rename = "extASNumber")]
+    pub ext_as_number: Option<String>,
+    /// The routers.
+    #[serde(rename = "bgpPeer")]
+    pub peers: Vec<RackPeer>,
+}
+
+/// One of the rack's routers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RackPeer {
+    /// Its address.
+    #[serde(rename = "peerIP")]
+    pub address: IpAddr,
+    /// Its autonomous system.
+    #[serde(rename = "peerExtAsNumber")]
+    pub ext_as_number: String,
 }
 
 impl LogicalNetwork {

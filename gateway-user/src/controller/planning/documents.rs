@@ -7,17 +7,21 @@ use super::subnets::Subnets;
 use super::{FAILURE, Fabric, Input, Planned, Problem, UNREACHABLE};
 use crate::agent::protocol::Document;
 use crate::controller::model::Id;
+use crate::controller::model::fabric::RackBgp;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::model::tenant::Encapsulation;
+use crate::plan::bgp::AsNumber;
 use crate::plan::host::{Host, HostPlan, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
-use crate::plan::{self, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, Prefix, Subnet, Vm};
+use crate::plan::{
+    self, BgpPeer, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, Prefix, Subnet, Tor, Vm,
+};
 use gateway_common::tables::Nexthop;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What an agent is told of itself: its name, addresses and ports.
-pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
+pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>) -> Option<Document> {
     let name: Name = agent.id.as_str().parse().ok()?;
     let pa = registration.pa;
     match agent.role {
@@ -34,7 +38,13 @@ pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
                 routes_per_tenant: plan::Gateway::DEFAULT_ROUTES_PER_TENANT,
             };
             let ports = registration.ports.iter().map(port).collect();
-            written(&Plan { gateway, ports, tenants: Box::default(), steer: Box::default(), tor: None })
+            written(&Plan {
+                gateway,
+                ports,
+                tenants: Box::default(),
+                steer: Box::default(),
+                tor: rack.and_then(|rack| tor(rack, pa)),
+            })
         }
         Role::Host => {
             let fabric = registration.ports.iter().filter(|(_, role)| role.is_fabric());
@@ -42,6 +52,23 @@ pub fn base(agent: &AgentId, registration: &Registration) -> Option<Document> {
             written(&HostPlan { host: Host { name, pa }, ports, tenants: Box::default() })
         }
     }
+}
+
+/// A gateway's BGP with the rack's routers, if it is to have any.
+fn tor(rack: &RackBgp, pa: Dual) -> Option<Tor> {
+    let as_number: AsNumber = rack.ext_as_number.as_ref()?.parse().ok()?;
+    let peers = rack.peers.iter().enumerate().filter_map(|(number, peer)| {
+        let name: Name = format!("rack{}", number + 1).parse().ok()?;
+        Some(BgpPeer::new(name, peer.address, peer.ext_as_number.parse().ok()?))
+    });
+    let peers: Box<[BgpPeer]> = peers.collect();
+    // Without an IPv4 address to take it from, the identifier is made of the IPv6 one, which is as unique.
+    let made = pa.v6.filter(|_| pa.v4.is_none()).map(|pa| {
+        let [.., a, b, c, d] = pa.octets();
+        Ipv4Addr::new(a, b, c, d.max(1)).to_string().parse().ok()
+    });
+    let router_id = made.flatten();
+    (!peers.is_empty()).then(|| Tor { router_id, peers, ..Tor::new(as_number) })
 }
 
 /// What follows for a tenant.

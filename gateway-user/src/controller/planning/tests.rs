@@ -213,7 +213,7 @@ fn passes(case: &Case) {
     let planned = case.plan();
     assert_eq!(planned.problems, []);
     for (agent, document) in &planned.documents {
-        let base = base(agent, &case.world.registrations[agent]).unwrap();
+        let base = base(agent, &case.world.registrations[agent], None).unwrap();
         let plan = whole(&base, &[document]);
         match agent.role {
             Role::Gateway => drop(serde_json::from_value::<Plan>(plan).unwrap()),

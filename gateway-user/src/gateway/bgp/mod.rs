@@ -34,6 +34,7 @@ mod subject;
 mod tor;
 pub mod translate;
 
+use crate::agent::protocol::RackSession;
 use crate::api::agent::{Reply, Shown};
 use crate::api::protocol::{Failure, Query};
 use crate::dataplane::learned::Change;
@@ -42,7 +43,7 @@ use bgp::speaker::Start;
 use gateway_common::Epoch;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// Batches of routes that may wait for the data plane. While they do, what is learned waits as one change for each prefix.
@@ -85,6 +86,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
+    rack: watch::Receiver<Vec<RackSession>>,
     task: AbortHandle,
 }
 
@@ -94,9 +96,10 @@ impl Handle {
     pub fn start(netns: &Path, state: &Path, start: Start) -> (Self, mpsc::Receiver<Told>) {
         let (commands, asked) = mpsc::unbounded_channel();
         let (told, learned) = mpsc::channel(BATCHES);
-        let runtime = runtime::Runtime::new(netns.to_owned(), bfd::Watch::new(state), start, asked, told);
+        let (tell_rack, rack) = watch::channel(Vec::new());
+        let runtime = runtime::Runtime::new(netns.to_owned(), bfd::Watch::new(state), start, asked, (told, tell_rack));
         let task = tokio::spawn(runtime.run()).abort_handle();
-        (Self { commands, task }, learned)
+        (Self { commands, rack, task }, learned)
     }
 
     /// Has the routers be what a plan says. Only what differs is touched.
@@ -107,6 +110,11 @@ impl Handle {
     /// The gateway stands so with its seat. Before it is told it stands as one that does not hold it.
     pub fn stand(&self, seat: Seat) {
         let _ = self.commands.send(Command::Seat(seat));
+    }
+
+    /// How the sessions with the rack's routers are.
+    pub fn rack(&self) -> Vec<RackSession> {
+        self.rack.borrow().clone()
     }
 
     /// Answers a question.

@@ -3,6 +3,7 @@
 use super::agreed;
 use super::router::Router;
 use super::translate;
+use crate::agent::protocol::RackSession;
 use crate::api::agent::Shown;
 use crate::api::clock;
 use crate::api::protocol::{Answer, Failure, FailureCode, Query};
@@ -104,6 +105,17 @@ impl Peers {
             }
         }
     }
+}
+
+/// How the sessions of the gateway's own router are.
+pub(super) fn rack(router: &Router) -> Vec<RackSession> {
+    let sessions = router.subject.peers().iter().map(|peer| {
+        let name = translate::name(peer);
+        let state = router.speaker.neighbor(&name).map_or_else(String::new, |view| view.state.to_string());
+        let last_error = router.peers.0.get(&name).and_then(|seen| seen.last_error.clone());
+        RackSession { peer: peer.address, state: state.to_lowercase(), last_error }
+    });
+    sessions.collect()
 }
 
 /// Answers a question about routers.

@@ -5,6 +5,7 @@ use super::router::{News, Router};
 use super::stream::{Happening, Opener, RouterKey, Teller};
 use super::subject::Subject;
 use super::{Command, Seat, Told, report};
+use crate::agent::protocol::RackSession;
 use crate::api::clock;
 use crate::bfd::Report;
 use crate::plan::Plan;
@@ -14,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Happenings that are met before anything else is looked at.
 const AT_ONCE: usize = 64;
@@ -33,6 +34,8 @@ pub(super) struct Runtime {
     happenings: mpsc::UnboundedReceiver<Happening>,
     teller: mpsc::UnboundedSender<Happening>,
     told: mpsc::Sender<Told>,
+    /// Where it is said how the gateway's own sessions are.
+    rack: watch::Sender<Vec<RackSession>>,
     routers: HashMap<RouterKey, Router>,
     by_tenant: HashMap<Box<str>, RouterKey>,
     last: u64,
@@ -57,7 +60,7 @@ impl Runtime {
         watch: Watch,
         start: Start,
         commands: mpsc::UnboundedReceiver<Command>,
-        told: mpsc::Sender<Told>,
+        (told, rack): (mpsc::Sender<Told>, watch::Sender<Vec<RackSession>>),
     ) -> Self {
         let (teller, happenings) = mpsc::unbounded_channel();
         Self {
@@ -69,6 +72,7 @@ impl Runtime {
             happenings,
             teller,
             told,
+            rack,
             routers: HashMap::new(),
             by_tenant: HashMap::new(),
             last: 0,
@@ -172,6 +176,9 @@ impl Runtime {
     fn remove(&mut self, key: RouterKey, now: Moment) {
         if let Some(mut router) = self.routers.remove(&key) {
             router.end(now);
+            if router.subject.tenant().is_none() {
+                self.say_rack(Vec::new());
+            }
         }
         if let Some(at) = self.due.remove(&key) {
             self.deadlines.remove(&(at, key));
@@ -253,6 +260,17 @@ impl Runtime {
         if router.has_news() {
             self.fresh.insert(key);
         }
+        if router.subject.tenant().is_none() {
+            self.say_rack(report::rack(router));
+        }
+    }
+
+    fn say_rack(&self, sessions: Vec<RackSession>) {
+        self.rack.send_if_modified(|said| {
+            let is_other = *said != sessions;
+            *said = sessions;
+            is_other
+        });
     }
 
     /// Tells the agent one thing, in turns among the routers.

@@ -4,6 +4,7 @@ mod bgp;
 mod files;
 mod refusals;
 mod shape;
+mod tor;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Gateway pools, gateways, virtual gateways.
 
-use super::{Code, Faults, Node, Writing, within};
+use super::{Code, Faults, Node, Writing, address_of, is_station, within};
 use crate::controller::resources::schema::Kind;
 use crate::controller::resources::tree::node::{get, list, target, text};
 use serde_json::Value;
@@ -33,6 +33,27 @@ fn twice(references: &[Value], at: &str, faults: &mut Faults) {
 pub(super) fn gateway(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
     types(writing, node, faults);
     interfaces(writing, node, faults);
+    racks_routers(node, faults);
+}
+
+/// The routers that are told of VIPs.
+fn racks_routers(node: &Node<'_>, faults: &mut Faults) {
+    let Some(config) = get(node.value, "bgpConfig") else { return };
+    let peers = list(config, "bgpPeer");
+    if !peers.is_empty() && get(config, "extASNumber").is_none() {
+        let message = "a gateway with BGP peers needs an autonomous system of its own";
+        faults.add(Code::RequiredPropertyMissing, node.at("bgpConfig.extASNumber"), message);
+    }
+    let mut seen = BTreeSet::new();
+    for (position, peer) in peers.iter().enumerate() {
+        let Some(address) = address_of(get(peer, "peerIP")) else { continue };
+        let at = format!("{}[{position}].peerIP", node.at("bgpConfig.bgpPeer"));
+        if !is_station(address) {
+            faults.value(at, format!("{address} cannot be a router's address"));
+        } else if !seen.insert(address) {
+            faults.value(at, format!("another peer of the gateway has {address}"));
+        }
+    }
 }
 
 /// A gateway that says what it can carry can carry what its pool's gateways do.

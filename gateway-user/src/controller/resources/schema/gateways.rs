@@ -5,7 +5,6 @@ use super::{CONFIGURATION_STATE, Kind, NAME, Property, Shape, back_references, p
 
 const KBPS_TOTAL: Shape = Shape::Integer(1, 1_000_000_000_000);
 const NO_P2S: &str = "clients of single users (point-to-site) are not served by this version";
-const NO_TOR_BGP: &str = "gateways announce their VIPs by ARP and ND; BGP with the top-of-rack router comes later";
 
 const POOL_ADDRESSES: &[Property] = &[
     property("greVipSubnets", Shape::List(&Shape::Reference(&[Kind::LogicalSubnet])))
@@ -46,13 +45,14 @@ const GATEWAY_INTERFACES: &[Property] = &[
 ];
 
 const TOR_PEER: &[Property] = &[
-    property("peerIP", Shape::Address).alias(&["peerIpAddress"]).no_effect(NO_TOR_BGP),
-    property("peerExtAsNumber", Shape::AsnDot).alias(&["peerAsNumber"]).no_effect(NO_TOR_BGP),
+    property("peerIP", Shape::Address).alias(&["peerIpAddress"]).required().doc("The router's address."),
+    property("peerExtAsNumber", Shape::AsnDot).alias(&["peerAsNumber"]).required().doc("Its autonomous system."),
 ];
 
 const TOR_BGP: &[Property] = &[
-    property("extASNumber", Shape::AsnDot).no_effect(NO_TOR_BGP),
-    property("bgpPeer", Shape::List(&Shape::Object(TOR_PEER))).no_effect(NO_TOR_BGP),
+    property("extASNumber", Shape::AsnDot).doc("The gateway's autonomous system. Needed where there are peers."),
+    property("bgpPeer", Shape::List(&Shape::Object(TOR_PEER)))
+        .doc("The rack's routers, which are told where VIPs are."),
 ];
 
 pub(super) const GATEWAY: &[Property] = &[
@@ -61,7 +61,8 @@ pub(super) const GATEWAY: &[Property] = &[
         .doc("What it can carry: if given, at least what its pool's type says."),
     property("virtualServer", Shape::Reference(&[Kind::VirtualServer])).doc("The machine that it runs on."),
     property("networkInterfaces", Shape::Object(GATEWAY_INTERFACES)).immutable(),
-    property("bgpConfig", Shape::Object(TOR_BGP)),
+    property("bgpConfig", Shape::Object(TOR_BGP))
+        .doc("Its BGP with the rack's routers; without, VIPs are answered for by ARP and ND alone."),
     property("failureDomain", Shape::Object(FAILURE_DOMAIN))
         .ours()
         .doc("Where it stands; if absent, where its machine's server does."),
@@ -76,6 +77,8 @@ pub(super) const GATEWAY: &[Property] = &[
     read_only("availableCapacity").doc("In kbit/s: the total less what is placed, by the pool's capacityRule."),
     read_only("virtualGateways").doc("Whose connections it carries."),
     read_only("connections"),
+    read_only("bgpPeerStates")
+        .doc("How its sessions with the routers of bgpConfig are: connectionState, and why there is none."),
     read_only("externalIPAddress").doc("The addresses of its external port."),
     CONFIGURATION_STATE,
 ];
