@@ -3,6 +3,7 @@
 use super::*;
 use crate::agent::protocol::Document;
 use crate::controller::model::Resource;
+use crate::controller::model::fabric::RackBgp;
 use crate::controller::model::records::{Placement, Role};
 use crate::controller::model::tenant::{NetworkInterface, VirtualGateway, VirtualNetwork};
 use crate::plan::host::{HostPlan, HostTenant};
@@ -220,6 +221,31 @@ fn passes(case: &Case) {
             Role::Host => drop(serde_json::from_value::<HostPlan>(plan).unwrap()),
         }
     }
+}
+
+#[test]
+fn a_gateway_is_told_of_its_rack_s_routers() {
+    let case = Case::usual();
+    let agent = gateway("GW1");
+    let rack: RackBgp = serde_json::from_value(json!({
+        "extASNumber": "1.10",
+        "bgpPeer": [{ "peerIP": "11.0.1.100", "peerExtAsNumber": "0.64600" }, { "peerIP": "fd00::1", "peerExtAsNumber": "1.10" }],
+    }))
+    .unwrap();
+    let mut registration = case.world.registrations[&agent].clone();
+    let told = |registration: &Registration| {
+        let base = base(&agent, registration, Some(&rack)).unwrap();
+        serde_json::from_value::<Plan>(whole(&base, &[])).unwrap()
+    };
+    let tor = told(&registration).tor.unwrap();
+    assert_eq!((tor.as_number.get().0, tor.router_id), (65546, None));
+    let peers: Vec<_> = tor.peers.iter().map(|peer| (peer.address.to_string(), peer.as_number.get().0)).collect();
+    assert_eq!(peers, [("11.0.1.100".to_owned(), 64600), ("fd00::1".to_owned(), 65546)]);
+    // A gateway without an IPv4 address has an identifier all the same.
+    registration.pa = Dual { v4: None, v6: Some("fd00:10::1".parse().unwrap()) };
+    assert_eq!(told(&registration).tor_router_id().unwrap().to_string(), "0.0.0.1");
+    let none = base(&agent, &registration, Some(&RackBgp::default())).unwrap();
+    assert_eq!(serde_json::from_value::<Plan>(whole(&none, &[])).unwrap().tor, None);
 }
 
 #[test]

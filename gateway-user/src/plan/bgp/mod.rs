@@ -181,7 +181,7 @@ pub struct BgpPeer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<PeerRole>,
     /// What it is to our route reflector.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Reflection::is_none")]
     pub reflection: Reflection,
     /// How long its routes are kept while it restarts, and ours by it (RFC 4724).
     #[serde(rename = "graceful_restart_s", default = "BgpPeer::default_restart_time")]
@@ -319,6 +319,12 @@ pub enum Reflection {
     None,
     /// A client.
     Client,
+}
+
+impl Reflection {
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// Which way several paths to a prefix go.

@@ -39,14 +39,14 @@ pub(super) fn gateway(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Fault
 /// The routers that are told of VIPs.
 fn racks_routers(node: &Node<'_>, faults: &mut Faults) {
     let Some(config) = get(node.value, "bgpConfig") else { return };
-    let peers = list(config, "bgpPeer");
-    if !peers.is_empty() && get(config, "extASNumber").is_none() {
+    let peers = config.get("bgpPeer").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+    if !peers.is_empty() && config.get("extASNumber").is_none() {
         let message = "a gateway with BGP peers needs an autonomous system of its own";
         faults.add(Code::RequiredPropertyMissing, node.at("bgpConfig.extASNumber"), message);
     }
     let mut seen = BTreeSet::new();
     for (position, peer) in peers.iter().enumerate() {
-        let Some(address) = address_of(get(peer, "peerIP")) else { continue };
+        let Some(address) = address_of(peer.get("peerIP")) else { continue };
         let at = format!("{}[{position}].peerIP", node.at("bgpConfig.bgpPeer"));
         if !is_station(address) {
             faults.value(at, format!("{address} cannot be a router's address"));

@@ -435,6 +435,53 @@ fn autonomous_systems_are_numbers_that_a_speaker_may_have() {
 }
 
 #[test]
+fn the_rack_s_routers_of_a_gateway_make_sense() {
+    const PATH: &str = "/gateways/CloudGw9";
+    let mut world = tenant();
+    let gateway = |config: Value| with(json!({ "pool": reference("/gatewayPools/default") }), "bgpConfig", config);
+    let peer = |address: &str| json!({ "peerIP": address, "peerExtAsNumber": "1.10" });
+    let config = |peers: Value| json!({ "extASNumber": 65546, "bgpPeer": peers });
+    all_refused(
+        &mut world,
+        [
+            (
+                PATH,
+                gateway(json!({ "bgpPeer": [peer("11.0.1.1")] })),
+                Code::RequiredPropertyMissing,
+                "properties.bgpConfig.extASNumber",
+            ),
+            (
+                PATH,
+                gateway(config(json!([peer("11.0.1.1"), peer("11.0.1.1")]))),
+                Code::InvalidParameterValue,
+                "properties.bgpConfig.bgpPeer[1].peerIP",
+            ),
+            (
+                PATH,
+                gateway(config(json!([peer("224.0.0.1")]))),
+                Code::InvalidParameterValue,
+                "properties.bgpConfig.bgpPeer[0].peerIP",
+            ),
+            (
+                PATH,
+                gateway(config(json!([{ "peerIP": "11.0.1.1" }]))),
+                Code::RequiredPropertyMissing,
+                "properties.bgpConfig.bgpPeer[0].peerExtAsNumber",
+            ),
+            (
+                PATH,
+                gateway(json!({ "extASNumber": "0.0" })),
+                Code::InvalidParameterValue,
+                "properties.bgpConfig.extASNumber",
+            ),
+        ],
+    );
+    world.put_properties(PATH, gateway(config(json!([peer("11.0.1.1"), peer("fd00::1")]))));
+    let kept = &world.get(PATH)["properties"]["bgpConfig"];
+    assert_eq!((&kept["extASNumber"], &kept["bgpPeer"][1]["peerExtAsNumber"]), (&json!("1.10"), &json!("1.10")));
+}
+
+#[test]
 fn every_kind_of_match_and_set_is_checked() {
     const PATH: &str = "/virtualGateways/VG/policyMaps/M";
     let mut world = tenant();
