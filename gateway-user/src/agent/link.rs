@@ -18,6 +18,7 @@ use super::enrol::join;
 use super::events::Decoder;
 use super::http::{self, Connection, HttpError};
 use super::keeper::{Keeper, Kind, Made, Taken};
+use super::preferred::Preferred;
 use super::protocol::{self, BootId, Endpoint, Enrolled, Heartbeat, Hello, PlanEvent, Position, Problem, Renewal};
 use super::reporter::{Reporter, Told};
 use super::token::Token;
@@ -30,7 +31,7 @@ use rustls::ClientConfig;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -68,6 +69,8 @@ pub struct Timers {
     pub report: Duration,
     /// The first wait for a controller that is not there.
     pub retry: Duration,
+    /// The longest of the first ones: another controller is about to lead.
+    pub retry_soon: Duration,
     /// The longest.
     pub retry_bound: Duration,
 }
@@ -79,6 +82,7 @@ impl Default for Timers {
             patience: Duration::from_secs(5),
             report: Duration::from_secs(1),
             retry: Duration::from_millis(200),
+            retry_soon: Duration::from_secs(1),
             retry_bound: Duration::from_secs(5),
         }
     }
@@ -130,13 +134,6 @@ struct Shared {
     config: watch::Receiver<Arc<ClientConfig>>,
 }
 
-/// A controller, and the last one of the list that was turned to: a leader need not stand on it.
-#[derive(Clone, Debug)]
-struct Preferred {
-    address: ControllerAddress,
-    at: usize,
-}
-
 /// Starts the link. To be called within a tokio runtime. A plan that was kept is offered at once.
 ///
 /// # Errors
@@ -175,7 +172,7 @@ async fn run<K: Kind>(
     };
     let (config, credentials) = credentials;
     let (renewed, config) = watch::channel(config);
-    let preferred = watch::Sender::new(Preferred { address: first, at: 0 });
+    let preferred = watch::Sender::new(Preferred::new(first));
     let shared = Arc::new(Shared { options, reporter, preferred, config });
     // Dropped with this task, which ends them.
     let mut tasks = JoinSet::new();
@@ -187,30 +184,24 @@ async fn run<K: Kind>(
 
 impl Shared {
     fn preferred(&self) -> ControllerAddress {
-        self.preferred.borrow().address.clone()
+        self.preferred.borrow().address().clone()
     }
 
     /// Returns when another controller is to be asked than this one.
     async fn turned_from(&self, address: &ControllerAddress) {
         // The sender lives here: it does not go away.
-        let _ = self.preferred.subscribe().wait_for(|preferred| preferred.address != *address).await;
+        let _ = self.preferred.subscribe().wait_for(|preferred| preferred.address() != address).await;
     }
 
     /// What went wrong leads to another controller: the one that leads, or the next on the list.
     fn turn(&self, from: &ControllerAddress, error: &HttpError) {
         self.preferred.send_if_modified(|preferred| {
-            if preferred.address != *from {
+            if preferred.address() != from {
                 // Another task has turned already.
                 return false;
             }
-            match error {
-                HttpError::Elsewhere(leader) => preferred.address = leader.clone(),
-                _ => {
-                    preferred.at = (preferred.at + 1) % self.options.controllers.len();
-                    preferred.address = self.options.controllers[preferred.at].clone();
-                }
-            }
-            preferred.address != *from
+            preferred.turn(&self.options.controllers, error, Instant::now());
+            preferred.address() != from
         });
     }
 
@@ -224,7 +215,8 @@ impl Shared {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(self.options.timers.retry, self.options.timers.retry_bound)
+        let Timers { retry, retry_soon, retry_bound, .. } = self.options.timers;
+        Backoff::new(retry, retry_bound).at_first(retry_soon)
     }
 }
 
@@ -273,7 +265,10 @@ async fn follow<K: Kind>(shared: &Shared, keeper: &mut Keeper<K>, news: &mpsc::S
             return;
         }
         shared.turn(&address, &error);
-        let mut wait = backoff.wait();
+        let mut wait = match &error {
+            HttpError::Elsewhere(leader) if *leader == shared.preferred() => jittered(shared.options.timers.retry),
+            _ => backoff.wait(),
+        };
         if error.is_final() {
             // An operator has to do something first; meanwhile packets flow as they did.
             wait = wait.max(jittered(shared.options.timers.retry_bound));

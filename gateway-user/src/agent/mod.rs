@@ -5,8 +5,9 @@
 //! | what is said between agent and controller | [`protocol`] |
 //! | how an agent becomes known: token, key, certificate | [`token`], [`enrol`], [`credentials`] |
 //! | which controller is believed | [`tls`] |
+//! | which controller is asked, and when again | `preferred`, [`backoff`] |
 //! | one connection to a controller | [`http`], [`address`], [`events`] |
-//! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`], [`backoff`] |
+//! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`] |
 //! | how a plan is made of its documents, and kept | [`keeper`], [`journal`] |
 //! | the command line | [`args`] |
 //! | files with secrets | [`files`] |
@@ -22,6 +23,7 @@ pub mod http;
 pub mod journal;
 pub mod keeper;
 pub mod link;
+mod preferred;
 pub mod protocol;
 pub mod reporter;
 pub mod tls;

@@ -63,6 +63,7 @@ impl Agent {
                 patience: MINUTE,
                 report: second,
                 retry: second,
+                retry_soon: second,
                 retry_bound: second * 2,
             },
         })
