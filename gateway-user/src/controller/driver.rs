@@ -13,12 +13,18 @@ use super::store::backup::{Backup, BackupError, RESTORING};
 use super::store::seal::Keys;
 use super::store::{Batch, Change, Error, Leadership, Outcome, Revision, Store, WatchError};
 use crate::agent::backoff::Backoff;
+use crate::agent::protocol::Heartbeat;
+use crate::controller::model::records::AgentId;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
 
 /// How often the core is told that time goes by.
 const TICK: Duration = Duration::from_millis(500);
+/// How long a sign of life may lie before the core is told of it, if nothing else happens. They are as many as there are agents, and none of
+/// them is worth waking up for.
+const HEARING: Duration = Duration::from_millis(100);
 /// How long to wait before a store that failed is asked again: at first, and when it goes on failing. Each time a store in a file opens its
 /// file anew.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
@@ -138,8 +144,11 @@ impl Reign<'_> {
         let mut won: Option<Leadership> = None;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hearing = tokio::time::interval(HEARING);
+        hearing.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.follow(calls).await;
         loop {
+            driver.hear(&mut calls.heartbeats);
             // Elected, and everything that was written before is read.
             if let Some(leadership) =
                 won.take_if(|leadership| leadership.term().guard.revision().is_none_or(|at| seen >= at))
@@ -164,7 +173,6 @@ impl Reign<'_> {
             });
             tokio::select! {
                 biased;
-                Some((agent, heartbeat)) = calls.heartbeats.recv() => driver.step(Event::Heartbeat(agent, heartbeat)),
                 Some(outcome) = driver.outbox.written() => {
                     if let Some(end) = driver.outcome(outcome)? {
                         return Ok(end);
@@ -245,6 +253,7 @@ impl Reign<'_> {
                         return Ok(End::Closed);
                     }
                 },
+                _ = hearing.tick() => {}
                 _ = tick.tick() => driver.step(Event::Tick),
             }
         }
@@ -329,6 +338,13 @@ impl Driver {
         self.next
     }
 
+    /// Takes all signs of life that have come.
+    fn hear(&mut self, heartbeats: &mut mpsc::Receiver<(AgentId, Heartbeat)>) {
+        while let Ok((agent, heartbeat)) = heartbeats.try_recv() {
+            self.step(Event::Heartbeat(agent, heartbeat));
+        }
+    }
+
     fn call(&mut self, call: Call) {
         let id = CallId(self.number());
         let event = match call {
@@ -371,6 +387,7 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let now = self.moment();
         self.core.step(event, now, &mut self.outbox);
+        self.outbox.give_answers();
         for stream in self.outbox.take_closed() {
             self.step(Event::Closed(stream));
         }

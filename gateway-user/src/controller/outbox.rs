@@ -28,6 +28,8 @@ pub struct Outbox {
     /// Writes on their way, in their order.
     writes: FuturesOrdered<Pin<Box<dyn Future<Output = Written> + Send>>>,
     answers: HashMap<CallId, Waiting>,
+    /// Answers that are due.
+    due: Vec<(Reply<Answer>, Answer)>,
     plans: HashMap<StreamId, mpsc::Sender<Arc<PlanEvent>>>,
     watches: HashMap<StreamId, mpsc::Sender<Arc<WatchEvent>>>,
     /// Streams whose readers have gone, or do not read, of which the core has not been told.
@@ -92,6 +94,14 @@ impl Outbox {
         self.answers.insert(call, Waiting::Plan(reply, receiver));
     }
 
+    /// Gives the answers that are due to whoever waits. They come last: a worker goes on with the task that it woke last, so that an answer is
+    /// on its way before plans and news are put into words.
+    pub fn give_answers(&mut self) {
+        for (reply, answer) in self.due.drain(..) {
+            reply.send(answer);
+        }
+    }
+
     /// Streams of which the core is to be told that they are closed.
     pub fn take_closed(&mut self) -> Vec<StreamId> {
         std::mem::take(&mut self.closed)
@@ -127,7 +137,7 @@ impl Sink for Outbox {
             Action::Write(sequence, write) => self.hand_over(sequence, write),
             Action::Answer(call, answer) => {
                 if let Some(Waiting::Answer(reply)) = self.answers.remove(&call) {
-                    reply.send(answer);
+                    self.due.push((reply, answer));
                 }
             }
             Action::Admit(call, admitted) => match self.answers.remove(&call) {

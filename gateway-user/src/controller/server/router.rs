@@ -317,6 +317,14 @@ fn request_id() -> String {
     let _ = SystemRandom::new().fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let number = u128::from_be_bytes(bytes);
+    let group = |place: u32, bits: u32| number >> place & ((1 << bits) - 1);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        group(96, 32),
+        group(80, 16),
+        group(64, 16),
+        group(48, 16),
+        group(0, 48)
+    )
 }

@@ -1,7 +1,8 @@
 //! What the server asks of the controller's core, as messages to its task.
 //!
 //! The core's driver makes the pair with [`channel`], gives the [`Controller`] to the server, and takes [`Call`]s and heartbeats in its loop.
-//! Heartbeats have a queue of their own and are to be taken first: they never wait behind a request.
+//! Heartbeats have a queue of their own and are to be taken first, all that are there: they never wait behind a request. Nobody has to wait
+//! for them.
 //!
 //! Streams (plans, watches) end when their sender is dropped, or by the server dropping the receiver. A stream that is full belongs to
 //! somebody who does not read: the core drops its sender, and the reader comes again with what it has.
