@@ -16,6 +16,7 @@ use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -85,17 +86,18 @@ pub struct Following {
 
 impl Following {
     /// Starts them all, and waits until each has its whole plan.
-    pub async fn start(agents: Arc<Vec<Agent>>, address: &ControllerAddress) -> Result<Self> {
+    pub async fn start(agents: Arc<Vec<Agent>>, address: &ControllerAddress, runtime: &Handle) -> Result<Self> {
         let (sender, told) = mpsc::unbounded_channel();
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut tasks = JoinSet::new();
         for number in 0..agents.len() {
             let (agents, address, sender) = (agents.clone(), address.clone(), sender.clone());
             let turns = turns.clone();
-            tasks.spawn(async move {
+            let live = async move {
                 let agent = &agents[number];
                 tokio::try_join!(agent.follow(&address, &sender, &turns), agent.live(&address, &turns)).map(drop)
-            });
+            };
+            tasks.spawn_on(live, runtime);
         }
         let mut following = Self { told, tasks };
         let mut missing = agents.len();

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// Changes that are timed.
 pub const CHANGES: usize = 200;
@@ -58,11 +59,13 @@ pub struct Measured {
 
 /// Measures it on a store that is full.
 pub fn measure(estate: &Estate, filled: Filled, agents: &Agents) -> Result<Measured> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(estate, &filled, agents))
+    // The operator has a thread of its own: a client does not wait for what agents do, who are other machines.
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let operator = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    operator.block_on(run(estate, &filled, agents, others.handle()))
 }
 
-async fn run(estate: &Estate, filled: &Filled, agents: &Agents) -> Result<Measured> {
+async fn run(estate: &Estate, filled: &Filled, agents: &Agents, others: &Handle) -> Result<Measured> {
     let data = filled.directory.path();
     let twin = tempfile::Builder::new().prefix("bench-controller-twin-").tempdir()?;
     fs::copy(data.join("store.redb"), twin.path().join("store.redb"))?;
@@ -77,7 +80,7 @@ async fn run(estate: &Estate, filled: &Filled, agents: &Agents) -> Result<Measur
     let daemon = Daemon::start(data, agents)?;
     restart.push(daemon.serving(estate, &operator, VERSIONS - STARTS).await?);
     let start = Instant::now();
-    let mut following = tokio::time::timeout(PATIENCE, Following::start(agents.all.clone(), &daemon.address))
+    let mut following = tokio::time::timeout(PATIENCE, Following::start(agents.all.clone(), &daemon.address, others))
         .await
         .context("not all agents were told their plans")??;
     let all_told = start.elapsed().as_secs_f64();
