@@ -248,7 +248,13 @@ impl Router {
         };
         let open = |connection: &&Connection| matches!(connection, Connection::Open(_, it) if *it == address);
         if self.connections.values().filter(open).count() >= CONNECTIONS {
-            tracing::warn!(tenant, peer = %peer.name, "a connection is refused: the peer has {CONNECTIONS} already");
+            let name = translate::name(peer);
+            self.peers.refused(
+                self.plan.tenants[self.tenant].name.as_str(),
+                &name,
+                &format!("it has {CONNECTIONS} already"),
+                now,
+            );
             return;
         }
         if let Err(error) = security.limit(&stream) {
