@@ -1,7 +1,9 @@
 //! Reading tables, lists and single values out of a TOML tree, noting every problem and going on.
 
 use super::bgp::policy::{AsRange, Community, PrefixRange};
-use super::bgp::{HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime};
+use super::bgp::{
+    HoldTime, Hops, Identifier, KeyId, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
+};
 use super::document::{Document, Part, Shift, child};
 use super::locate::Missing;
 use super::path::{Path, Step};
@@ -86,6 +88,7 @@ value_from_number!(
     Vsid,
     HoldTime,
     Hops,
+    KeyId,
     Milliseconds,
     Multipath,
     Percent,

@@ -129,6 +129,7 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("a peer's `bfd`", bgp::BFD),
     ("`[tor]`", tor::read::TOR),
     ("`[[tor.peer]]`", tor::read::PEER),
+    ("a peer's `tcp_ao`", bgp::TCP_AO),
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
     ("`[[steer]]` with protocol \"esp\"", STEER_ESP),

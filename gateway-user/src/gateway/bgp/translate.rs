@@ -2,14 +2,16 @@
 
 use super::socket::{Internal, Security};
 use crate::dataplane::learned::Way;
-use crate::plan::bgp::{AddPath, AsNumber, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection};
+use crate::plan::bgp::{
+    AddPath, AoAlgorithm, AsNumber, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection,
+};
 use crate::plan::{Bgp, BgpPeer, ConnectionKind, Name, Tenant};
 use bgp::number::{Family, RouterId};
 use bgp::policy::Policy;
 use bgp::rib::{AddPathSend, DampingSettings, EqualPaths, Limit, Multipath};
 use bgp::session::{
-    Administrative, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor, RoleConfig,
-    Secret, Strictness, Timers,
+    Administrative, AoKey, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor,
+    RoleConfig, Secret, Strictness, Timers,
 };
 use bgp::speaker::{self, Config, Decision, Deferral, NeighborConfig, NeighborName, Network, RouteConfig};
 use bgp::wire::{AddPath as OfferedPaths, Role};
@@ -165,9 +167,20 @@ pub fn security_in(as_number: AsNumber, peer: &BgpPeer) -> Security {
         (None, Some(hops)) => Distance::MultiHop(hops.get()),
         (None, None) => Distance::SingleHop,
     };
-    let authentication = match &peer.password {
-        Some(password) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
-        None => Authentication::None,
+    let authentication = match (&peer.password, &peer.tcp_ao) {
+        (Some(password), _) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
+        (None, Some(key)) => Authentication::Ao(AoKey {
+            send_id: key.send_id.get(),
+            receive_id: key.receive_id.get(),
+            algorithm: match key.algorithm {
+                AoAlgorithm::HmacSha1 => "hmac(sha1)",
+                AoAlgorithm::Aes128Cmac => "cmac(aes128)",
+                AoAlgorithm::HmacSha256 => "hmac(sha256)",
+            }
+            .to_owned(),
+            secret: Secret::new(key.password.expose().as_bytes()),
+        }),
+        (None, None) => Authentication::None,
     };
     let internal = if peer.as_number == as_number { Internal::Yes } else { Internal::No };
     Security { remote: peer.address, authentication, distance, internal }

@@ -166,6 +166,10 @@ impl Local<'_> {
             let complaint = Complaint::new(what, "keep one; `ttl_security` takes the number of hops, too (RFC 5082)");
             problems.conflict(self.peer(at).key("multihop"), self.peer(at).key("ttl_security"), complaint);
         }
+        if let (Some(_), Some(_)) = (&peer.password, &peer.tcp_ao) {
+            let complaint = Complaint::new("a session is signed in one way", "keep one of the two (RFC 5925, 2.2)");
+            problems.conflict(self.peer(at).key("password"), self.peer(at).key("tcp_ao"), complaint);
+        }
         if internal && peer.multihop.is_some() {
             let what = "an iBGP peer may be any number of hops away";
             problems.at(self.peer(at).key("multihop"), Complaint::new(what, "remove `multihop`"));

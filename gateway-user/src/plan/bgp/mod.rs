@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 
 pub use entries::BadPolicy;
 pub use values::{
-    AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
+    AsNumber, HoldTime, Hops, Identifier, KeyId, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
 };
 
 /// A tenant's BGP router.
@@ -159,6 +159,9 @@ pub struct BgpPeer {
     /// The session's password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
+    /// The session's key of TCP-AO, in place of a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_ao: Option<TcpAo>,
     /// How many hops away an eBGP peer may be; if absent, one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multihop: Option<Hops>,
@@ -210,6 +213,7 @@ impl BgpPeer {
             hold_time: HoldTime::default(),
             connect_retry: None,
             password: None,
+            tcp_ao: None,
             multihop: None,
             ttl_security: None,
             bfd: None,
@@ -272,6 +276,36 @@ impl BgpBfd {
     pub(super) fn default_multiplier() -> Hops {
         Hops::try_from(3).unwrap_or_else(|_| unreachable!("it is in range"))
     }
+}
+
+/// A session's key of TCP-AO (RFC 5925). Nothing shows its password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpAo {
+    /// The identifier in what we send.
+    pub send_id: KeyId,
+    /// The identifier in what the peer sends.
+    pub receive_id: KeyId,
+    /// How segments are signed.
+    #[serde(default)]
+    pub algorithm: AoAlgorithm,
+    /// What both ends know.
+    pub password: Password,
+}
+
+/// How TCP-AO signs segments, with 96 bits (RFC 5926).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AoAlgorithm {
+    /// HMAC-SHA-1-96.
+    #[default]
+    #[serde(rename = "hmac-sha-1")]
+    HmacSha1,
+    /// AES-128-CMAC-96.
+    #[serde(rename = "aes-128-cmac")]
+    Aes128Cmac,
+    /// HMAC-SHA-256, which routers have beyond the RFC.
+    #[serde(rename = "hmac-sha-256")]
+    HmacSha256,
 }
 
 /// How many prefixes a peer may send.
