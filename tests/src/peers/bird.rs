@@ -48,8 +48,17 @@ impl Bird {
 
     /// Starts it again, after it was killed, with what it was configured with.
     pub fn launch(&mut self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// The same, telling its neighbours that it restarts gracefully.
+    pub fn recover(&mut self) -> Result<()> {
+        self.launch_with(&["-R"])
+    }
+
+    fn launch_with(&mut self, options: &[&str]) -> Result<()> {
         let mut command = Command::new("bird");
-        command.args(["-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", "/run/bird.pid"]);
+        command.args(["-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", "/run/bird.pid"]).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut daemon = self.node.spawn(&mut command)?;
         self.log.follow(daemon.child().stderr.take().context("BIRD has no standard error")?);

@@ -324,6 +324,23 @@ fn a_speaker_that_restarts_with_less_takes_the_rest_back() {
     assert!(network.via(2, "2001:db8:1::/48").is_empty(), "it was not sent again");
 }
 
+/// Of the neighbours, only one has routes of IPv6 to give; the other one's End-of-RIB might have come too early.
+#[test]
+fn a_restart_doubts_an_end_before_any_route() {
+    let mut configs = line();
+    configs[2].networks.truncate(1);
+    let middle = configs[1].clone();
+    let mut network = Fabric::new(configs);
+    network.run(Duration::from_secs(60));
+    network.kill(1);
+    network.start(1, middle, Start::Restart(Forwarding::Preserved));
+    network.run(Duration::from_secs(4));
+    assert_eq!(network.state(1, 2), State::Established);
+    assert!(network.hosts[1].speaker.as_ref().expect("it runs").is_recovering());
+    network.run(Duration::from_secs(2));
+    assert_eq!(network.hosts[1].recovered, Family::ALL);
+}
+
 #[test]
 fn a_restart_waits_for_the_neighbours_and_no_longer_than_it_may() {
     let mut network = Fabric::new(line());

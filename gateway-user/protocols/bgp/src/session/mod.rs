@@ -17,6 +17,7 @@ pub use config::{
 };
 pub use machine::{Session, WINDOW};
 pub use negotiated::{FamilyNegotiated, Negotiated, OwnRestart, RestartNegotiated};
+pub(crate) use retained::FIRST_ROUTES;
 pub use statistics::{Count, Messages, Routes, Statistics};
 
 use crate::number::Family;

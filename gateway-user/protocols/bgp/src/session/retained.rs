@@ -9,12 +9,19 @@
 //!      End-of-RIB, End-of-RR
 //!      or time over: what is still stale goes (from each of the three)
 //! ```
+//!
+//! Some send the End-of-RIB of a family before its first route (FRR 8.4, IPv6): what is said to be all is then nothing. Such
+//! an end is believed after [`FIRST_ROUTES`], and not at once as RFC 4724 would have it: the routes are about to come.
 
 use super::negotiated::RestartNegotiated;
 use crate::Moment;
 use crate::number::Family;
 use crate::wire::Forwarding;
 use std::time::Duration;
+
+/// How long a neighbour's first routes may take where nothing else tells that none will come. FRR sends its own a little more than
+/// a second after a session is up.
+pub const FIRST_ROUTES: Duration = Duration::from_secs(5);
 
 /// What becomes of a family's stale routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +36,16 @@ pub(super) enum Fate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Waiting { long_lived: Option<u32> },
+    Waiting {
+        long_lived: Option<u32>,
+    },
     LongLived,
+    /// The neighbour is back, and has sent none of them again so far.
     Returned,
+    /// It has sent some.
+    Sending,
+    /// It says that it has sent all, and has sent none.
+    EmptyEnd,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,10 +109,31 @@ impl Retained {
     /// The neighbour begins to send a family's routes again.
     pub fn refreshing(&mut self, family: Family, stale: Duration, now: Moment) {
         self.kept.retain(|kept| kept.family != family);
-        self.kept.push(Kept { family, phase: Phase::Returned, until: now + stale });
+        self.kept.push(Kept { family, phase: Phase::Sending, until: now + stale });
     }
 
-    /// The neighbour has sent all routes of a family.
+    /// The neighbour sends routes of a family.
+    pub fn announced(&mut self, family: Family) {
+        let mut kept = self.kept.iter_mut().filter(|kept| kept.family == family);
+        if let Some(kept) = kept.find(|kept| kept.phase == Phase::Returned) {
+            kept.phase = Phase::Sending;
+        }
+    }
+
+    /// The neighbour says that it has sent all routes of a family.
+    pub fn ended(&mut self, family: Family, now: Moment) -> Option<Fate> {
+        let kept = self.kept.iter_mut().find(|kept| kept.family == family)?;
+        match kept.phase {
+            Phase::Returned => {
+                *kept = Kept { phase: Phase::EmptyEnd, until: kept.until.min(now + FIRST_ROUTES), ..*kept };
+                None
+            }
+            Phase::EmptyEnd => None,
+            _ => self.complete(family),
+        }
+    }
+
+    /// The neighbour has sent all routes of a family, or nothing of them is to stay for another reason.
     pub fn complete(&mut self, family: Family) -> Option<Fate> {
         let at = self.kept.iter().position(|kept| kept.family == family)?;
         self.kept.swap_remove(at);
@@ -126,6 +161,10 @@ impl Retained {
                         ..*kept
                     };
                     true
+                }
+                Phase::EmptyEnd => {
+                    fates.push(Fate::Gone(kept.family));
+                    false
                 }
                 _ => {
                     fates.push(Fate::GivenUp(kept.family));

@@ -48,9 +48,7 @@ impl Speaker {
                     self.rib.begin_refresh(id, family);
                     self.rib.end_refresh(id, family, now);
                 }
-                Action::EndOfRib(family) => {
-                    self.recovered(id, family);
-                }
+                Action::EndOfRib(family) => self.heard_out(id, family, now),
                 Action::RefreshWanted(family) => self.send_again(id, family),
             }
         }
@@ -96,7 +94,7 @@ impl Speaker {
         };
         // The neighbour is there: it was found above.
         let _ = self.rib.session_up(id, facts, now);
-        self.no_need_to_wait(id, agreed);
+        self.expect_routes(id, agreed, now);
     }
 
     fn update(&mut self, id: NeighbourId, update: &Update, now: Moment, outputs: &mut Vec<Output>) {

@@ -165,7 +165,7 @@ impl Speaker {
             return Some(Moment(0));
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        let recovery = self.recovery.as_ref().map(Recovery::until);
+        let recovery = self.recovery.as_ref().map(Recovery::deadline);
         [timer, recovery, self.rib.deadline()].into_iter().flatten().min()
     }
 

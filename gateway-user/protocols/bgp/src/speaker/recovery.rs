@@ -5,9 +5,9 @@ use super::{Config, Output, Speaker};
 use crate::Moment;
 use crate::number::Family;
 use crate::rib::NeighbourId;
-use crate::session::{Administrative, Negotiated, OwnRestart};
+use crate::session::{Administrative, FIRST_ROUTES, Negotiated, OwnRestart};
 use crate::wire::Forwarding;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A restart that is not over.
 #[derive(Debug)]
@@ -16,15 +16,23 @@ pub(super) struct Recovery {
     until: Moment,
     /// The neighbours that were heard out, by family.
     complete: BTreeSet<(NeighbourId, Family)>,
+    /// Those that said so before they sent anything, or may never say so, and until when they are waited for.
+    doubted: BTreeMap<(NeighbourId, Family), Moment>,
 }
 
 impl Recovery {
     pub fn new(forwarding: Forwarding, config: &Config, now: Moment) -> Self {
-        Self { forwarding, until: now + config.decision.deferral.0, complete: BTreeSet::new() }
+        Self {
+            forwarding,
+            until: now + config.decision.deferral.0,
+            complete: BTreeSet::new(),
+            doubted: BTreeMap::new(),
+        }
     }
 
-    pub const fn until(&self) -> Moment {
-        self.until
+    /// When it is to be looked at again.
+    pub fn deadline(&self) -> Moment {
+        self.doubted.values().copied().min().map_or(self.until, |doubted| doubted.min(self.until))
     }
 
     pub const fn own_restart(&self) -> OwnRestart {
@@ -33,34 +41,46 @@ impl Recovery {
 }
 
 impl Speaker {
-    /// A neighbour has sent all its routes of a family.
-    pub(super) fn recovered(&mut self, id: NeighbourId, family: Family) {
+    /// A neighbour says that it has sent all its routes of a family. If that is none, it may be about to send some.
+    pub(super) fn heard_out(&mut self, id: NeighbourId, family: Family, now: Moment) {
+        let nothing = self.rib.counters(id, family).paths == 0;
         if let Some(recovery) = &mut self.recovery {
-            recovery.complete.insert((id, family));
+            if nothing {
+                recovery.doubted.entry((id, family)).or_insert(now + FIRST_ROUTES);
+            } else {
+                recovery.complete.insert((id, family));
+            }
         }
     }
 
-    /// A neighbour is up; some have nothing that is worth waiting for.
-    pub(super) fn no_need_to_wait(&mut self, id: NeighbourId, agreed: &Negotiated) {
+    /// A neighbour is up; not all are waited for until they say that they have sent all.
+    pub(super) fn expect_routes(&mut self, id: NeighbourId, agreed: &Negotiated, now: Moment) {
         let Some(recovery) = &mut self.recovery else { return };
-        // One that has restarted too waits for us; one without the capability sends no End-of-RIB.
+        // One that has restarted too may wait for us, and one without the capability sends no End-of-RIB: neither may hold us up
+        // (RFC 4724, 4.1). Still, what they had to give is forwarded by, and is about to come: FRR says for two minutes after its
+        // start that it has restarted.
         let sends_end = agreed.restart.as_ref().is_some_and(|restart| !restart.restarted);
-        let waited_for = |family: Family| sends_end && agreed.has(family);
-        recovery
-            .complete
-            .extend(Family::ALL.into_iter().filter(|family| !waited_for(*family)).map(|family| (id, family)));
+        for family in Family::ALL {
+            if !agreed.has(family) {
+                recovery.complete.insert((id, family));
+            } else if !sends_end {
+                recovery.doubted.insert((id, family), now + FIRST_ROUTES);
+            }
+        }
     }
 
     /// A neighbour is gone: nobody waits for it.
     pub(super) fn forget_waiting(&mut self, id: NeighbourId) {
         if let Some(recovery) = &mut self.recovery {
             recovery.complete.retain(|(of, _)| *of != id);
+            recovery.doubted.retain(|(of, _), _| *of != id);
         }
     }
 
     /// Ends the restart if there is nothing left to wait for.
     pub(super) fn recover(&mut self, now: Moment) {
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.complete.extend(recovery.doubted.extract_if(.., |_, until| *until <= now).map(|(whose, _)| whose));
         let waiting = self.peers.iter().any(|(id, peer)| {
             let wanted = peer.config.session.administrative == Administrative::Up;
             let open = |family: &Family| !recovery.complete.contains(&(*id, *family));

@@ -135,7 +135,7 @@ impl Session {
             (Phase::Established(_), Message::Keepalive) => {}
             (Phase::Established(agreed), Message::Update(update)) => {
                 match wire::decode_update(&update, &agreed.context) {
-                    Ok(update) => self.update(update, &mut *out),
+                    Ok(update) => self.update(update, now, &mut *out),
                     Err(UpdateError::Disable(family)) => {
                         agreed.context.families.retain(|other| *other != family);
                         out.extend([Action::Disabled(family), Action::Event(Event::Disabled(family))]);
@@ -173,7 +173,7 @@ impl Session {
         self.neighbor.graceful_restart.unwrap_or_default().stale
     }
 
-    pub(super) fn update(&mut self, update: Update, out: &mut Actions) {
+    pub(super) fn update(&mut self, update: Update, now: Moment, out: &mut Actions) {
         if let Some(worst) = update.faults.iter().map(|fault| fault.disposition).max() {
             match worst {
                 Disposition::DiscardAttribute => self.statistics.attributes_discarded += 1,
@@ -184,6 +184,7 @@ impl Session {
         for announcement in &update.announced {
             let prefixes = &announcement.prefixes;
             self.statistics.routes(prefixes.family()).updates_received += prefixes.len() as u64;
+            self.retained.announced(prefixes.family());
         }
         for list in &update.withdrawn {
             self.statistics.routes(list.family()).withdrawals_received += list.len() as u64;
@@ -191,7 +192,7 @@ impl Session {
         match update.end_of_rib {
             None => out.push(Action::Update(update)),
             Some(family) => {
-                self.retained.complete(family).into_iter().for_each(|fate| Self::tell(fate, out));
+                self.retained.ended(family, now).into_iter().for_each(|fate| Self::tell(fate, out));
                 out.extend([Action::EndOfRib(family), Action::Event(Event::EndOfRib(family))]);
             }
         }
