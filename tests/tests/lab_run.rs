@@ -24,8 +24,11 @@ fn lab(arguments: &[&str]) -> Command {
 /// Whether tables show that everybody reaches whom they should.
 fn is_complete(tables: &str) -> bool {
     let (agents, connections) = (tables.matches(" Success ").count(), tables.matches(" Connected").count());
-    let answers = tables.matches(" ms ").count();
-    (agents, connections, answers) == (5, 4, 12) && !tables.contains("no answer") && !tables.contains('!')
+    let (sessions, answers) = (tables.matches(" established ").count(), tables.matches(" ms ").count());
+    let learned = ["10.20.0.0/16", "10.30.0.0/16"].map(|prefix| tables.matches(prefix).count());
+    (agents, connections, sessions, learned, answers) == (5, 4, 4, [2, 2], 12)
+        && !tables.contains("no answer")
+        && !tables.contains('!')
 }
 
 #[test]

@@ -14,9 +14,11 @@
 //! are: their cables keep the offloads that a guest has by default.
 
 mod operator;
+mod routers;
 mod traffic;
 
 pub use operator::{Controller, Operated, described};
+pub use routers::{LEARNED_DC, LEARNED_HQ, SiteRouters};
 pub use traffic::{Noticed, Seen, Traffic};
 
 use std::net::IpAddr;

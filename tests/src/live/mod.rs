@@ -2,6 +2,7 @@
 
 mod plans;
 mod reach;
+mod routes;
 
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use crate::cloud::{Cloud, Operated, SiteTunnel, described};
+use crate::cloud::{Cloud, Members, Operated, SiteRouters, SiteTunnel, described};
 use crate::enter::Register;
 use crate::wait::until;
 use plans::Plans;
 use reach::{Reach, Which};
+use routes::Routes;
 
 /// Options of `lab run`.
 #[derive(Debug, clap::Args)]
@@ -81,7 +83,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// The cloud, and what is seen of it.
 struct Scene {
     plans: Plans,
+    routes: Routes,
     reach: Reach,
+    _routers: Vec<SiteRouters>,
     _tunnels: Vec<SiteTunnel>,
     operated: Operated,
 }
@@ -116,26 +120,30 @@ impl Scene {
         }
         tell("the sites dig their tunnels to the addresses that the controller drew")?;
         let tunnels = operated.cloud.tenants.iter().map(|members| operated.dig(members)).collect::<Result<_>>()?;
+        tell("the sites' routers start: BIRD at the GRE sites, FRR at the L3 sites")?;
+        let routers = operated.cloud.tenants.iter().map(Members::start_routers).collect::<Result<_>>()?;
         tell("up")?;
         let reach = Reach::new(&operated.cloud.tenants);
-        Ok(Self { plans: Plans::default(), reach, _tunnels: tunnels, operated })
+        let (plans, routes) = (Plans::default(), Routes::default());
+        Ok(Self { plans, routes, reach, _routers: routers, _tunnels: tunnels, operated })
     }
 
     /// Looks again.
     fn look(&mut self, which: Which) {
-        let Self { plans, reach, operated, .. } = self;
+        let Self { plans, routes, reach, operated, .. } = self;
         std::thread::scope(|scope| {
             scope.spawn(|| plans.look(operated));
+            scope.spawn(|| routes.look(operated));
             reach.ask(which);
         });
     }
 
     fn is_complete(&self) -> bool {
-        self.plans.is_complete() && self.reach.is_complete()
+        self.plans.is_complete() && self.routes.is_complete() && self.reach.is_complete()
     }
 
     fn text(&self) -> String {
-        format!("{}\n{}", self.plans.text(), self.reach.text())
+        format!("{}\n{}\n{}", self.plans.text(), self.routes.text(), self.reach.text())
     }
 }
 
@@ -202,10 +210,12 @@ fn hints(scene: &Scene) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let own = std::env::current_exe().unwrap_or_else(|_| "lab".into());
     let own = own.strip_prefix(here).unwrap_or(&own).display();
-    let tenant = scene.operated.cloud.tenants[0].tenant.name;
+    let members = &scene.operated.cloud.tenants[0];
+    let tenant = members.tenant.name;
     let gateway = scene.plans.gateway_of(tenant).unwrap_or_else(|| scene.operated.cloud.gateways[0].name().to_owned());
-    let machine = scene.operated.cloud.tenants[0].vms[0].name();
-    let groups: [(String, &str, &[String]); 5] = [
+    let machine = members.vms[0].name();
+    let [site, other_site] = [&members.hq, &members.dc].map(|site| site.name());
+    let groups: [(String, &str, &[String]); 7] = [
         (
             "The controller:".to_owned(),
             "controller",
@@ -229,8 +239,20 @@ fn hints(scene: &Scene) -> String {
         (
             format!("The gateway that carries {tenant}:"),
             &gateway,
-            &["gatewayctl top".to_owned(), format!("gatewayctl trace --tenant {tenant} --dst 10.2.0.1")],
+            &[
+                "gatewayctl top".to_owned(),
+                format!("gatewayctl trace --tenant {tenant} --dst 10.2.0.1"),
+                "gatewayctl bgp neighbors".to_owned(),
+                format!("gatewayctl bgp routes --tenant {tenant}"),
+                format!("gatewayctl bgp explain {} --tenant {tenant}", crate::cloud::LEARNED_HQ.0),
+            ],
         ),
+        (
+            format!("The routers of {tenant}'s sites, which are BIRD and FRR:"),
+            site,
+            &["birdc -s /run/bird.ctl show route".to_owned()],
+        ),
+        (String::new(), other_site, &["vtysh --vty_socket /run/frr -d bgpd -c 'show bgp ipv4 unicast'".to_owned()]),
         (
             "One of its machines, and the names of all machines:".to_owned(),
             machine,
@@ -239,7 +261,9 @@ fn hints(scene: &Scene) -> String {
     ];
     let mut text = String::from("To look closer, paste a line into another terminal.\n");
     for (heading, machine, commands) in groups {
-        text += &format!("{heading}\n");
+        if !heading.is_empty() {
+            text += &format!("{heading}\n");
+        }
         text.extend(commands.iter().map(|command| format!("  {own} enter {machine} {command}\n")));
     }
     text + &format!("  {own} enter\n")

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Machine, fit};
-use crate::cloud::{Members, TENANT_GATEWAY};
+use crate::cloud::{LEARNED_DC, Members, TENANT_GATEWAY};
 use crate::identity::who_is_at;
 use crate::ping::{Answer, Ping};
 use crate::tenants::{DC, HQ, SUBNETS, address};
@@ -21,6 +21,8 @@ enum Place {
     Vm(usize),
     Hq,
     Dc,
+    /// What only BGP tells of.
+    BehindDc,
     Gateway,
 }
 
@@ -29,7 +31,7 @@ impl Place {
         match self {
             Self::Vm(index) => SUBNETS[index].vm,
             Self::Hq => "GRE site",
-            Self::Dc => "L3 site",
+            Self::Dc | Self::BehindDc => "L3 site",
             Self::Gateway => "gateway",
         }
     }
@@ -39,6 +41,7 @@ impl Place {
             Self::Vm(index) => SUBNETS[index].addresses[0],
             Self::Hq => HQ[0],
             Self::Dc => DC[0],
+            Self::BehindDc => LEARNED_DC.1[0],
             Self::Gateway => TENANT_GATEWAY,
         }
     }
@@ -47,7 +50,7 @@ impl Place {
         let machine = match self {
             Self::Vm(index) => &members.vms[index],
             Self::Hq => &members.hq,
-            Self::Dc => &members.dc,
+            Self::Dc | Self::BehindDc => &members.dc,
             Self::Gateway => return None,
         };
         Some(Machine::clone(machine))
@@ -59,7 +62,7 @@ const PATHS: [(Place, Place); 6] = [
     (Place::Vm(0), Place::Hq),
     (Place::Vm(1), Place::Dc),
     (Place::Hq, Place::Vm(1)),
-    (Place::Hq, Place::Dc),
+    (Place::Hq, Place::BehindDc),
     (Place::Dc, Place::Gateway),
 ];
 
