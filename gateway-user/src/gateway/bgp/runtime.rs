@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use bgp::Moment;
 use bgp::speaker::{Input, Start};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) struct Runtime {
     due: HashMap<RouterKey, Moment>,
     /// Those that have something to tell the agent.
     fresh: BTreeSet<RouterKey>,
+    /// The one that did so last.
+    told_last: RouterKey,
     /// The sessions that watch peers.
     watch: Watch,
     /// Those without a compartment, or without all sockets that they want in it.
@@ -80,6 +83,7 @@ impl Runtime {
             deadlines: BTreeSet::new(),
             due: HashMap::new(),
             fresh: BTreeSet::new(),
+            told_last: RouterKey(0),
             watch,
             homeless: BTreeSet::new(),
         }
@@ -275,7 +279,11 @@ impl Runtime {
 
     /// Tells the agent one thing, in turns among the routers.
     fn tell(&mut self, place: mpsc::Permit<'_, Told>) {
-        let Some(key) = self.fresh.pop_first() else { return };
+        // The next one after the last: one with a million routes to tell must not keep the others waiting.
+        let next = self.fresh.range((Bound::Excluded(self.told_last), Bound::Unbounded)).next();
+        let Some(key) = next.or(self.fresh.first()).copied() else { return };
+        self.fresh.remove(&key);
+        self.told_last = key;
         let Some(router) = self.routers.get_mut(&key) else { return };
         let tenant: Box<str> = router.name().into();
         match router.news() {
