@@ -17,10 +17,11 @@ machine. Medians are shown as a table and, with --json, written to a file.
 Examples:
   cargo xtask bench dataplane
   cargo xtask bench dataplane --quick --json target/dataplane.json
-  cargo xtask bench controller"
+  cargo xtask bench controller
+  cargo xtask bench bgp"
 )]
 pub struct Arguments {
-    /// Which bench: `dataplane`, `controller` or `host`
+    /// Which bench: `dataplane`, `controller`, `host` or `bgp`
     name: String,
     /// Fewer and shorter runs
     #[arg(long)]

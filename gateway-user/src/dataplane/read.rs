@@ -2,8 +2,11 @@
 
 use super::error::Result;
 use super::map::{PerCpu, Table};
-use gateway_common::tables::{ConnectionShare, ConnectionState, Counters, DropKey, Seat};
+use super::maps;
+use super::tables::Prefix4;
+use gateway_common::tables::{ConnectionShare, ConnectionState, Counters, DropKey, Route, Seat};
 use gateway_common::{ConnectionId, DropReason, PortId, SeatId, TenantId};
+use ipnet::Ipv4Net;
 use std::path::Path;
 
 /// Reads what the programs count and learn. Needs only the pinned maps, not a daemon.
@@ -81,6 +84,23 @@ impl Reader {
     /// A seat's gate.
     pub fn seat(&self, id: SeatId) -> Result<Seat> {
         Ok(self.seats.get(&id.0)?.unwrap_or_default())
+    }
+}
+
+/// A tenant's routes of IPv4 as packets meet them. Needs only the pinned maps, not a daemon.
+pub struct LiveRoutes(Table<Prefix4, Route>);
+
+impl LiveRoutes {
+    /// Opens the table of a tenant, of the maps that are pinned in a directory; none if it has no table (yet).
+    pub fn open(directory: &Path, tenant: TenantId) -> Result<Option<Self>> {
+        let tables = Table::open(directory, maps::ROUTES4)?;
+        Ok(maps::open_trie(&tables, tenant.0)?.map(Self))
+    }
+
+    /// Whether there is a route to exactly this prefix.
+    pub fn has(&self, prefix: Ipv4Net) -> Result<bool> {
+        let key = Prefix4 { len: prefix.prefix_len().into(), address: prefix.network().octets() };
+        Ok(self.0.get(&key)?.is_some_and(|route| route.prefix_len == key.len))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
+//! | what BGP is measured at | [`bgp`] |
 //! | what the controller is measured at | [`controller`] |
 //! | what is compared, and which ratios are goals | [`dataplane`] |
 //! | compute hosts beside the kernel's | [`host`] |
@@ -13,6 +14,7 @@
 //! | memory | [`memory`] |
 //! | how results are shown and written | [`report`] |
 
+mod bgp;
 mod change;
 mod controller;
 mod dataplane;
@@ -31,12 +33,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
+pub use bgp::own::{Options as OwnBgp, own as own_bgp};
+
 /// Options of `lab bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lab bench dataplane
   lab bench dataplane --quick --json dataplane.json
   lab bench dataplane --only gre-to-vxlan --only memory
+  lab bench bgp --only tenants
   lab bench controller")]
 pub struct Options {
     /// Which bench
@@ -61,6 +66,8 @@ pub struct Options {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
+    /// BGP beside other speakers: a full table, many tenants, a withdrawal
+    Bgp,
     /// The forwarding plane: packet rates, a plan's change, memory
     Dataplane,
     /// The controller at its full size: placement, a tenant's change, PUT, memory, restart
@@ -72,6 +79,7 @@ enum Name {
 /// Runs a bench.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let (name, rows) = match options.name {
+        Name::Bgp => ("bgp", bgp::run(options)?),
         Name::Dataplane => ("dataplane", dataplane::run(options)?),
         Name::Controller => ("controller", controller::run(options)?),
         Name::Host => ("host", host::run(options)?),

@@ -33,6 +33,9 @@ enum Command {
     /// Want BFD sessions, as an agent does
     #[command(hide = true)]
     OwnBfd(bfd_owner::Options),
+    /// Have tenants' BGP without a data plane
+    #[command(hide = true)]
+    OwnBgp(bench::OwnBgp),
 }
 
 fn main() -> Result<std::process::ExitCode> {
@@ -41,5 +44,6 @@ fn main() -> Result<std::process::ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Enter(options) => enter::enter(&options),
         Command::OwnBfd(options) => bfd_owner::own(&options),
+        Command::OwnBgp(options) => bench::own_bgp(&options),
     }
 }
