@@ -71,6 +71,8 @@ impl OriginId {
     pub const COMPARTMENT: Self = Self(0xffff_fffe);
     /// Another gateway of the tenant, whose own admission is trusted.
     pub const GATEWAY: Self = Self(0xffff_ffff);
+    /// The same, where it speaks itself: the packet comes from one of its own addresses in the tenant.
+    pub const GATEWAY_ITSELF: Self = Self(0xffff_fffc);
 
     /// The origin that a connection is. Connections are numbered below 2^30.
     pub const fn connection(id: ConnectionId) -> Self {
@@ -80,6 +82,11 @@ impl OriginId {
     /// The origin that a fabric host is. Hosts are numbered below 2^30.
     pub const fn host(id: HostId) -> Self {
         Self(Self::HOST | id.0)
+    }
+
+    /// Whether it is another gateway.
+    pub const fn is_gateway(self) -> bool {
+        self.0 == Self::GATEWAY.0 || self.0 == Self::GATEWAY_ITSELF.0
     }
 
     /// The connection, if the origin is one.
@@ -128,15 +135,20 @@ mod tests {
         assert_eq!(OriginId::connection(ConnectionId(7)).as_connection(), Some(ConnectionId(7)));
         assert_eq!(OriginId::host(HostId(7)).as_connection(), None);
         assert_eq!(OriginId::COMPARTMENT.as_connection(), None);
+        assert_eq!(OriginId::GATEWAY_ITSELF.as_connection(), None);
         assert_ne!(OriginId::host(HostId(7)), OriginId::connection(ConnectionId(7)));
     }
 
     #[test]
     fn a_feasible_set_is_told_apart_from_every_single_origin() {
         assert_eq!(Feasible::set(9).as_set(), Some(9));
-        for origin in
-            [OriginId::connection(ConnectionId(9)), OriginId::host(HostId(9)), OriginId::COMPARTMENT, OriginId::GATEWAY]
-        {
+        for origin in [
+            OriginId::connection(ConnectionId(9)),
+            OriginId::host(HostId(9)),
+            OriginId::COMPARTMENT,
+            OriginId::GATEWAY,
+            OriginId::GATEWAY_ITSELF,
+        ] {
             assert_eq!(Feasible::only(origin).as_set(), None);
             assert!(Feasible::only(origin).is_only(origin));
             assert!(!Feasible::NOBODY.is_only(origin));

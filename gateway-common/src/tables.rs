@@ -420,7 +420,7 @@ pub struct Nexthop {
     pub port: PortId,
     /// The largest inner IP packet, in bytes.
     pub mtu: u32,
-    /// [`Nexthop::TO_GATEWAY`]. For a group: the number of members.
+    /// [`Nexthop::TO_GATEWAY`] and its fellow. For a group: the number of members.
     pub flags: u32,
     /// Bytes of headers added before the inner IP packet, Ethernet included.
     pub header_len: u32,
@@ -449,6 +449,9 @@ impl Nexthop {
     pub const BLACKHOLE: u32 = 5;
     /// Flag: leads to another gateway.
     pub const TO_GATEWAY: u32 = 1;
+    /// Flag: leads to another gateway's own address. The gateways are one router to the tenant, so on the way between them the time to
+    /// live stays as it is: a BGP session of a single hop ends on any of them (RFC 4271, RFC 5082).
+    pub const TO_GATEWAY_ITSELF: u32 = 2;
     /// Members that a group has room for.
     pub const GROUP_SIZE: usize = 16;
 

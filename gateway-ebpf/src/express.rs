@@ -207,7 +207,11 @@ fn look_over(
     if leaving.kind != Nexthop::ADJACENCY || encapsulate::is_sequenced(leaving.encapsulation) {
         return None;
     }
-    if leaving.flags & Nexthop::TO_GATEWAY != 0 && decision.origin == OriginId::GATEWAY {
+    if leaving.flags & Nexthop::TO_GATEWAY != 0 && decision.origin.is_gateway() {
+        return None;
+    }
+    // Their time to live stays as it is.
+    if leaving.flags & Nexthop::TO_GATEWAY_ITSELF != 0 || decision.origin == OriginId::GATEWAY_ITSELF {
         return None;
     }
     let mut lasts = nexthop.kind == Nexthop::ADJACENCY;

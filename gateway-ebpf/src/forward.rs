@@ -109,11 +109,14 @@ fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, cla
     if nexthop.seat != run.seat {
         gate::check(nexthop.seat, run.now)?;
     }
-    if run.origin == OriginId::GATEWAY && nexthop.flags & Nexthop::TO_GATEWAY != 0 {
+    if run.origin.is_gateway() && nexthop.flags & Nexthop::TO_GATEWAY != 0 {
         return Err(DropReason::GatewayLoop);
     }
-    let local = run.origin == OriginId::COMPARTMENT;
-    if !local && inner.ttl <= 1 {
+    // What a gateway says or is told itself crosses the others as if there were but one.
+    let is_own = run.origin == OriginId::COMPARTMENT
+        || run.origin == OriginId::GATEWAY_ITSELF
+        || nexthop.flags & Nexthop::TO_GATEWAY_ITSELF != 0;
+    if !is_own && inner.ttl <= 1 {
         return icmp::due(packet, run, icmp::TIME_EXCEEDED, 0);
     }
     run.reach(Stage::Adapt);
@@ -173,7 +176,7 @@ fn onward<const TOO_BIG: u32>(packet: &Packet, run: &mut Run, inner: &Inner, cla
             }
         }
     }
-    if !local {
+    if !is_own {
         decrement_ttl(packet, inner)?;
     }
     run.reach(Stage::Encapsulate);

@@ -1,13 +1,13 @@
 //! What the first packet of a flow meets: classify (whose is it?), admit (may it come from there?), route (where does it go?).
 //! The answer is cached; see [`crate::cache`].
 
-use crate::maps::{CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, PORTS, TENANTS, VLANS};
+use crate::maps::{CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, NEXTHOPS, PORTS, TENANTS, VLANS};
 use crate::parse::Refusal;
 use crate::route;
 use crate::run::Run;
 use gateway_common::flow::Carrier;
 use gateway_common::tables::{
-    Connection, Decision, FabricKey, FabricPeerKey, FeasibleKey, GreKey, Local, Port, Route, Tenant, VlanKey,
+    Connection, Decision, FabricKey, FabricPeerKey, FeasibleKey, GreKey, Local, Nexthop, Port, Route, Tenant, VlanKey,
 };
 use gateway_common::{Address, ConnectionId, DropReason, Feasible, NexthopId, OriginId, SeatId, TenantId, Vni};
 
@@ -144,7 +144,23 @@ fn try_decide(query: &Query, decision: &mut Decision) -> Result<(), Refusal> {
         return Err(Refusal::Drop(DropReason::Spoofed));
     }
     decision.nexthop = lookup(class.tenant, &query.destination).ok_or(DropReason::NoRoute)?;
+    if class.origin == OriginId::GATEWAY && is_gateways_own(class.tenant, &query.source) {
+        decision.origin = OriginId::GATEWAY_ITSELF;
+    }
     Ok(())
+}
+
+/// Whether an address of the tenant's is another gateway's own.
+#[inline(always)]
+fn is_gateways_own(tenant: TenantId, address: &Address) -> bool {
+    let Some(id) = lookup(tenant, address) else { return false };
+    NEXTHOPS.get(id.0).is_some_and(leads_to_itself)
+}
+
+/// Whether a next hop leads to another gateway's own address.
+#[inline(always)]
+pub fn leads_to_itself(nexthop: &Nexthop) -> bool {
+    nexthop.kind != Nexthop::GROUP && nexthop.flags & Nexthop::TO_GATEWAY_ITSELF != 0
 }
 
 /// Where the tenant's packets for `destination` go.

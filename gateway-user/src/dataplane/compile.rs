@@ -1,7 +1,7 @@
 //! From the plan and the world to the content of the maps. Pure: the same three inputs give the same tables.
 
 use super::ids::Ids;
-use super::learned::{Exit, Exits, Learned};
+use super::learned::{Exit, Exits, Learned, Via};
 use super::memory::{Memory, Remembered};
 use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
@@ -178,10 +178,10 @@ impl<'a> Compiler<'a> {
         let remembered = memory.of(id, (&self.plan.gateway, tenant), &neighbours);
         let mut routes = if remembered.is_some() { Routes::Known } else { Routes::Gathered(RouteBuilder::default()) };
         self.own_addresses(id, tenant, &mut routes);
-        let fabric_mtu = self.fabric(id, tenant, &mut routes);
         if tenant.bgp.is_some() {
             self.exits.insert(id, Exits::new());
         }
+        let fabric_mtu = self.fabric(id, tenant, &mut routes);
         for connection in &tenant.connections {
             self.connection(id, tenant, connection, fabric_mtu, &mut routes);
         }
@@ -271,6 +271,14 @@ impl<'a> Compiler<'a> {
             let meaning = format!("gateway/{}/{}/{vsid}", id.0, gateway.pa);
             let nexthop = self.tunnel(&meaning, travels, gateway.pa, vsid, GATEWAY_MAC, Nexthop::TO_GATEWAY);
             mtu = mtu.min(self.room_of(nexthop));
+            let exit = Exit { any: nexthop, routers: HashMap::new(), sender: OriginId::GATEWAY };
+            self.exit(tenant, Via::Gateway(gateway.pa), exit);
+            for &address in &gateway.addresses {
+                let meaning = format!("gateway-itself/{}/{}/{vsid}", id.0, gateway.pa);
+                let flags = Nexthop::TO_GATEWAY | Nexthop::TO_GATEWAY_ITSELF;
+                let nexthop = self.tunnel(&meaning, travels, gateway.pa, vsid, GATEWAY_MAC, flags);
+                routes.add(address.into(), Candidate::new(Rank::Own, nexthop));
+            }
             for route in &gateway.routes {
                 routes.add(route.destination.net().into(), Candidate::new(Rank::Metric(route.metric), nexthop));
             }
@@ -414,11 +422,8 @@ impl<'a> Compiler<'a> {
         let nexthop_id = self.ids.nexthop(&meaning);
         self.tables.nexthops.insert(nexthop_id.0, nexthop);
         if connection.enabled {
-            self.exit(
-                tenant,
-                connection,
-                Exit { any: nexthop_id, routers: HashMap::new(), sender: OriginId::connection(id) },
-            );
+            let exit = Exit { any: nexthop_id, routers: HashMap::new(), sender: OriginId::connection(id) };
+            self.exit(tenant, Via::of(connection), exit);
             // A BGP peer is reached before it has said anything.
             let speakers = tenant.peers_by(connection).map(|peer| peer.address);
             for peer in connection.peers.iter().copied().chain(speakers) {
@@ -502,7 +507,7 @@ impl<'a> Compiler<'a> {
         if tenant.bgp.is_some() {
             let any = self.vlan_nexthop(&vlan, None);
             let exit = Exit { any, routers: vlan.nexthops.clone(), sender: OriginId::connection(id) };
-            self.exit(tenant, connection, exit);
+            self.exit(tenant, Via::of(connection), exit);
         }
         for route in routes.wanted(connection) {
             let known = route.next_hop.and_then(|address| vlan.nexthops.get(&address));
@@ -514,10 +519,10 @@ impl<'a> Compiler<'a> {
     }
 
     /// Notes by what learned routes leave.
-    fn exit(&mut self, tenant: &Tenant, connection: &Connection, exit: Exit) {
+    fn exit(&mut self, tenant: &Tenant, via: Via, exit: Exit) {
         let id = self.ids.tenant(tenant.name.as_str());
         if let Some(exits) = self.exits.get_mut(&id) {
-            exits.insert(connection.name.as_str().into(), exit);
+            exits.insert(via, exit);
         }
     }
 

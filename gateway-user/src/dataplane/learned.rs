@@ -14,6 +14,7 @@ use super::ids::Ids;
 use super::map::Table;
 use super::routes::{group, group_id};
 use super::tables::{AnyPrefix, Difference, Prefix4, Prefix6, Tables, TenantRoutes};
+use crate::plan::Connection;
 use bytemuck::Pod;
 use gateway_common::tables::{FeasibleKey, Nexthop, Route};
 use gateway_common::{Feasible, NexthopId, OriginId, TenantId};
@@ -23,11 +24,27 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// By what packets leave.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// The connection of this name.
+    Connection(Box<str>),
+    /// The tenant's other gateway at this provider address.
+    Gateway(IpAddr),
+}
+
+impl Via {
+    /// A connection.
+    pub fn of(connection: &Connection) -> Self {
+        Self::Connection(connection.name.as_str().into())
+    }
+}
+
 /// A way that a learned route leads by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Way {
-    /// The connection.
-    pub connection: Box<str>,
+    /// By what it leaves.
+    pub via: Via,
     /// The router on the connection's VLAN. What goes into a tunnel comes out at its far end, whatever this is.
     pub next_hop: IpAddr,
 }
@@ -41,19 +58,19 @@ pub struct Change {
     pub ways: Vec<Way>,
 }
 
-/// Where packets leave by a connection.
+/// Where packets leave by a connection or another gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Exit {
     /// For whom nothing else is known.
     pub(super) any: NexthopId,
     /// For the routers that are known on a VLAN.
     pub(super) routers: HashMap<IpAddr, NexthopId>,
-    /// The connection as a sender.
+    /// It as a sender.
     pub(super) sender: OriginId,
 }
 
-/// A tenant's connections that carry packets.
-pub(super) type Exits = HashMap<Box<str>, Exit>;
+/// A tenant's connections that carry packets, and its other gateways.
+pub(super) type Exits = HashMap<Via, Exit>;
 
 /// One way, as the numbers have it.
 type Leg = (NexthopId, OriginId);
@@ -261,7 +278,7 @@ impl OfTenant {
     /// Where ways lead by the connections as they are.
     fn legs(&self, ways: &[Way]) -> Vec<Leg> {
         let leg = |way: &Way| {
-            let exit = self.exits.get(&way.connection)?;
+            let exit = self.exits.get(&way.via)?;
             Some((exit.routers.get(&way.next_hop).copied().unwrap_or(exit.any), exit.sender))
         };
         ways.iter().filter_map(leg).collect()
@@ -557,7 +574,7 @@ mod tests {
     }
 
     fn way(connection: &str) -> Way {
-        Way { connection: connection.into(), next_hop: [10, 2, 0, 1].into() }
+        Way { via: Via::Connection(connection.into()), next_hop: [10, 2, 0, 1].into() }
     }
 
     fn net(text: &str) -> IpNet {
@@ -590,7 +607,8 @@ mod tests {
             for (_, number) in connections {
                 self.tables.nexthops.insert(*number, Nexthop { kind: Nexthop::ADJACENCY, ..Nexthop::default() });
             }
-            let exits = connections.iter().map(|(name, number)| (Box::from(*name), exit(*number))).collect();
+            let exits =
+                connections.iter().map(|(name, number)| (Via::Connection(Box::from(*name)), exit(*number))).collect();
             self.ids.begin();
             self.learned.settle(HashMap::from([(TENANT, exits)]), found, &mut self.ids, &mut self.tables);
             self.ids.end();

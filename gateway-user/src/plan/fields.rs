@@ -1,9 +1,7 @@
 //! Reading tables, lists and single values out of a TOML tree, noting every problem and going on.
 
 use super::bgp::policy::{AsRange, Community, PrefixRange};
-use super::bgp::{
-    HoldTime, Hops, Identifier, KeyId, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
-};
+use super::bgp::{HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime};
 use super::document::{Document, Part, Shift, child};
 use super::locate::Missing;
 use super::path::{Path, Step};
@@ -88,7 +86,6 @@ value_from_number!(
     Vsid,
     HoldTime,
     Hops,
-    KeyId,
     Milliseconds,
     Multipath,
     Percent,

@@ -228,6 +228,9 @@ pub struct Vm {
 pub struct OtherGateway {
     /// Its provider address.
     pub pa: IpAddr,
+    /// Its own addresses inside the tenant.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub addresses: Box<[IpAddr]>,
     /// What lies behind it, as far as it is the best way there.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub routes: Box<[GatewayRoute]>,

@@ -43,8 +43,11 @@ const TENANT: &[Key] = &[
     Key("connection", "the header `[[tenant.connection]]`"),
     Key("bgp", "the header `[tenant.bgp]`"),
 ];
-const OTHER_GATEWAY: &[Key] =
-    &[Key("pa", "pa = \"10.10.0.2\""), Key("routes", "routes = [ { destination = \"10.3.0.0/16\", metric = 10 } ]")];
+const OTHER_GATEWAY: &[Key] = &[
+    Key("pa", "pa = \"10.10.0.2\""),
+    Key("addresses", "addresses = [\"10.1.255.3\"]"),
+    Key("routes", "routes = [ { destination = \"10.3.0.0/16\", metric = 10 } ]"),
+];
 const GATEWAY_ROUTE: &[Key] = &[Key("destination", "destination = \"10.3.0.0/16\""), Key("metric", "metric = 10")];
 const SUBNET: &[Key] = &[Key("vsid", "vsid = 5001"), Key("prefix", "prefix = \"10.1.0.0/24\"")];
 const VM: &[Key] = &[
@@ -129,7 +132,6 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("a peer's `bfd`", bgp::BFD),
     ("`[tor]`", tor::read::TOR),
     ("`[[tor.peer]]`", tor::read::PEER),
-    ("a peer's `tcp_ao`", bgp::TCP_AO),
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
     ("`[[steer]]` with protocol \"esp\"", STEER_ESP),
@@ -240,8 +242,9 @@ fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
 fn other_gateway(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<OtherGateway> {
     let fields = reader.open(node, "another gateway", OTHER_GATEWAY)?;
     let pa = reader.required(&fields, "pa");
+    let addresses = reader.values(&fields, "addresses");
     let routes = reader.list(&fields, "routes", gateway_route);
-    Some(OtherGateway { pa: pa?, routes })
+    Some(OtherGateway { pa: pa?, addresses, routes })
 }
 
 fn gateway_route(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<GatewayRoute> {

@@ -1,17 +1,15 @@
 //! Routing daemons that we did not write, on machines of the lab, one launcher for each. Each keeps its files in the machine's own
-//! /run, and ends with what is returned here. [`Frr::bgpd`] is for BGP alone; with BFD, FRR needs more of its daemons. [`Raw`] sends what no daemon would.
+//! /run, and ends with what is returned here. [`Frr::bgpd`] is for BGP alone; with BFD, FRR needs more of its daemons.
 
 mod bird;
 mod exabgp;
 mod frr;
 mod gobgp;
-mod raw;
 
 pub use bird::{BfdSession, Bird};
 pub use exabgp::ExaBgp;
 pub use frr::Frr;
 pub use gobgp::GoBgp;
-pub use raw::{Attribute, Raw, Update};
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -8,10 +8,11 @@ use gateway_user::controller::core::message::Method;
 use gateway_user::controller::core::state::State;
 use gateway_user::controller::core::{Core, Settings};
 use gateway_user::controller::model::Id;
+use gateway_user::controller::model::records::Placements;
 use gateway_user::controller::resources::{Kind, Path};
 use gateway_user::controller::store::{MemoryStore, Snapshot};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn key(path: &str) -> String {
@@ -116,7 +117,7 @@ fn capacity(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// Every connection has a place, no two tunnels are the same, and a VIP is on one gateway.
+/// Every connection has a place, no two tunnels are the same, a VIP is on one gateway, and a reflector on one of its tenant's.
 fn tunnels(state: &State) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     let mut carriers = BTreeMap::new();
@@ -147,6 +148,26 @@ fn tunnels(state: &State) -> Result<(), String> {
         if placements.connections.len() != tree["properties"]["networkConnections"].as_array().map_or(0, Vec::len) {
             return Err(format!("{tenant} has places for connections that are not there"));
         }
+        reflector(tenant, &tree, &placements)?;
+    }
+    Ok(())
+}
+
+/// A tenant's reflector is on one of its gateways, and the others have a number each.
+fn reflector(tenant: &Id, tree: &Value, placements: &Placements) -> Result<(), String> {
+    let connections = tree["properties"]["networkConnections"].as_array().into_iter().flatten();
+    let routed = connections.filter(|connection| connection["properties"]["connectionType"] != "IPSec");
+    let ids = routed.map(|connection| Id::from(connection["resourceId"].as_str().unwrap_or_default()));
+    let carriers: BTreeSet<Id> =
+        ids.filter_map(|id| placements.connections.get(&id)).map(|at| at.gateway.clone()).collect();
+    let (reflector, numbers) = (&placements.reflector, &placements.numbers);
+    let others: BTreeSet<Id> = carriers.iter().filter(|id| reflector.as_ref() != Some(id)).cloned().collect();
+    let agree = carriers.len() == others.len() + usize::from(reflector.is_some()) && numbers.keys().eq(&others);
+    let distinct = numbers.values().collect::<BTreeSet<_>>().len() == numbers.len();
+    if !agree || !distinct || reflector.is_none() != carriers.is_empty() {
+        return Err(format!(
+            "{tenant} is carried by {carriers:?}, its reflector is {reflector:?}, the others {numbers:?}"
+        ));
     }
     Ok(())
 }

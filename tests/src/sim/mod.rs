@@ -9,7 +9,8 @@
 //! - who follows what changes hears of every change once, in order, whatever controllers tell it;
 //! - no plan tells of what is not in the store, and no agent is told less than another time by an older leader;
 //! - in the end, when everything is repaired, every agent has the plan that follows from the store, the leader's state is the store's, no
-//!   gateway carries more than its capacity, no two tunnels are the same, and no VIP is on two gateways.
+//!   gateway carries more than its capacity, no two tunnels are the same, no VIP is on two gateways, and every tenant's reflector is on one
+//!   that carries the tenant.
 //!
 //! [`Fault`]s are planted, one at a time: the simulator is good for something only if it finds them. The core is the one that ships, so a
 //! mistake inside it is made where it shows: in what it is told, and in what it writes and says.

@@ -71,6 +71,7 @@ pub fn origin_with(
     match origin {
         OriginId::COMPARTMENT => "compartment".to_owned(),
         OriginId::GATEWAY => "another gateway".to_owned(),
+        OriginId::GATEWAY_ITSELF => "another gateway itself".to_owned(),
         origin => match origin.as_connection() {
             Some(id) => {
                 connection(id).map_or_else(|| format!("connection #{}", id.0), |name| format!("connection {name}"))
@@ -107,6 +108,7 @@ pub fn leads_to<'a>(
     match meaning().split('/').collect::<Vec<_>>().as_slice() {
         ["vm", _, _, mac, pa, ..] => format!("vm {mac} at {pa}"),
         ["gateway", _, pa, ..] => format!("gateway {pa}"),
+        ["gateway-itself", _, pa, ..] => format!("gateway {pa} itself"),
         ["hop", address] => format!("{address}, steered"),
         _ => tunnel_end(nexthop).map_or_else(|| "unknown".to_owned(), |address| format!("host {address}")),
     }

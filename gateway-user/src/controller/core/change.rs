@@ -2,7 +2,7 @@
 
 use super::state::{ALLOCATIONS, PLACEMENTS, State, agent_key, pools_of};
 use crate::controller::model::fabric::{Gateway, GatewayPool, LogicalNetwork, Server};
-use crate::controller::model::records::{AgentId, Placements};
+use crate::controller::model::records::AgentId;
 use crate::controller::model::tenant::{VirtualGateway, VirtualNetwork};
 use crate::controller::model::{self, Id, Resource};
 use crate::controller::placement::{FleetRefusal, Refusal, Refused};
@@ -104,7 +104,7 @@ impl State {
                     .settle(id, &pools_of(&gateway.properties), &wanted)
                     .map_err(|why| no_place(&change.path, why))?;
                 let connections = decisions.into_iter().map(|decision| (decision.connection, decision.placement));
-                Some(Placements { connections: connections.collect() })
+                Some(self.seated(id, &gateway.properties, connections.collect()))
             }
             None => {
                 self.fleet.forget(id);

@@ -9,6 +9,7 @@ use super::repeats::Mark;
 use super::watchers::{Interest, News, event};
 use super::{Core, Out};
 use crate::controller::model::Id;
+use crate::controller::model::tenant::VirtualGateway;
 use crate::controller::placement::Moved;
 use crate::controller::resources::operations::Operation;
 use crate::controller::resources::tree::Put;
@@ -402,7 +403,9 @@ impl super::state::State {
     /// A tenant's placements as the fleet has them now, to be written.
     fn replace(&mut self, tenant: &Id) -> Result<(String, Option<Arc<str>>), Error> {
         let connections = self.fleet.placements(tenant).map(|(id, at)| (id.clone(), at.clone())).collect();
-        let placements = crate::controller::model::records::Placements { connections };
+        let gateway = self.read::<VirtualGateway>(Kind::VirtualGateway, tenant);
+        let gateway = gateway.map(|gateway| gateway.properties).unwrap_or_default();
+        let placements = self.seated(tenant, &gateway, connections);
         let record = json(&placements)?;
         self.set_placements(tenant, Some(placements));
         Ok((super::change::placements_key(tenant), Some(record)))

@@ -2,12 +2,12 @@
 //! were written: a controller that reads them again has the state that wrote them.
 
 use crate::controller::model::fabric::{Gateway, GatewayPool, LogicalNetwork, LogicalSubnet, Server, VirtualServer};
-use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
+use crate::controller::model::records::{AgentId, Allocations, Placement, Placements, Registration, Role};
 use crate::controller::model::tenant::{ConnectionType, NetworkInterface, Tenant, VirtualGateway, VirtualNetwork};
 use crate::controller::model::{self, Id, Reference, Resource};
 use crate::controller::parallel;
 use crate::controller::placement::{
-    Bandwidth, Fleet, GatewaySpec, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted,
+    self, Bandwidth, Fleet, GatewaySpec, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted,
 };
 use crate::controller::planning::{self, Fabric, Input, Planned};
 use crate::controller::resources::operations::Operation;
@@ -15,6 +15,7 @@ use crate::controller::resources::{Forest, Kind, Path};
 use crate::controller::store::backup::RESTORING;
 use crate::plan::Vsid;
 use serde::de::DeserializeOwned;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -61,6 +62,8 @@ pub struct State {
     /// The agents.
     pub agents: Agents,
     placements: HashMap<Id, Placements>,
+    /// How many tenants' reflectors are on a gateway.
+    reflectors: HashMap<Id, usize>,
     allocations: HashMap<Id, Allocations>,
     vsids: BTreeSet<u32>,
     /// All ids below it are given away or reserved.
@@ -81,6 +84,7 @@ impl Default for State {
             fleet: Fleet::default(),
             agents: Agents::default(),
             placements: HashMap::new(),
+            reflectors: HashMap::new(),
             allocations: HashMap::new(),
             vsids: BTreeSet::new(),
             tokens: BTreeMap::new(),
@@ -249,10 +253,27 @@ impl State {
 
     /// Says where a virtual gateway's connections are.
     pub fn set_placements(&mut self, tenant: &Id, placements: Option<Placements>) {
-        match placements {
+        if let Some(on) = placements.as_ref().and_then(|placements| placements.reflector.clone()) {
+            *self.reflectors.entry(on).or_default() += 1;
+        }
+        let before = match placements {
             Some(placements) => self.placements.insert(tenant.clone(), placements),
             None => self.placements.remove(tenant),
         };
+        if let Some(was) = before.and_then(|before| before.reflector)
+            && let Entry::Occupied(mut count) = self.reflectors.entry(was)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// The placements of a virtual gateway whose connections are to be at these places.
+    pub fn seated(&self, tenant: &Id, gateway: &VirtualGateway, connections: BTreeMap<Id, Placement>) -> Placements {
+        let reflectors = |gateway: &Id| self.reflectors.get(gateway).copied().unwrap_or_default();
+        placement::seated(gateway, connections, self.placements.get(tenant), reflectors)
     }
 
     /// What was allocated for a virtual network.

@@ -12,6 +12,12 @@ use std::net::IpAddr;
 pub struct Placements {
     /// By connection.
     pub connections: BTreeMap<Id, Placement>,
+    /// The gateway that the tenant's BGP router is on: its route reflector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reflector: Option<Id>,
+    /// Of the other gateways, which address of the gateway subnet is each one's own: counted from the one after the reflector's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<Id, u32>,
 }
 
 /// Where a connection is.

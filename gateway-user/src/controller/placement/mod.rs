@@ -16,6 +16,7 @@
 //! | adding, changing and removing pools and gateways | `fleet`, `changes` |
 //! | what an answer says | `refusal`, `explain` |
 //! | drain, takeover | `moving` |
+//! | where a tenant's BGP router is | `reflector` |
 //! | what a pool is not protected against | `protection` |
 
 mod capacity;
@@ -26,6 +27,7 @@ mod fleet;
 mod moving;
 mod pool;
 mod protection;
+mod reflector;
 mod refusal;
 mod spec;
 mod spread;
@@ -40,5 +42,6 @@ pub use explain::{Candidate, Explanation, Reason, Verdict};
 pub use fleet::{Fleet, GatewayStatus};
 pub use moving::{Drain, Moved, Piece};
 pub use protection::{Domain, Warning};
+pub use reflector::{numbers, seated};
 pub use refusal::{FleetRefusal, MoveRefusal, Refusal, Refused, Shortage, ShortageCause};
 pub use spec::{GatewaySpec, GatewayState, Health, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted};

@@ -1,6 +1,7 @@
 //! The documents: what every gateway and host is told of a tenant, and of itself.
 
-use super::bgp::{Router, router};
+use super::bgp::{Routers, routers};
+use super::gateways::Own;
 use super::machines::{Machine, machines};
 use super::sites::{Carrier, carriers};
 use super::subnets::Subnets;
@@ -16,6 +17,7 @@ use crate::plan::{
     self, BgpPeer, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, Prefix, Subnet, Tor, Vm,
 };
 use gateway_common::tables::Nexthop;
+use ipnet::IpNet;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -76,9 +78,11 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
     let mut problems = Vec::new();
     let subnets = Subnets::of(input, &mut problems);
     let machines = machines(input, &subnets, fabric, &mut problems);
-    let carriers = carriers(input, fabric, &mut problems);
-    let router = router(input, &subnets, &machines, &carriers, &mut problems);
-    let mut whole = Whole { input, subnets, machines, carriers, router, problems, told: BTreeSet::new() };
+    let mut carriers = carriers(input, fabric, &mut problems);
+    let own = Own::of(input, &subnets, &machines, &carriers, &mut problems);
+    let routers = routers(input, &subnets, &machines, (&carriers, &own), &mut problems);
+    routers.make_known(&mut carriers);
+    let mut whole = Whole { input, subnets, machines, carriers, own, routers, problems, told: BTreeSet::new() };
     let mut documents = BTreeMap::new();
     if let Some(gateway) = &input.tenant.gateway
         && let Some(name) = whole.name(&gateway.resource_id)
@@ -107,7 +111,9 @@ struct Whole<'a> {
     subnets: Subnets,
     machines: Vec<Machine>,
     carriers: BTreeMap<Id, Carrier<'a>>,
-    router: Option<Router>,
+    /// The gateways' own addresses.
+    own: Own,
+    routers: Routers,
     problems: Vec<Problem>,
     /// Of which interfaces and gateways it was told already that they cannot be reached.
     told: BTreeSet<String>,
@@ -141,14 +147,14 @@ impl Whole<'_> {
         Some(plan::Tenant {
             name,
             encapsulation: Some(self.encapsulation()),
-            gateway_addresses: self.subnets.gateway_addresses,
+            gateway_addresses: self.own.addresses(id),
             gateway_subnet: self.subnets.all.iter().find(|subnet| subnet.of_gateway).map(|subnet| subnet.prefix),
             subnets: subnets.map(|subnet| Subnet { vsid: subnet.vsid, prefix: subnet.prefix }).collect(),
             vms: vms.into(),
             gateway_vsid,
             gateways,
             connections: connections.into(),
-            bgp: self.router.as_ref().filter(|router| router.gateway == *id).map(|router| router.bgp.clone()),
+            bgp: self.routers.by_gateway.get(id).cloned(),
         })
     }
 
@@ -200,6 +206,14 @@ impl Whole<'_> {
         for subnet in self.subnets.all.iter().filter(|subnet| subnet.of_gateway) {
             routes.insert(subnet.prefix, (0, others.values().copied().collect()));
         }
+        for (id, &gateway) in others.iter().filter(|_| others.len() > 1) {
+            for address in
+                self.addresses_of(id).into_iter().filter_map(|address| Prefix::try_from(IpNet::from(address)).ok())
+            {
+                let (_, by) = routes.entry(address).or_insert((0, BTreeSet::new()));
+                by.insert(gateway);
+            }
+        }
         let route = |(destination, (metric, gateways)): (Prefix, (u32, BTreeSet<IpAddr>))| HostRoute {
             destination,
             gateways: gateways.into_iter().take(Nexthop::GROUP_SIZE).collect(),
@@ -222,7 +236,19 @@ impl Whole<'_> {
                 routes.entry(*gateway).or_default().push(GatewayRoute { destination, metric });
             }
         }
-        routes.into_iter().map(|(pa, routes)| OtherGateway { pa, routes: routes.into() }).collect()
+        let mine = self.addresses_of(id);
+        let other = |(id, pa): (Id, IpAddr)| {
+            let addresses = self.addresses_of(&id).into_iter().filter(|address| !mine.contains(address)).collect();
+            OtherGateway { pa, addresses, routes: routes.remove(&pa).unwrap_or_default().into() }
+        };
+        others.into_iter().map(other).collect()
+    }
+
+    /// All of a gateway's own addresses.
+    fn addresses_of(&self, id: &Id) -> Vec<IpAddr> {
+        let gateway = self.own.addresses(id);
+        let router = self.routers.by_gateway.get(id).map(|bgp| bgp.addresses).unwrap_or_default();
+        gateway.iter().chain(router.iter().filter(|address| !gateway.contains(*address))).collect()
     }
 
     /// Where gateways are reached from a machine with these provider addresses. Those that are not are told.

@@ -12,10 +12,12 @@
 //! | the BGP router | `bgp` |
 //! | which machines there are, and where | `machines` |
 //! | a virtual network's subnets, and the addresses in them that are not machines' | `subnets` |
+//! | which gateway has which address | `gateways` |
 //! | the documents | `documents` |
 
 mod bgp;
 mod documents;
+mod gateways;
 mod machines;
 mod sites;
 mod subnets;

@@ -1,7 +1,7 @@
 //! A virtual network's subnets, and the addresses in them that are not machines'.
 //!
-//! The first address of a subnet is its router, for which every host answers. In a gateway subnet the second one is the gateway's own: the
-//! same on every gateway that carries the tenant, since whichever is asked can answer.
+//! The first address of a subnet is its router, for which every host answers. In a gateway subnet the second one, or the one that the BGP
+//! router was given, belongs to the gateway that the router is on; the tenant's other gateways have those after it.
 
 use super::{Input, Problem};
 use crate::controller::model::{Id, Reference};
@@ -73,6 +73,24 @@ impl Subnets {
     pub fn between_gateways(&self) -> Option<Vsid> {
         let of_gateway = self.all.iter().find(|subnet| subnet.of_gateway);
         of_gateway.or(self.all.first()).map(|subnet| subnet.vsid)
+    }
+
+    /// The gateways' addresses of a number: those after the router's, or what it has left free.
+    pub fn numbered(&self, number: u32) -> Dual {
+        let mut addresses = Dual::default();
+        for subnet in self.all.iter().filter(|subnet| subnet.of_gateway) {
+            let place = number.checked_add(2).and_then(|place| nth(subnet.prefix.net(), place));
+            let place = match place {
+                Some(address) if self.gateway_addresses.contains(address) => nth(subnet.prefix.net(), 2),
+                place => place,
+            };
+            match place {
+                Some(IpAddr::V4(address)) if addresses.v4.is_none() => addresses.v4 = Some(address),
+                Some(IpAddr::V6(address)) if addresses.v6.is_none() => addresses.v6 = Some(address),
+                _ => {}
+            }
+        }
+        addresses
     }
 
     /// Whether the network's own devices have an address.

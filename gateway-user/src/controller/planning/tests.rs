@@ -534,17 +534,16 @@ fn peers(list: &[(&str, &str)]) -> Value {
 }
 
 #[test]
-fn the_router_is_on_the_tenant_s_first_gateway_alone() {
+fn the_router_is_on_the_tenant_s_first_gateway() {
     let peers = peers(&[("hq", "10.2.0.1")]);
     let case = with_router(json!({"extAsNumber": "1.10", "routerId": "192.0.2.1", "bgpPeers": peers}), json!([]));
     let case = case.at("hq", "GW2");
     passes(&case);
     let planned = case.plan();
-    assert_eq!(for_gateway(&planned, "GW1").bgp, None);
     let bgp = for_gateway(&planned, "GW2").bgp.unwrap();
     assert_eq!((bgp.as_number.to_string(), bgp.router_id.unwrap().to_string()), ("65546".into(), "192.0.2.1".into()));
     assert!(bgp.addresses.is_empty(), "they are the gateway's own");
-    let [peer] = &*bgp.peers else { panic!("one peer: {bgp:?}") };
+    let [peer, _] = &*bgp.peers else { panic!("one peer and the other gateway: {bgp:?}") };
     assert_eq!((peer.address.to_string(), peer.as_number.to_string()), ("10.2.0.1".into(), "65002".into()));
     assert_eq!(peer.connection.as_ref().unwrap().as_str(), "hq");
     let announced: Vec<String> = for_gateway(&planned, "GW2").announced().iter().map(ToString::to_string).collect();
@@ -618,11 +617,59 @@ fn peers_that_cannot_be_reached_are_named_and_the_others_are_not_kept_from_it() 
     for (problem, expected) in problems.iter().zip(expected) {
         assert!(problem.starts_with(expected), "{problem}");
     }
-    let apart = case.at("dc", "GW2").problems();
-    assert!(
-        apart.iter().any(|problem| problem.starts_with("router1/dc") && problem.contains("on gateway GW2")),
-        "{apart:?}"
+    let mut apart = case.at("dc", "GW2");
+    let dc = &mut apart.tenant.gateway.as_mut().unwrap().properties.network_connections[1].properties;
+    dc.connection_status = crate::controller::model::tenant::ConnectionStatus::Disabled;
+    let apart = apart.problems();
+    let switched_off = |problem: &String| problem.starts_with("router1/dc") && problem.contains("on gateway GW2 is");
+    assert!(apart.iter().any(switched_off), "{apart:?}");
+}
+
+#[test]
+fn the_router_speaks_to_sites_on_other_gateways_and_these_are_its_clients() {
+    let list = peers(&[("hq", "10.2.0.1"), ("dc", "10.127.134.55")]);
+    let mut case = with_router(json!({"extAsNumber": "0.65001", "bgpPeers": list}), json!([])).at("dc", "GW2");
+    passes(&case);
+    let planned = case.plan();
+    let (first, second) = (for_gateway(&planned, "GW1"), for_gateway(&planned, "GW2"));
+    let own = |tenant: &crate::plan::Tenant| tenant.gateway_addresses.v4.unwrap().to_string();
+    assert_eq!((own(&first), own(&second)), ("10.1.255.2".into(), "10.1.255.3".into()));
+    let shown = |tenant: &crate::plan::Tenant| -> Vec<String> {
+        let peers = tenant.bgp.as_ref().unwrap().peers.iter();
+        let shown = peers.map(|peer| {
+            let by = peer.connection.as_ref().map_or("-", |name| name.as_str());
+            format!("{} {} {} {by} {:?} {:?}", peer.name, peer.address, peer.as_number, peer.reflection, peer.mode)
+        });
+        shown.collect()
+    };
+    assert_eq!(
+        shown(&first),
+        [
+            "hq 10.2.0.1 65002 hq None Mixed",
+            "dc 10.127.134.55 65002 - None Mixed",
+            "GW2 10.1.255.3 65001 - Client Passive"
+        ]
     );
+    assert_eq!(shown(&second), ["route-reflector 10.1.255.2 65001 - None Active"]);
+    assert!(second.announced().is_empty(), "the router announces everything");
+    assert_eq!(second.gateways[0].addresses[..], ["10.1.255.2".parse::<std::net::IpAddr>().unwrap()]);
+    let host = for_host(&planned, "HOST1");
+    let to = |prefix: &str| {
+        let route = host.routes.iter().find(|route| route.destination.to_string() == prefix).unwrap();
+        format!("{:?}", route.gateways)
+    };
+    assert_eq!((to("10.1.255.2/32"), to("10.1.255.3/32")), ("[10.10.0.1]".into(), "[10.10.0.2]".into()));
+    // It stays where it was put, with its address.
+    case.placements.reflector = Some(id("GW2"));
+    case.placements.numbers = [(id("GW1"), 4)].into();
+    passes(&case);
+    let planned = case.plan();
+    let (first, second) = (for_gateway(&planned, "GW1"), for_gateway(&planned, "GW2"));
+    assert_eq!((own(&first), own(&second)), ("10.1.255.6".into(), "10.1.255.2".into()));
+    assert_eq!(shown(&first), ["route-reflector 10.1.255.2 65001 - None Active"]);
+    case.placements.numbers = [(id("GW1"), 5)].into();
+    let full = case.problems();
+    assert!(full.iter().any(|problem| problem.contains("no IPv4 address left for gateway GW1")), "{full:?}");
 }
 
 #[test]

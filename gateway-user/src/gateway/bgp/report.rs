@@ -29,39 +29,6 @@ struct Seen {
     last_error: Option<String>,
     /// How the BFD session is that watches it.
     bfd: Option<bfd::State>,
-    sparing: Sparing,
-}
-
-/// Keeps what a neighbour can cause at will from filling the log: so many lines at once, and one a second after that.
-#[derive(Debug)]
-struct Sparing {
-    left: u64,
-    since: Moment,
-    unsaid: u64,
-}
-
-impl Default for Sparing {
-    fn default() -> Self {
-        Self { left: Self::AT_ONCE, since: Moment(0), unsaid: 0 }
-    }
-}
-
-impl Sparing {
-    const AT_ONCE: u64 = 20;
-
-    /// Whether there may be a line; with how many there were not before it.
-    fn line(&mut self, now: Moment) -> Option<u64> {
-        let seconds = now.since(self.since).as_secs();
-        if seconds > 0 {
-            (self.left, self.since) = ((self.left + seconds).min(Self::AT_ONCE), now);
-        }
-        if self.left == 0 {
-            self.unsaid += 1;
-            return None;
-        }
-        self.left -= 1;
-        Some(std::mem::take(&mut self.unsaid))
-    }
 }
 
 /// What became of a tenant's peers.
@@ -85,13 +52,6 @@ impl Peers {
         if seen.last_error.as_deref() != Some(error) {
             tracing::info!(tenant, peer = %neighbor, "no connection to the BGP peer: {error}");
             seen.last_error = Some(error.to_owned());
-        }
-    }
-
-    /// A connection of a peer's was not taken.
-    pub(super) fn refused(&mut self, tenant: &str, neighbor: &NeighborName, error: &str, now: Moment) {
-        if let Some(unsaid) = self.0.entry(neighbor.clone()).or_default().sparing.line(now) {
-            tracing::warn!(tenant, peer = %neighbor, unsaid, "a connection of the BGP peer is refused: {error}");
         }
     }
 
@@ -128,11 +88,7 @@ impl Peers {
                     seen.last_error = Some(reason);
                 }
             }
-            Event::Faulty(fault) => {
-                if let Some(unsaid) = seen.sparing.line(now) {
-                    tracing::warn!(tenant, %peer, unsaid, "a faulty UPDATE: {fault}");
-                }
-            }
+            Event::Faulty(fault) => tracing::warn!(tenant, %peer, "a faulty UPDATE: {fault:?}"),
             Event::Disabled(family) => {
                 tracing::warn!(tenant, %peer, ?family, "the peer's routes are not believed until the session ends");
             }
@@ -329,20 +285,4 @@ fn explain(router: &mut Router, prefix: IpNet, now: Moment) -> Option<BgpExplana
         },
     });
     Some(BgpExplanationReport { prefix: explanation.prefix, paths: paths.collect(), sent_to: sent.collect() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_neighbour_does_not_fill_the_log() {
-        let start = Moment(5_000_000_000);
-        let mut sparing = Sparing::default();
-        let said = (0..1000).filter(|_| sparing.line(start).is_some()).count() as u64;
-        assert_eq!(said, Sparing::AT_ONCE);
-        let later = start + Duration::from_secs(2);
-        assert_eq!(sparing.line(later), Some(1000 - said), "and says how much it has left out");
-        assert_eq!((sparing.line(later), sparing.line(later)), (Some(0), None));
-    }
 }

@@ -4,7 +4,6 @@ use super::report::Peers;
 use super::socket;
 use super::stream::{Opener, RouterKey, Stream, Teller, What, accept};
 use super::subject::Subject;
-use super::translate;
 use crate::dataplane::learned::{Change, Way};
 use crate::net::netns::Netns;
 use bgp::Moment;
@@ -249,14 +248,7 @@ impl Router {
         };
         let open = |connection: &&Connection| matches!(connection, Connection::Open(_, it) if *it == address);
         if self.connections.values().filter(open).count() >= CONNECTIONS {
-            self.peers.refused(tenant, &translate::name(peer), &format!("it has {CONNECTIONS} already"), now);
-            return;
-        }
-        let listener = self.listeners.get(&Family::of(address));
-        let signed = listener.and_then(|listener| listener.signed.get(&address)).unwrap_or(&Authentication::None);
-        if *signed != security.authentication {
-            let what = "its segments could not be told from others', because the kernel has not taken its password";
-            self.peers.refused(tenant, &translate::name(peer), what, now);
+            tracing::warn!(tenant, peer = %peer.name, "a connection is refused: the peer has {CONNECTIONS} already");
             return;
         }
         if let Err(error) = security.limit(&stream) {
@@ -299,9 +291,7 @@ impl Router {
                 // The rack's routers are told of VIPs, and say nothing to anybody.
                 Output::Route { .. } if self.subject.tenant().is_none() => {}
                 Output::Route { prefix, next_hops } => {
-                    let ways = next_hops.iter();
-                    let ways = ways.filter_map(|it| self.subject.way(&it.neighbor, it.address)).collect();
-                    self.pending.insert(prefix, ways);
+                    self.pending.insert(prefix, self.subject.ways(&next_hops));
                 }
                 Output::Recovered(family) => {
                     self.recovered.insert(family);
@@ -379,23 +369,20 @@ fn open_listener(namespace: &Netns, family: Family, teller: &Teller) -> std::io:
 }
 
 impl Listener {
-    /// Makes the passwords what is wanted. Those that the kernel does not take are not among them then.
-    fn sign(&mut self, mut wanted: HashMap<IpAddr, Authentication>, tenant: &str) {
-        for (address, authentication) in self.signed.iter().filter(|(address, it)| wanted.get(*address) != Some(*it)) {
-            if let Err(error) = socket::forget_signature(&self.socket, *address, authentication) {
+    /// Makes the passwords what is wanted.
+    fn sign(&mut self, wanted: HashMap<IpAddr, Authentication>, tenant: &str) {
+        for address in self.signed.keys().filter(|address| !wanted.contains_key(*address)) {
+            if let Err(error) = socket::forget_signature(&self.socket, *address) {
                 tracing::warn!(tenant, peer = %address, %error, "a password that is gone cannot be taken from the kernel");
             }
         }
-        wanted.retain(|address, authentication| {
-            if self.signed.get(address) == Some(authentication) {
-                return true;
+        for (address, authentication) in &wanted {
+            if self.signed.get(address) != Some(authentication)
+                && let Err(error) = socket::sign(&self.socket, *address, authentication)
+            {
+                tracing::error!(tenant, peer = %address, %error, "the kernel does not take the peer's password");
             }
-            let signed = socket::sign(&self.socket, *address, authentication);
-            if let Err(error) = &signed {
-                tracing::error!(tenant, peer = %address, %error, "the peer cannot connect: the kernel does not take its password");
-            }
-            signed.is_ok()
-        });
+        }
         self.signed = wanted;
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets of BGP sessions, made inside a tenant's compartment: how far their packets may come and go, and the passwords that sign them.
 
 use crate::net::netns::Netns;
-use bgp::session::{AoKey, Authentication, Distance};
+use bgp::session::{Authentication, Distance};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -143,18 +143,13 @@ pub fn sign(socket: &impl AsRawFd, remote: IpAddr, authentication: &Authenticati
     match authentication {
         Authentication::None => Ok(()),
         Authentication::Md5(secret) => sign_md5(socket, remote, secret.expose()),
-        Authentication::Ao(key) => sign_ao(socket, remote, key),
+        Authentication::Ao(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel has no TCP-AO")),
     }
 }
 
-/// Takes segments from an address without the signature again that they had to have.
-pub fn forget_signature(socket: &impl AsRawFd, remote: IpAddr, authentication: &Authentication) -> io::Result<()> {
-    let forgotten = match authentication {
-        Authentication::None => Ok(()),
-        Authentication::Md5(_) => sign_md5(socket, remote, &[]),
-        Authentication::Ao(key) => forget_ao(socket, remote, key),
-    };
-    match forgotten {
+/// Takes segments from an address without a signature again.
+pub fn forget_signature(socket: &impl AsRawFd, remote: IpAddr) -> io::Result<()> {
+    match sign_md5(socket, remote, &[]) {
         // There was none.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -165,128 +160,26 @@ fn sign_md5(socket: &impl AsRawFd, remote: IpAddr, key: &[u8]) -> io::Result<()>
     if key.len() > 80 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the password is longer than TCP-MD5 takes"));
     }
-    let mut option =
-        Md5 { address: storage(remote), flags: 0, prefix_len: 0, key_len: key.len() as u16, ifindex: 0, key: [0; 80] };
-    option.key[..key.len()].copy_from_slice(key);
-    set(socket, (libc::IPPROTO_TCP, libc::TCP_MD5SIG), &option)
-}
-
-/// linux/tcp.h: struct tcp_ao_add.
-#[repr(C, align(8))]
-struct AddAo {
-    address: libc::sockaddr_storage,
-    algorithm: [u8; 64],
-    ifindex: i32,
-    /// The bits `set_current` and `set_rnext`.
-    set: u32,
-    reserved: u16,
-    prefix_len: u8,
-    send_id: u8,
-    receive_id: u8,
-    code_len: u8,
-    flags: u8,
-    key_len: u8,
-    key: [u8; 80],
-}
-
-/// linux/tcp.h: struct tcp_ao_del.
-#[repr(C, align(8))]
-struct DeleteAo {
-    address: libc::sockaddr_storage,
-    ifindex: i32,
-    /// The bits `set_current`, `set_rnext` and `del_async`.
-    set: u32,
-    reserved: u16,
-    prefix_len: u8,
-    send_id: u8,
-    receive_id: u8,
-    current: u8,
-    next: u8,
-    flags: u8,
-}
-
-/// The whole of an address.
-const fn bits(remote: IpAddr) -> u8 {
-    match remote {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-fn sign_ao(socket: &impl AsRawFd, remote: IpAddr, key: &AoKey) -> io::Result<()> {
-    /// linux/tcp.h
-    const TCP_AO_ADD_KEY: libc::c_int = 38;
-    /// The length of the code, in octets (RFC 5926).
-    const CODE: u8 = 12;
-    let (secret, name) = (key.secret.expose(), key.algorithm.as_bytes());
-    let mut option = AddAo {
-        address: storage(remote),
-        algorithm: [0; 64],
-        ifindex: 0,
-        set: 0,
-        reserved: 0,
-        prefix_len: bits(remote),
-        send_id: key.send_id,
-        receive_id: key.receive_id,
-        code_len: CODE,
+    let address = SockAddr::from(SocketAddr::new(remote, 0));
+    let mut option = Md5 {
+        // SAFETY: all zero is a socket address of no family.
+        address: unsafe { std::mem::zeroed() },
         flags: 0,
-        key_len: secret.len() as u8,
+        prefix_len: 0,
+        key_len: key.len() as u16,
+        ifindex: 0,
         key: [0; 80],
     };
-    // The kernel wants the name to end with a zero.
-    if secret.len() > option.key.len() || name.len() >= option.algorithm.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the key is longer than TCP-AO takes"));
-    }
-    option.key[..secret.len()].copy_from_slice(secret);
-    option.algorithm[..name.len()].copy_from_slice(name);
-    set(socket, (libc::IPPROTO_TCP, TCP_AO_ADD_KEY), &option).map_err(explained)
-}
-
-fn forget_ao(socket: &impl AsRawFd, remote: IpAddr, key: &AoKey) -> io::Result<()> {
-    /// linux/tcp.h
-    const TCP_AO_DEL_KEY: libc::c_int = 39;
-    let option = DeleteAo {
-        address: storage(remote),
-        ifindex: 0,
-        set: 0,
-        reserved: 0,
-        prefix_len: bits(remote),
-        send_id: key.send_id,
-        receive_id: key.receive_id,
-        current: 0,
-        next: 0,
-        flags: 0,
-    };
-    set(socket, (libc::IPPROTO_TCP, TCP_AO_DEL_KEY), &option)
-}
-
-/// What it means that the kernel does not know the option, or the algorithm.
-fn explained(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(libc::ENOPROTOOPT) => io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this kernel has no TCP-AO (it needs Linux 6.7 or later with CONFIG_TCP_AO); a `password` for TCP-MD5 would do",
-        ),
-        Some(libc::ENOENT) => {
-            io::Error::new(io::ErrorKind::Unsupported, "this kernel does not have the algorithm of the TCP-AO key")
-        }
-        _ => error,
-    }
-}
-
-fn storage(remote: IpAddr) -> libc::sockaddr_storage {
-    let address = SockAddr::from(SocketAddr::new(remote, 0));
-    // SAFETY: all zero is a socket address of no family.
-    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     // SAFETY: a socket address is no longer than what has room for any.
     unsafe {
         std::ptr::copy_nonoverlapping(
             address.as_ptr().cast::<u8>(),
-            (&raw mut storage).cast::<u8>(),
+            (&raw mut option.address).cast::<u8>(),
             (address.len() as usize).min(size_of::<libc::sockaddr_storage>()),
         );
     }
-    storage
+    option.key[..key.len()].copy_from_slice(key);
+    set(socket, (libc::IPPROTO_TCP, libc::TCP_MD5SIG), &option)
 }
 
 fn set<T>(socket: &impl AsRawFd, (level, name): (libc::c_int, libc::c_int), value: &T) -> io::Result<()> {
@@ -328,32 +221,9 @@ mod tests {
             let socket = open(remote).expect("a socket");
             let md5 = Authentication::Md5(bgp::session::Secret::new("correct horse"));
             sign(&socket, remote, &md5).expect("signed");
-            forget_signature(&socket, remote, &md5).expect("forgotten");
-            forget_signature(&socket, remote, &md5).expect("twice");
+            forget_signature(&socket, remote).expect("forgotten");
+            forget_signature(&socket, remote).expect("twice");
             limit(&socket, remote, 255, 254).expect("limited");
-        }
-    }
-
-    #[test]
-    fn the_kernel_takes_a_key_of_tcp_ao_or_it_is_said_that_it_has_none() {
-        // As the kernel has them: include/uapi/linux/tcp.h.
-        assert_eq!((size_of::<AddAo>(), size_of::<DeleteAo>()), (288, 144));
-        for remote in [IpAddr::from([10, 2, 0, 1]), IpAddr::from([0xfd02, 0, 0, 0, 0, 0, 0, 1])] {
-            let socket = open(remote).expect("a socket");
-            let key = AoKey {
-                send_id: 1,
-                receive_id: 2,
-                algorithm: "hmac(sha1)".to_owned(),
-                secret: bgp::session::Secret::new("correct horse"),
-            };
-            let ao = Authentication::Ao(key);
-            match sign(&socket, remote, &ao) {
-                Ok(()) => forget_signature(&socket, remote, &ao).expect("forgotten"),
-                Err(error) => {
-                    assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
-                    assert!(error.to_string().contains("CONFIG_TCP_AO"), "{error}");
-                }
-            }
         }
     }
 }

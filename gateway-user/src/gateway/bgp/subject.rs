@@ -5,8 +5,9 @@ use super::bfd::{Between, Session};
 use super::socket::Security;
 use super::{tor, translate};
 use crate::dataplane::learned::Way;
+use crate::plan::bgp::Reach;
 use crate::plan::{BgpPeer, Plan, Tenant};
-use bgp::speaker::{Config, NeighborName};
+use bgp::speaker::{Config, NeighborName, RouteNextHop};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,9 +94,9 @@ impl Subject {
         self.tenant().map_or(peer.local_address, |tenant| tenant.local_address_for(peer))
     }
 
-    /// By what packets leave that go to a next hop which a peer has told.
-    pub(super) fn way(&self, peer: &NeighborName, next_hop: IpAddr) -> Option<Way> {
-        translate::way(self.tenant()?, peer.as_ref(), next_hop)
+    /// By what packets leave that go to equally good next hops which peers have told, the best first.
+    pub(super) fn ways(&self, next_hops: &[RouteNextHop]) -> Vec<Way> {
+        self.tenant().map(|tenant| translate::ways(tenant, next_hops)).unwrap_or_default()
     }
 
     /// The BFD sessions that watch peers.
@@ -103,8 +104,13 @@ impl Subject {
         let wanted = self.peers().iter().filter_map(|peer| {
             let between = match self.tenant() {
                 Some(tenant) => {
-                    let connection = tenant.connection_to(peer).filter(|connection| connection.enabled)?;
-                    let on_link = connection.network_of(peer.address).is_some();
+                    let on_link = match tenant.reach_of(peer)? {
+                        Reach::Connection(connection) if connection.enabled => {
+                            connection.network_of(peer.address).is_some()
+                        }
+                        Reach::Connection(_) => return None,
+                        Reach::Gateway(_) => false,
+                    };
                     if on_link { Between::Link } else { Between::Network }
                 }
                 None => Between::Link,

@@ -1,19 +1,19 @@
 //! From a tenant's plan to what its speaker is configured with, and from a learned next hop to a way out.
 
 use super::socket::{Internal, Security};
-use crate::dataplane::learned::Way;
-use crate::plan::bgp::{
-    AddPath, AoAlgorithm, AsNumber, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reflection,
-};
+use crate::dataplane::learned::{Via, Way};
+use crate::plan::bgp::{AddPath, AsNumber, AsPathEquality, Damping, PeerFamily, PeerMode, PeerRole, Reach, Reflection};
 use crate::plan::{Bgp, BgpPeer, ConnectionKind, Name, Tenant};
 use bgp::number::{Family, RouterId};
 use bgp::policy::Policy;
 use bgp::rib::{AddPathSend, DampingSettings, EqualPaths, Limit, Multipath};
 use bgp::session::{
-    Administrative, AoKey, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor,
-    RoleConfig, Secret, Strictness, Timers,
+    Administrative, Authentication, Distance, FamilyConfig, GracefulRestart, MaxPrefixes, Mode, Neighbor, RoleConfig,
+    Secret, Strictness, Timers,
 };
-use bgp::speaker::{self, Config, Decision, Deferral, NeighborConfig, NeighborName, Network, RouteConfig};
+use bgp::speaker::{
+    self, Config, Decision, Deferral, NeighborConfig, NeighborName, Network, RouteConfig, RouteNextHop,
+};
 use bgp::wire::{AddPath as OfferedPaths, Role};
 use gateway_common::tables::Nexthop;
 use std::collections::BTreeMap;
@@ -63,7 +63,11 @@ pub fn name(peer: &BgpPeer) -> NeighborName {
 }
 
 fn neighbor(tenant: &Tenant, bgp: &Bgp, peer: &BgpPeer, policies: &Policies<'_>) -> NeighborConfig {
-    let enabled = tenant.connection_to(peer).is_some_and(|connection| connection.enabled);
+    let enabled = match tenant.reach_of(peer) {
+        Some(Reach::Connection(connection)) => connection.enabled,
+        Some(Reach::Gateway(_)) => true,
+        None => false,
+    };
     let mut session = session(peer, security(bgp, peer));
     session.local_address = tenant.local_address_for(peer);
     session.administrative =
@@ -167,31 +171,43 @@ pub fn security_in(as_number: AsNumber, peer: &BgpPeer) -> Security {
         (None, Some(hops)) => Distance::MultiHop(hops.get()),
         (None, None) => Distance::SingleHop,
     };
-    let authentication = match (&peer.password, &peer.tcp_ao) {
-        (Some(password), _) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
-        (None, Some(key)) => Authentication::Ao(AoKey {
-            send_id: key.send_id.get(),
-            receive_id: key.receive_id.get(),
-            algorithm: match key.algorithm {
-                AoAlgorithm::HmacSha1 => "hmac(sha1)",
-                AoAlgorithm::Aes128Cmac => "cmac(aes128)",
-                AoAlgorithm::HmacSha256 => "hmac(sha256)",
-            }
-            .to_owned(),
-            secret: Secret::new(key.password.expose().as_bytes()),
-        }),
-        (None, None) => Authentication::None,
+    let authentication = match &peer.password {
+        Some(password) => Authentication::Md5(Secret::new(password.expose().as_bytes())),
+        None => Authentication::None,
     };
     let internal = if peer.as_number == as_number { Internal::Yes } else { Internal::No };
     Security { remote: peer.address, authentication, distance, internal }
 }
 
-/// By what packets leave that go to a next hop which a peer has told. What is not itself a known router on a VLAN is reached by the peer.
-pub fn way(tenant: &Tenant, peer: &str, next_hop: IpAddr) -> Option<Way> {
+/// By what packets leave that go to equally good next hops, the best first. What can leave here does: another gateway that got it would have to
+/// drop it if it thought the same of this one. Of several other gateways the one of the best path takes all: it was told that path, too.
+pub fn ways(tenant: &Tenant, next_hops: &[RouteNextHop]) -> Vec<Way> {
+    let ways = next_hops.iter().filter_map(|it| way(tenant, it.neighbor.as_ref(), it.address));
+    let (mut here, mut by_others): (Vec<Way>, Vec<Way>) = ways.partition(|way| matches!(way.via, Via::Connection(_)));
+    if here.is_empty() {
+        by_others.truncate(1);
+        here = by_others;
+    }
+    here
+}
+
+/// By what packets leave that go to a next hop which a peer has told. What is not itself a known router on a VLAN is reached by the peer; what
+/// another gateway has told of, where it is reached itself.
+fn way(tenant: &Tenant, peer: &str, next_hop: IpAddr) -> Option<Way> {
     let bgp = tenant.bgp.as_ref()?;
     let peer = bgp.peers.iter().find(|it| it.name.as_str() == peer)?;
     let on_vlan = || tenant.connections.iter().find(|connection| connection.network_of(next_hop).is_some());
-    let connection = on_vlan().or_else(|| tenant.connection_to(peer))?;
+    let reached = || match tenant.reach_of(peer)? {
+        Reach::Gateway(gateway) if peer.as_number == bgp.as_number => {
+            Some((tenant.reach(next_hop).unwrap_or(Reach::Gateway(gateway)), next_hop))
+        }
+        reach => Some((reach, peer.address)),
+    };
+    let (reach, router) = on_vlan().map(|connection| (Reach::Connection(connection), peer.address)).or_else(reached)?;
+    let connection = match reach {
+        Reach::Connection(connection) => connection,
+        Reach::Gateway(gateway) => return Some(Way { via: Via::Gateway(gateway.pa), next_hop: gateway.pa }),
+    };
     let known = || {
         connection.peers.contains(&next_hop)
             || connection.routes.iter().any(|route| route.next_hop == Some(next_hop))
@@ -200,15 +216,15 @@ pub fn way(tenant: &Tenant, peer: &str, next_hop: IpAddr) -> Option<Way> {
     let next_hop = match &connection.kind {
         ConnectionKind::Gre(_) => Ipv4Addr::UNSPECIFIED.into(),
         ConnectionKind::L3(_) if connection.network_of(next_hop).is_some() && known() => next_hop,
-        ConnectionKind::L3(_) if connection.network_of(peer.address).is_some() => peer.address,
+        ConnectionKind::L3(_) if connection.network_of(router).is_some() => router,
         // Behind a router on the VLAN, as a static route says.
         ConnectionKind::L3(_) => connection
             .routes
             .iter()
-            .filter(|route| route.destination.contains(peer.address))
+            .filter(|route| route.destination.contains(router))
             .max_by_key(|route| route.destination.prefix_len())
             .and_then(|route| route.next_hop)
-            .unwrap_or(peer.address),
+            .unwrap_or(router),
     };
-    Some(Way { connection: connection.name.as_str().into(), next_hop })
+    Some(Way { via: Via::of(connection), next_hop })
 }

@@ -6,7 +6,7 @@ use super::super::path::Path;
 use super::super::report::Problems;
 use super::super::values::{Complaint, Name, family, routable, unicast};
 use super::policy::Community;
-use super::{Bgp, BgpPeer, Reflection};
+use super::{Bgp, BgpPeer, Reach, Reflection};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -166,10 +166,6 @@ impl Local<'_> {
             let complaint = Complaint::new(what, "keep one; `ttl_security` takes the number of hops, too (RFC 5082)");
             problems.conflict(self.peer(at).key("multihop"), self.peer(at).key("ttl_security"), complaint);
         }
-        if let (Some(_), Some(_)) = (&peer.password, &peer.tcp_ao) {
-            let complaint = Complaint::new("a session is signed in one way", "keep one of the two (RFC 5925, 2.2)");
-            problems.conflict(self.peer(at).key("password"), self.peer(at).key("tcp_ao"), complaint);
-        }
         if internal && peer.multihop.is_some() {
             let what = "an iBGP peer may be any number of hops away";
             problems.at(self.peer(at).key("multihop"), Complaint::new(what, "remove `multihop`"));
@@ -219,7 +215,15 @@ impl Local<'_> {
             problems.at(self.peer(at).key("connection"), complaint);
             return;
         }
-        let Some(connection) = self.tenant.connection_to(peer) else {
+        let connection = match self.tenant.reach_of(peer) {
+            Some(Reach::Connection(connection)) => Some(connection),
+            Some(Reach::Gateway(_)) => {
+                self.local_address(at, peer, problems);
+                return;
+            }
+            None => None,
+        };
+        let Some(connection) = connection else {
             let what = format!("Peers {} have no connectivity through any connection", peer.address);
             let remedy =
                 "add `connection` with the name of the one that leads there, or the address to that one's `peers`";

@@ -13,7 +13,7 @@ pub mod policy;
 pub(super) mod read;
 mod values;
 
-use super::model::{Connection, ConnectionKind, Tenant};
+use super::model::{Connection, ConnectionKind, OtherGateway, Tenant};
 use super::values::{Complaint, Dual, Name, Prefix};
 use ::bfd::{Interval, Timers};
 use ipnet::IpNet;
@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 
 pub use entries::BadPolicy;
 pub use values::{
-    AsNumber, HoldTime, Hops, Identifier, KeyId, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
+    AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
 };
 
 /// A tenant's BGP router.
@@ -159,9 +159,6 @@ pub struct BgpPeer {
     /// The session's password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
-    /// The session's key of TCP-AO, in place of a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_ao: Option<TcpAo>,
     /// How many hops away an eBGP peer may be; if absent, one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multihop: Option<Hops>,
@@ -213,7 +210,6 @@ impl BgpPeer {
             hold_time: HoldTime::default(),
             connect_retry: None,
             password: None,
-            tcp_ao: None,
             multihop: None,
             ttl_security: None,
             bfd: None,
@@ -276,36 +272,6 @@ impl BgpBfd {
     pub(super) fn default_multiplier() -> Hops {
         Hops::try_from(3).unwrap_or_else(|_| unreachable!("it is in range"))
     }
-}
-
-/// A session's key of TCP-AO (RFC 5925). Nothing shows its password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TcpAo {
-    /// The identifier in what we send.
-    pub send_id: KeyId,
-    /// The identifier in what the peer sends.
-    pub receive_id: KeyId,
-    /// How segments are signed.
-    #[serde(default)]
-    pub algorithm: AoAlgorithm,
-    /// What both ends know.
-    pub password: Password,
-}
-
-/// How TCP-AO signs segments, with 96 bits (RFC 5926).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum AoAlgorithm {
-    /// HMAC-SHA-1-96.
-    #[default]
-    #[serde(rename = "hmac-sha-1")]
-    HmacSha1,
-    /// AES-128-CMAC-96.
-    #[serde(rename = "aes-128-cmac")]
-    Aes128Cmac,
-    /// HMAC-SHA-256, which routers have beyond the RFC.
-    #[serde(rename = "hmac-sha-256")]
-    HmacSha256,
 }
 
 /// How many prefixes a peer may send.
@@ -399,16 +365,32 @@ impl Tenant {
         gateway.iter().chain(router.iter().filter(move |address| !gateway.contains(*address)))
     }
 
-    /// The connection by which a peer is reached: the one that is named, else the one that has its address on a VLAN or among its
-    /// `peers`, else the one with the longest static route to it; of several that are alike, the first.
-    pub fn connection_to(&self, peer: &BgpPeer) -> Option<&Connection> {
-        if let Some(name) = &peer.connection {
-            return self.connections.iter().find(|connection| connection.name == *name);
-        }
+    /// By what an address is reached: the connection that has it on a VLAN or among its `peers`, the gateway whose own it is, or what has
+    /// the longest static route to it; of several that are alike, the first, and a connection before another gateway.
+    pub fn reach(&self, address: IpAddr) -> Option<Reach<'_>> {
         // Of several greatest ones `max_by_key` gives the last.
-        let backwards = self.connections.iter().rev();
-        let ways = backwards.filter_map(|connection| Some((connection.leads_to(peer.address)?, connection)));
-        ways.max_by_key(|(how, _)| *how).map(|(_, connection)| connection)
+        let gateways = self.gateways.iter().rev();
+        let gateways = gateways.filter_map(|gateway| Some((gateway.leads_to(address)?, Reach::Gateway(gateway))));
+        let connections = self.connections.iter().rev();
+        let connections =
+            connections.filter_map(|connection| Some((connection.leads_to(address)?, Reach::Connection(connection))));
+        gateways.chain(connections).max_by_key(|(how, _)| *how).map(|(_, by)| by)
+    }
+
+    /// By what a peer is reached: the connection that is named, else what leads to its address.
+    pub fn reach_of(&self, peer: &BgpPeer) -> Option<Reach<'_>> {
+        match &peer.connection {
+            Some(name) => self.connections.iter().find(|connection| connection.name == *name).map(Reach::Connection),
+            None => self.reach(peer.address),
+        }
+    }
+
+    /// The connection by which a peer is reached, if it is one.
+    pub fn connection_to(&self, peer: &BgpPeer) -> Option<&Connection> {
+        match self.reach_of(peer)? {
+            Reach::Connection(connection) => Some(connection),
+            Reach::Gateway(_) => None,
+        }
     }
 
     /// Our end of the session with a peer, if there is an address for it.
@@ -454,7 +436,27 @@ impl Tenant {
     }
 }
 
-/// How a connection leads to an address: the better, the greater.
+/// By what an address is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    /// By a connection.
+    Connection(&'a Connection),
+    /// By another gateway of the tenant: it is one of its own addresses, or it is reached from there.
+    Gateway(&'a OtherGateway),
+}
+
+impl OtherGateway {
+    /// How it leads to an address, if it does.
+    pub fn leads_to(&self, address: IpAddr) -> Option<Leads> {
+        if self.addresses.contains(&address) {
+            return Some(Leads::Directly);
+        }
+        let covering = self.routes.iter().filter(|route| route.destination.contains(address));
+        covering.map(|route| Leads::ByRoute(route.destination.prefix_len(), Reverse(route.metric))).max()
+    }
+}
+
+/// How a connection or a gateway leads to an address: the better, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leads {
     /// By a static route, of which this is the prefix's length, and the metric.

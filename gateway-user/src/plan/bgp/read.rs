@@ -4,11 +4,11 @@ use super::super::fields::{Key, Reader, Refusal, Value};
 use super::super::read::Node;
 use super::policy::{AsRange, BgpPolicy, Clear, Community, Match, PrefixRange, Set, Statement, Verdict};
 use super::values::{
-    AsNumber, HoldTime, Hops, Identifier, KeyId, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
+    AsNumber, HoldTime, Hops, Identifier, Milliseconds, Multipath, Password, Percent, RestartTime, StaleTime,
 };
 use super::{
-    AddPath, Announce, AoAlgorithm, AsPathEquality, Bgp, BgpBfd, BgpPeer, Damping, MaxPrefixes, PeerFamily, PeerMode,
-    PeerRole, Reflection, TcpAo,
+    AddPath, Announce, AsPathEquality, Bgp, BgpBfd, BgpPeer, Damping, MaxPrefixes, PeerFamily, PeerMode, PeerRole,
+    Reflection,
 };
 use std::num::NonZeroU32;
 use toml::de::DeValue;
@@ -37,7 +37,6 @@ pub(in super::super) const PEER: &[Key] = &[
     Key("hold_time_ms", "hold_time_ms = 90000"),
     Key("connect_retry_ms", "connect_retry_ms = 5000"),
     Key("password", "password = \"…\""),
-    Key("tcp_ao", "tcp_ao = { send_id = 1, receive_id = 1, password = \"…\" }"),
     Key("multihop", "multihop = 2"),
     Key("ttl_security", "ttl_security = 1"),
     Key("bfd", "bfd = { interval_ms = 300, multiplier = 3 }"),
@@ -53,12 +52,6 @@ pub(in super::super) const PEER: &[Key] = &[
 ];
 pub(in super::super) const BFD: &[Key] =
     &[Key("interval_ms", "interval_ms = 300"), Key("multiplier", "multiplier = 3")];
-pub(in super::super) const TCP_AO: &[Key] = &[
-    Key("send_id", "send_id = 1"),
-    Key("receive_id", "receive_id = 1"),
-    Key("algorithm", "algorithm = \"hmac-sha-1\""),
-    Key("password", "password = \"…\""),
-];
 pub(in super::super) const MAX_PREFIXES: &[Key] = &[
     Key("count", "count = 1000"),
     Key("warning_percent", "warning_percent = 80"),
@@ -109,11 +102,6 @@ const ROLES: &[(&str, PeerRole)] = &[
     ("peer", PeerRole::Peer),
     ("route-server", PeerRole::RouteServer),
     ("route-server-client", PeerRole::RouteServerClient),
-];
-const AO_ALGORITHMS: &[(&str, AoAlgorithm)] = &[
-    ("hmac-sha-1", AoAlgorithm::HmacSha1),
-    ("aes-128-cmac", AoAlgorithm::Aes128Cmac),
-    ("hmac-sha-256", AoAlgorithm::HmacSha256),
 ];
 const REFLECTION: &[(&str, Reflection)] = &[("none", Reflection::None), ("client", Reflection::Client)];
 const ADD_PATH: &[(&str, AddPath)] = &[("send", AddPath::Send), ("receive", AddPath::Receive), ("both", AddPath::Both)];
@@ -184,7 +172,6 @@ pub(in super::super) fn peer_with(
     let hold_time = reader.optional::<HoldTime>(&fields, "hold_time_ms").unwrap_or_default();
     let connect_retry = reader.optional::<Milliseconds>(&fields, "connect_retry_ms");
     let password = reader.optional::<Password>(&fields, "password");
-    let tcp_ao = reader.table(&fields, "tcp_ao", tcp_ao);
     let multihop = reader.optional::<Hops>(&fields, "multihop");
     let ttl_security = reader.optional::<Hops>(&fields, "ttl_security");
     let bfd = reader.table(&fields, "bfd", bfd);
@@ -207,7 +194,6 @@ pub(in super::super) fn peer_with(
         hold_time,
         connect_retry,
         password,
-        tcp_ao,
         multihop,
         ttl_security,
         bfd,
@@ -228,15 +214,6 @@ fn bfd(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BgpBfd> {
     let interval = reader.required(&fields, "interval_ms");
     let multiplier = reader.optional(&fields, "multiplier");
     Some(BgpBfd { interval: interval?, multiplier: multiplier.unwrap_or_else(BgpBfd::default_multiplier) })
-}
-
-fn tcp_ao(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<TcpAo> {
-    let fields = reader.open(node, "a peer's `tcp_ao`", TCP_AO)?;
-    let send_id = reader.required::<KeyId>(&fields, "send_id");
-    let receive_id = reader.required::<KeyId>(&fields, "receive_id");
-    let algorithm = reader.optional_choice(&fields, "algorithm", AO_ALGORITHMS).unwrap_or_default();
-    let password = reader.required::<Password>(&fields, "password");
-    Some(TcpAo { send_id: send_id?, receive_id: receive_id?, algorithm, password: password? })
 }
 
 fn max_prefixes(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<MaxPrefixes> {

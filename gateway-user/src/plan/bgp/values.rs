@@ -117,13 +117,6 @@ ranged!(
 );
 
 ranged!(
-    /// The identifier of a TCP-AO key.
-    KeyId(u8) in 0..=255,
-    "a key's identifier of",
-    "write 0 to 255, the same as at the peer (RFC 5925)"
-);
-
-ranged!(
     /// How many equally good paths share the flows.
     Multipath(u8) in 1..=16,
     "a number of paths of",

@@ -265,7 +265,7 @@ fn table_size(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut P
         .sum();
     let own = tenant.own_addresses().count() + usize::from(tenant.gateway_subnet.is_some());
     let own = own + tenant.bgp.as_ref().map_or(0, |bgp| bgp.peers.len());
-    let of_gateways: usize = tenant.gateways.iter().map(|gateway| gateway.routes.len()).sum();
+    let of_gateways: usize = tenant.gateways.iter().map(|gateway| gateway.routes.len() + gateway.addresses.len()).sum();
     let count = of_connections + of_gateways + tenant.vms.len() + tenant.subnets.len() + own;
     if gateway.routes_per_tenant > 0 && count > gateway.routes_per_tenant as usize {
         let what = format!(

@@ -100,6 +100,7 @@ fn gateways(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Pro
         problems.at(Path::tenant(index).key("gateways"), Complaint::new(what, remedy));
     }
     let mut seen = HashMap::with_capacity(tenant.gateways.len());
+    let mut owned = HashMap::new();
     for (number, gateway) in tenant.gateways.iter().enumerate() {
         let path = || Path::tenant(index).item("gateways", number);
         let here = || path().key("pa");
@@ -128,6 +129,28 @@ fn gateways(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Pro
                 problems.conflict(here(), there, Complaint::new(what, remedy));
             }
             _ => {}
+        }
+        for (at, &address) in gateway.addresses.iter().enumerate() {
+            let here = || path().item("addresses", at);
+            if !good(problems, unicast(address), here) {
+                continue;
+            }
+            let complaint = |whose: &str| {
+                let what = format!("{address} is {whose}");
+                Complaint::new(what, "write the other gateway's own address in this tenant")
+            };
+            if tenant.own_addresses().any(|own| own == address) {
+                let there = Path::tenant(index).key("gateway_addresses");
+                problems.conflict(here(), there, complaint("this gateway's own address in this tenant"));
+            }
+            if let Some(vm) = tenant.vms.iter().position(|vm| vm.ca == address) {
+                let there = Path::tenant(index).item("vms", vm).key("ca");
+                problems.conflict(here(), there, complaint("a VM's address"));
+            }
+            if let Some((first, was)) = owned.insert(address, (number, at)) {
+                let there = Path::tenant(index).item("gateways", first).item("addresses", was);
+                problems.conflict(here(), there, complaint("another gateway's already"));
+            }
         }
         let mut destinations = HashMap::with_capacity(gateway.routes.len());
         for (at, route) in gateway.routes.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A tenant's BGP in a plan.
 
 use super::*;
-use crate::plan::bgp::{Announce, AoAlgorithm, PeerMode};
+use crate::plan::bgp::{Announce, PeerMode};
 
 const PLAN: &str = include_str!("../../../../examples/bgp.toml");
 
@@ -151,22 +151,4 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(line.chars().skip(column - 1).take(*width).collect::<String>(), marked, "{errors}");
         assert!(!complaint.remedy.is_empty());
     }
-}
-
-#[test]
-fn a_key_of_tcp_ao_stands_in_place_of_a_password_and_is_shown_as_little() {
-    let key = "tcp_ao = { send_id = 1, receive_id = 255, algorithm = \"aes-128-cmac\", password = \"correct horse\" }";
-    let plan = good(&changed(&[("password = \"change me\"", key)]));
-    let peer = &plan.tenants[0].bgp.as_ref().expect("it has one").peers[1];
-    let ao = peer.tcp_ao.as_ref().expect("it has a key");
-    assert_eq!((ao.send_id.get(), ao.receive_id.get(), ao.algorithm), (1, 255, AoAlgorithm::Aes128Cmac));
-    assert!(!format!("{plan:?}").contains("horse"));
-    let again: Plan = serde_json::from_str(&serde_json::to_string(&plan).expect("JSON")).expect("the same plan");
-    assert_eq!(again, plan);
-    let both = changed(&[("password = \"change me\"", &format!("password = \"change me\"\n{key}"))]);
-    let errors = parse(&both, "bgp.toml").expect_err("two of them").to_string();
-    assert!(errors.contains("in one way") && !errors.contains("horse"), "{errors}");
-    let bad = key.replace("= 255", "= 256").replace("aes-128-cmac", "md5");
-    let errors = parse(&changed(&[("password = \"change me\"", &bad)]), "bgp.toml").expect_err("bad").to_string();
-    assert!(errors.contains("256") && errors.contains("hmac-sha-1") && !errors.contains("horse"), "{errors}");
 }
