@@ -21,6 +21,7 @@ use super::keeper::{Keeper, Kind, Made, Taken};
 use super::preferred::Preferred;
 use super::protocol::{self, BootId, Endpoint, Enrolled, Heartbeat, Hello, PlanEvent, Position, Problem, Renewal};
 use super::reporter::{Reporter, Told};
+use super::routes::{RouteEvent, RouteReporter};
 use super::token::Token;
 use crate::controller::model::records::AgentId;
 use anyhow::Context;
@@ -40,6 +41,8 @@ use tokio::task::JoinSet;
 const EVENT: usize = 64 << 20;
 /// How long a stream may be silent: three of the controller's signs of life.
 const SILENCE: Duration = Duration::from_secs(45);
+/// How often a controller is reminded of learned routes that do not change: before it closes an idle connection.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// How to reach the controllers.
 #[derive(Clone, Debug)]
@@ -104,6 +107,8 @@ pub struct Offer<P> {
 pub enum News<P> {
     /// A plan.
     Plan(Offer<P>),
+    /// What is to be known of tenants' learned routes.
+    Routes(RouteEvent),
     /// The agent cannot join, and it is of no use to try on: a person has to do something.
     Failed(anyhow::Error),
 }
@@ -115,6 +120,8 @@ pub struct Link<P> {
     pub news: mpsc::Receiver<News<P>>,
     /// What is reported.
     pub reporter: Reporter,
+    /// What tenants' routers have learned.
+    pub routes: RouteReporter,
     tasks: JoinSet<()>,
 }
 
@@ -129,6 +136,7 @@ impl<P> Link<P> {
 struct Shared {
     options: Options,
     reporter: Reporter,
+    routes: RouteReporter,
     /// Which controller is asked.
     preferred: watch::Sender<Preferred>,
     config: watch::Receiver<Arc<ClientConfig>>,
@@ -143,20 +151,19 @@ pub fn start<K: Kind>(options: Options) -> anyhow::Result<Link<K::Plan>> {
     super::files::create_private_directory(&options.directory)
         .with_context(|| format!("cannot make {}", options.directory.display()))?;
     let (keeper, kept) = Keeper::<K>::open(&options.directory.join("plan.log"))?;
-    let reporter = Reporter::default();
+    let (reporter, routes) = (Reporter::default(), RouteReporter::default());
     let (sender, news) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(run(options, first, keeper, kept, sender, reporter.clone()));
-    Ok(Link { news, reporter, tasks })
+    tasks.spawn(run(options, first, (keeper, kept), sender, (reporter.clone(), routes.clone())));
+    Ok(Link { news, reporter, routes, tasks })
 }
 
 async fn run<K: Kind>(
     options: Options,
     first: ControllerAddress,
-    mut keeper: Keeper<K>,
-    kept: Option<Made<K::Plan>>,
+    (mut keeper, kept): (Keeper<K>, Option<Made<K::Plan>>),
     news: mpsc::Sender<News<K::Plan>>,
-    reporter: Reporter,
+    (reporter, routes): (Reporter, RouteReporter),
 ) {
     if let Some(kept) = kept {
         tracing::info!(agent = %options.agent, plan = %kept.position, "starting with the plan that was kept");
@@ -173,11 +180,12 @@ async fn run<K: Kind>(
     let (config, credentials) = credentials;
     let (renewed, config) = watch::channel(config);
     let preferred = watch::Sender::new(Preferred::new(first));
-    let shared = Arc::new(Shared { options, reporter, preferred, config });
+    let shared = Arc::new(Shared { options, reporter, routes, preferred, config });
     // Dropped with this task, which ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(beat(shared.clone()));
     tasks.spawn(report(shared.clone()));
+    tasks.spawn(tell_routes(shared.clone()));
     tasks.spawn(renew(shared.clone(), credentials, renewed));
     follow(&shared, &mut keeper, &news).await;
 }
@@ -327,6 +335,16 @@ async fn events<K: Kind>(
         let Some(bytes) = frame.data_ref() else { continue };
         decoder.push(bytes).map_err(|error| broken(&error))?;
         while let Some(event) = decoder.event().map_err(|error| broken(&error))? {
+            if event.kind == "routes" {
+                let event: RouteEvent = serde_json::from_slice(&event.data).map_err(|error| broken(&error))?;
+                let known = shared.reporter.position();
+                // One that leads no more does not know it.
+                if known.is_none_or(|known| event.epoch >= known.epoch) && news.send(News::Routes(event)).await.is_err()
+                {
+                    return Ok(());
+                }
+                continue;
+            }
             if event.kind != "plan" {
                 continue;
             }
@@ -410,6 +428,45 @@ async fn report(shared: Arc<Shared>) {
         .await;
         if let Err(error) = asked {
             tracing::debug!(controller = %address, %error, "no report was taken");
+            tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+}
+
+/// Tells what tenants' routers have learned as soon as they have. What comes while a controller takes in a slice goes with the next.
+async fn tell_routes(shared: Arc<Shared>) {
+    let (mut sequence, mut backoff) = (0, shared.backoff());
+    let path = shared.path(Endpoint::Routes);
+    loop {
+        let address = shared.preferred();
+        // Most agents have nothing to tell.
+        let asked: Result<(), HttpError> = async {
+            shared.routes.begin();
+            let mut connection = None;
+            loop {
+                sequence += 1;
+                let Some(report) = shared.routes.next(&shared.options.hello.boot, sequence) else {
+                    tokio::select! {
+                        () = shared.routes.changed() => {}
+                        () = shared.turned_from(&address) => return Ok(()),
+                        () = tokio::time::sleep(REMINDER) => if let Some(connection) = &mut connection {
+                            let reminder = shared.routes.reminder(&shared.options.hello.boot, sequence);
+                            send(connection, &path, &reminder).await?;
+                        }
+                    }
+                    continue;
+                };
+                let connection = match &mut connection {
+                    Some(connection) => connection,
+                    None => connection.insert(shared.connect(&address).await?),
+                };
+                send(connection, &path, &report).await?;
+                backoff.reset();
+            }
+        }
+        .await;
+        if let Err(error) = asked {
+            tracing::debug!(controller = %address, %error, "no learned routes were taken");
             tokio::time::sleep(backoff.wait()).await;
         }
     }

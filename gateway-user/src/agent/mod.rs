@@ -26,6 +26,7 @@ pub mod link;
 mod preferred;
 pub mod protocol;
 pub mod reporter;
+pub mod routes;
 pub mod tls;
 pub mod token;
 
@@ -35,3 +36,4 @@ mod tests;
 pub use keeper::Kind;
 pub use link::{Link, News, Offer, Options, start};
 pub use reporter::Reporter;
+pub use routes::RouteReporter;

@@ -7,8 +7,11 @@
 //! | `POST …/ROLE/ID/plan` | [`Hello`] | [`PlanEvent`]s, as server-sent events without an end |
 //! | `POST …/ROLE/ID/report` | [`Report`] | nothing |
 //! | `POST …/ROLE/ID/heartbeat` | [`Heartbeat`] | nothing |
+//! | `POST …/ROLE/ID/routes` | [`RouteReport`](super::routes::RouteReport) | nothing |
 //!
-//! Each of the three that go on for long has a connection of its own, so that a heartbeat never waits behind a plan. Who an agent is comes
+//! On the plan's stream a compute host hears of learned routes, too, as [`RouteEvent`](super::routes::RouteEvent)s.
+//!
+//! Each of the four that go on for long has a connection of its own, so that a heartbeat never waits behind a plan. Who an agent is comes
 //! from its certificate, and nothing in a message says otherwise.
 
 use crate::controller::core::message::KeyId;
@@ -48,11 +51,13 @@ pub enum Endpoint {
     Report,
     /// To say that it lives.
     Heartbeat,
+    /// To tell what tenants' routers have learned.
+    Routes,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Renew, Self::Plan, Self::Report, Self::Heartbeat];
+    pub const ALL: [Self; 5] = [Self::Renew, Self::Plan, Self::Report, Self::Heartbeat, Self::Routes];
 
     /// As it stands in the path.
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +66,7 @@ impl Endpoint {
             Self::Plan => "plan",
             Self::Report => "report",
             Self::Heartbeat => "heartbeat",
+            Self::Routes => "routes",
         }
     }
 }
@@ -390,6 +396,69 @@ pub struct TenantState {
     /// Its connections, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, ConnectionState>,
+    /// The peers of its BGP router, if that is here, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, PeerState>,
+}
+
+/// How a BGP peer fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerState {
+    /// Whether there is a session.
+    pub session: SessionState,
+    /// Why there is none, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When the last session ended, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<u64>,
+    /// OPENs.
+    pub open: Messages,
+    /// UPDATEs.
+    pub update: Messages,
+    /// NOTIFICATIONs.
+    pub notification: Messages,
+    /// KEEPALIVEs.
+    pub keepalive: Messages,
+    /// ROUTE-REFRESHs.
+    pub refresh: Messages,
+    /// IPv4 routes.
+    pub ipv4: PeerRoutes,
+    /// IPv6 routes.
+    pub ipv6: PeerRoutes,
+}
+
+/// Whether there is a BGP session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// There is.
+    Up,
+    /// There is none.
+    #[default]
+    #[serde(other)]
+    Down,
+}
+
+/// Messages of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Messages {
+    /// From us.
+    pub sent: u64,
+    /// From the peer.
+    pub received: u64,
+}
+
+/// Routes of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerRoutes {
+    /// Told.
+    pub updates: Messages,
+    /// Taken back.
+    pub withdrawals: Messages,
 }
 
 /// How a connection fares.

@@ -1,6 +1,6 @@
 //! What an agent has to report, kept until a controller has it. Only what is different since then is sent.
 
-use super::protocol::{BootId, Extent, Load, Position, Problem, RackSession, Report, TenantState};
+use super::protocol::{BootId, Extent, Load, PeerState, Position, Problem, RackSession, Report, TenantState};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,8 @@ struct State {
     own: Vec<Problem>,
     unreachable: BTreeMap<IpAddr, String>,
     tenants: BTreeMap<String, TenantState>,
+    /// Peers, by tenant.
+    peers: BTreeMap<String, BTreeMap<String, PeerState>>,
     machines: Option<Load>,
     rack: Vec<RackSession>,
 }
@@ -37,6 +39,11 @@ impl State {
         let mut tenants = self.tenants.clone();
         for (name, problem) in &self.refused {
             tenants.entry(name.clone()).or_default().problems.push(problem.clone());
+        }
+        for (name, peers) in &self.peers {
+            if let Some(state) = tenants.get_mut(name) {
+                state.peers.clone_from(peers);
+            }
         }
         tenants
     }
@@ -69,6 +76,11 @@ impl Reporter {
     /// How tenants fare: all of them.
     pub fn tenants(&self, tenants: BTreeMap<String, TenantState>) {
         self.change(|state| state.tenants = tenants);
+    }
+
+    /// How the peers of tenants' BGP routers fare, by tenant: all of them.
+    pub fn peers(&self, peers: BTreeMap<String, BTreeMap<String, PeerState>>) {
+        self.change(|state| state.peers = peers);
     }
 
     /// What the machines of a compute host carry, all together.

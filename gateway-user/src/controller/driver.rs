@@ -98,6 +98,7 @@ async fn turn_away(calls: &mut Calls, error: &Error) {
             Call::Enrol(_, reply) => reply.send(Err(later())),
             Call::Connect(_, reply) => reply.send(Err(later())),
             Call::Report(_, _, reply) => reply.send(Err(later())),
+            Call::Routes(_, _, reply) => reply.send(Err(later())),
             Call::Know(_, _, reply) | Call::Revoke(_, reply) => reply.send(Err(later())),
             Call::Backup(reply) => reply.send(Err(error.clone().into())),
             Call::Restore(_, _, reply) => reply.send(Err(error.clone().into())),
@@ -369,6 +370,10 @@ impl Driver {
             Call::Report(agent, report, reply) => {
                 self.outbox.admit(id, reply);
                 Event::Report(id, agent, report)
+            }
+            Call::Routes(agent, report, reply) => {
+                self.outbox.admit(id, reply);
+                Event::Routes(id, agent, report)
             }
             Call::Know(credential, known, reply) => {
                 self.outbox.admit(id, reply);

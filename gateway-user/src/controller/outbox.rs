@@ -4,7 +4,7 @@ use super::core::event::{Action, CallId, Sequence, Sink, StreamId, Write};
 use super::core::message::{Answer, Refusal, RefusalKind, WatchEvent};
 use super::server::service::Reply;
 use super::store::{Error, Op, Outcome, Txn, Writer};
-use crate::agent::protocol::PlanEvent;
+use crate::agent::routes::Told;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ pub struct Outbox {
     answers: HashMap<CallId, Waiting>,
     /// Answers that are due.
     due: Vec<(Reply<Answer>, Answer)>,
-    plans: HashMap<StreamId, mpsc::Sender<Arc<PlanEvent>>>,
+    plans: HashMap<StreamId, mpsc::Sender<Told>>,
     watches: HashMap<StreamId, mpsc::Sender<Arc<WatchEvent>>>,
     /// Streams whose readers have gone, or do not read, of which the core has not been told.
     closed: Vec<StreamId>,
@@ -42,7 +42,7 @@ pub struct Outbox {
 enum Waiting {
     Answer(Reply<Answer>),
     Admission(Reply<Result<(), Refusal>>),
-    Plan(Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>, mpsc::Receiver<Arc<PlanEvent>>),
+    Plan(Reply<Result<mpsc::Receiver<Told>, Refusal>>, mpsc::Receiver<Told>),
     Watch(Reply<Result<mpsc::Receiver<Arc<WatchEvent>>, Answer>>),
 }
 
@@ -83,12 +83,7 @@ impl Outbox {
     }
 
     /// An agent waits for its plan.
-    pub fn plan(
-        &mut self,
-        call: CallId,
-        stream: StreamId,
-        reply: Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>,
-    ) {
+    pub fn plan(&mut self, call: CallId, stream: StreamId, reply: Reply<Result<mpsc::Receiver<Told>, Refusal>>) {
         let (sender, receiver) = mpsc::channel(PLANS);
         self.plans.insert(stream, sender);
         self.answers.insert(call, Waiting::Plan(reply, receiver));
@@ -151,7 +146,13 @@ impl Sink for Outbox {
                 }
             }
             Action::Plan(stream, event) => {
-                if self.plans.get(&stream).is_some_and(|sender| sender.try_send(event).is_err()) {
+                if self.plans.get(&stream).is_some_and(|sender| sender.try_send(Told::Plan(event)).is_err()) {
+                    self.plans.remove(&stream);
+                    self.closed.push(stream);
+                }
+            }
+            Action::Routes(stream, event) => {
+                if self.plans.get(&stream).is_some_and(|sender| sender.try_send(Told::Routes(event)).is_err()) {
                     self.plans.remove(&stream);
                     self.closed.push(stream);
                 }

@@ -6,6 +6,7 @@ use super::compile::{
     MTU_UNKNOWN, NO_DEVICE, SEAT, adjacency, limits, link, own_address, padded, room, unresolved, way,
 };
 use super::ids::Ids;
+use super::learned::{Exit, Exits, Learned};
 use super::routes::{Candidate, Rank, RouteBuilder};
 use super::tables::Tables;
 use super::world::World;
@@ -19,8 +20,14 @@ use std::net::IpAddr;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 
-/// What the maps are to hold for a host's plan in a world.
-pub fn compile_host(plan: &HostPlan, world: &World, ids: &mut Ids) -> Tables {
+/// What the maps are to hold for a host's plan in a world. What was learned is met with it, and, at the first time, with what the maps hold
+/// already.
+pub(super) fn compile_host(
+    plan: &HostPlan,
+    world: &World,
+    ids: &mut Ids,
+    (learned, found): (&mut Learned, Option<&Tables>),
+) -> Tables {
     ids.begin();
     let mut compiler = Compiler {
         plan,
@@ -29,12 +36,14 @@ pub fn compile_host(plan: &HostPlan, world: &World, ids: &mut Ids) -> Tables {
         ids,
         by_ifindex: HashMap::new(),
         tables: Tables::default(),
+        exits: HashMap::new(),
     };
     compiler.ports();
     for tenant in &plan.tenants {
         compiler.tenant(tenant);
     }
-    let tables = compiler.tables;
+    let (mut tables, exits) = (compiler.tables, compiler.exits);
+    learned.settle(exits, found, ids, &mut tables);
     ids.end();
     tables
 }
@@ -46,6 +55,8 @@ struct Compiler<'a> {
     by_ifindex: HashMap<u32, PortId>,
     blackhole: NexthopId,
     tables: Tables,
+    /// By what learned routes leave: gateways, by their addresses.
+    exits: HashMap<TenantId, Exits>,
 }
 
 /// What is looked up about the tenant at hand.
@@ -259,6 +270,8 @@ impl Compiler<'_> {
             let meaning = format!("gateway/{}/{gateway}", side.id.0);
             let id = self.tunnel(side, &meaning, gateway, Vni(0), inner, Nexthop::TO_GATEWAY);
             routes.add(route.destination.net().into(), Candidate::new(Rank::Metric(route.metric), id));
+            let exit = Exit { any: id, routers: HashMap::new(), sender: OriginId::GATEWAY };
+            self.exits.entry(side.id).or_default().insert(gateway.to_string().into(), exit);
         }
     }
 }

@@ -210,7 +210,8 @@ impl Dataplane {
     /// # Errors
     /// As for [`Dataplane::apply`].
     pub fn apply_host(&mut self, plan: &HostPlan, world: &World) -> Result<Applied> {
-        let tables = compile_host(plan, world, &mut self.ids);
+        let found = if std::mem::take(&mut self.unread) { Some(self.applier.current()?) } else { None };
+        let tables = compile_host(plan, world, &mut self.ids, (&mut self.learned, found));
         match self.applier.room(&tables, Gateway::DEFAULT_ROUTES_PER_TENANT) {
             Ok(Room::Beside) => self.write(tables, Gateway::DEFAULT_ROUTES_PER_TENANT),
             Ok(Room::AfterRemoving(full)) | Err(full) => {
@@ -245,10 +246,9 @@ impl Dataplane {
     /// # Errors
     /// The kernel refused something; the next change or application makes up for it.
     pub fn learn(&mut self, tenant: &str, changes: impl IntoIterator<Item = learned::Change>) -> Result<Applied> {
-        let (Some(id), Some(plan)) = (self.ids.tenant_id(tenant), self.memory.plan()) else {
-            return Ok(Applied::default());
-        };
-        let room = plan.gateway.routes_per_tenant;
+        let Some(id) = self.ids.tenant_id(tenant) else { return Ok(Applied::default()) };
+        // A compute host's plan says nothing of it.
+        let room = self.memory.plan().map_or(Gateway::DEFAULT_ROUTES_PER_TENANT, |plan| plan.gateway.routes_per_tenant);
         let planned = self.applier.current()?.routes.get(&id);
         let planned = planned.map_or(0, |routes| routes.v4.len().max(routes.v6.len()));
         let most = (room as usize).saturating_sub(planned);

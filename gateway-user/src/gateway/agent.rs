@@ -11,11 +11,13 @@
 use super::assignment::{Assignment, Role};
 use super::compartment::{self, Compartments};
 use super::controlled::Controlled;
+use super::heard_routes::HeardRoutes;
 use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
 use super::record::{Lock, Record};
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
+use crate::agent::RouteReporter;
 use crate::api::agent::channel;
 use crate::api::{AgentHandle, Call, Server, Tracers};
 use crate::dataplane::attach::{Entry, Wanted};
@@ -46,6 +48,9 @@ const BACKLOG: usize = 1024;
 /// How long a next hop may take to answer before a person hears of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a compute host keeps learned routes that it found at its start and is told nothing of.
+const UNTOLD: Duration = Duration::from_secs(3600);
+
 /// Lines of the log that one cause may fill.
 const WARNINGS_AT_ONCE: usize = 10;
 
@@ -73,6 +78,19 @@ impl First {
     /// From a file.
     pub(super) fn read(role: Role, path: &Path) -> Result<Self, PlanErrors> {
         Ok(Self { name: path.display().to_string(), assignment: Assignment::load(role, path)?, reply: None })
+    }
+}
+
+/// Where plans come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Followed {
+    File,
+    Controller,
+}
+
+impl Followed {
+    fn by(controlled: Option<&Controlled>) -> Self {
+        if controlled.is_some() { Self::Controller } else { Self::File }
     }
 }
 
@@ -106,6 +124,10 @@ pub(super) struct Agent {
     seat: bgp::Seat,
     /// When what an earlier daemon had learned for tenants is given up at the latest.
     pub(super) unswept: BTreeMap<String, Instant>,
+    /// Where the controller hears what was learned here.
+    pub(super) routes: RouteReporter,
+    /// What a compute host was told of learned routes, by tenant.
+    pub(super) heard: BTreeMap<String, HeardRoutes>,
     /// Tenants whose learned routes could not be written.
     pub(super) unlearned: BTreeSet<String>,
     pub(super) attached: Vec<Wanted>,
@@ -182,6 +204,8 @@ impl Agent {
             bgp,
             seat: bgp::Seat::Elsewhere,
             unswept: BTreeMap::new(),
+            routes: controlled.as_ref().map(Controlled::routes).unwrap_or_default(),
+            heard: BTreeMap::new(),
             unlearned: BTreeSet::new(),
             unresolved: HashMap::new(),
             options,
@@ -189,7 +213,7 @@ impl Agent {
             dataplane,
             _lock: lock,
         };
-        match agent.come_up() {
+        match agent.come_up(Followed::by(controlled.as_ref())) {
             Ok(events) => {
                 if let Some(reply) = reply {
                     let _ = reply.send(Ok(()));
@@ -208,7 +232,7 @@ impl Agent {
         }
     }
 
-    fn come_up(&mut self) -> anyhow::Result<AsyncEvents> {
+    fn come_up(&mut self, followed: Followed) -> anyhow::Result<AsyncEvents> {
         let slow_path = [slowpath::ROOT_END, slowpath::SOCKET_END];
         slowpath::refuse_others_links(&mut self.netlink, &slow_path, self.record.slow_path)?;
         self.record.slow_path = slowpath::Ownership::Ours;
@@ -231,7 +255,10 @@ impl Agent {
         self.reader = self.dataplane.reader()?;
         let events = self.dataplane.events()?.into_async()?;
         self.slow = slowpath::start()?;
-        self.wait_for_routes();
+        self.wait_for_routes(followed);
+        if followed == Followed::Controller {
+            self.report_routers();
+        }
         self.seat = self.stand();
         self.bgp.stand(self.seat);
         self.bgp.configure(&self.assignment.plan);
@@ -240,11 +267,17 @@ impl Agent {
     }
 
     /// Gives tenants' peers time to tell again what an earlier daemon had learned: as long as they were asked to wait for it.
-    fn wait_for_routes(&mut self) {
+    fn wait_for_routes(&mut self, followed: Followed) {
         if !self.adopted {
             return;
         }
         let now = Instant::now();
+        if let Some(host) = &self.assignment.host {
+            // Its controller tells of learned routes; a plan file knows none.
+            let wait = if followed == Followed::Controller { UNTOLD } else { Duration::ZERO };
+            self.unswept = host.tenants.iter().map(|tenant| (tenant.name.to_string(), now + wait)).collect();
+            return;
+        }
         for tenant in &self.assignment.plan.tenants {
             let times = tenant.bgp.iter().flat_map(|bgp| &bgp.peers).map(|peer| peer.graceful_restart.get());
             if tenant.bgp.is_some() {

@@ -5,7 +5,7 @@ use super::assignment::{Assignment, Role};
 use super::meter::Meter;
 use super::{notify, show};
 use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Load, Problem, TenantState};
-use crate::agent::{self, Kind, Link, News, Offer};
+use crate::agent::{self, Kind, Link, News, Offer, RouteReporter};
 use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
@@ -88,6 +88,18 @@ pub(super) struct Controlled {
     failed: Option<Problem>,
 }
 
+impl Controlled {
+    /// Where the controller hears of learned routes.
+    pub(super) fn routes(&self) -> RouteReporter {
+        self.link.routes.clone()
+    }
+
+    /// Counters are reported at the next look.
+    pub(super) fn report_soon(&mut self) {
+        self.reported = None;
+    }
+}
+
 /// Starts the link and waits for the first plan: the one that was kept, or what the controller says. Nothing if a signal came first.
 ///
 /// # Errors
@@ -109,6 +121,8 @@ pub(super) async fn first(role: Role, options: agent::Options) -> anyhow::Result
                     let first = First { name: format!("the controller's, {position}"), assignment: plan, reply: Some(reply) };
                     return Ok(Some((first, Controlled { link, reported: None, meter: Meter::default(), failed: None })));
                 }
+                // What is not in force has no use for them yet, and hears of them again.
+                Some(News::Routes(_)) => {}
                 Some(News::Failed(error)) => return Err(error),
                 None => anyhow::bail!("the link to the controller ended before it brought a plan"),
             },
@@ -147,11 +161,16 @@ impl Agent {
                         "the plan was applied"
                     );
                 }
+                if let (Ok(applied), true) = (&result, controlled.is_some()) {
+                    self.report_routers();
+                    self.settle_heard(&applied.added);
+                }
                 let _ = reply.send(result.map(drop).map_err(|failure| described(&failure)));
                 if let Some(controlled) = controlled {
                     controlled.reported = None;
                 }
             }
+            News::Routes(event) => self.heard_routes(event),
             News::Failed(error) => {
                 tracing::error!(
                     error = format!("{error:#}"),
@@ -179,6 +198,10 @@ impl Agent {
             return;
         }
         controlled.reported = Some(Instant::now());
+        if self.assignment.host.is_none() {
+            let peers = controlled.link.reporter.clone();
+            self.bgp.peers(move |states| peers.peers(states));
+        }
         match show::show(self, &Query::Connections) {
             Ok(Shown::Whole(Answer::Connections(connections))) => {
                 let mut tenants: BTreeMap<String, TenantState> = self

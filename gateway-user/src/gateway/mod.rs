@@ -21,6 +21,7 @@ pub mod changes;
 pub mod compartment;
 pub mod controlled;
 pub mod fragmentation;
+mod heard_routes;
 mod inside;
 mod meter;
 pub mod path_mtu;

@@ -89,7 +89,16 @@ impl Agent {
                 Some(call) = calls.recv() => self.answer(call),
                 changes = monitor.next() => self.heard(changes?),
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
-                Some(told) = learned.recv() => self.learn(told),
+                Some(told) = learned.recv() => {
+                    if let (bgp::Told::Peers, Some(controlled)) = (&told, &mut controlled) {
+                        controlled.report_soon();
+                        self.report(controlled);
+                    }
+                    if let bgp::Told::Routes { tenant, changes } = &told {
+                        self.report_routes(tenant, changes);
+                    }
+                    self.learn(told);
+                }
                 told = events.next() => self.told(told?),
                 news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
@@ -183,7 +192,7 @@ impl Agent {
     }
 
     /// Takes what a tenant's router has learned.
-    fn learn(&mut self, told: bgp::Told) {
+    pub(super) fn learn(&mut self, told: bgp::Told) {
         match told {
             bgp::Told::Routes { tenant, changes } => {
                 if let Err(error) = self.dataplane.learn(&tenant, changes) {
@@ -191,6 +200,7 @@ impl Agent {
                     self.unlearned.insert(tenant.into());
                 }
             }
+            bgp::Told::Peers => {}
             bgp::Told::Recovered { tenant } => {
                 self.unswept.remove(&*tenant);
                 self.give_up(&tenant);
@@ -212,7 +222,8 @@ impl Agent {
         }
     }
 
-    fn give_up(&mut self, tenant: &str) {
+    pub(super) fn give_up(&mut self, tenant: &str) {
+        self.routes.complete(tenant);
         match self.dataplane.sweep(tenant) {
             Ok(0) => {}
             Ok(routes) => {

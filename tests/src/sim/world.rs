@@ -642,6 +642,8 @@ impl Simulation {
                     self.at(at, What::Plan { agent, link: (controller, life, stream), event });
                 }
             }
+            // Agents here learn nothing.
+            Action::Routes(..) => {}
             Action::Close(stream) => {
                 if let Some(agent) = self.controllers[controller].streams.remove(&stream)
                     && self.agents[agent].link == Some((controller, life, stream))

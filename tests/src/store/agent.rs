@@ -70,6 +70,7 @@ impl Agent {
                     (self.position, self.tenants) = (offer.position, offer.plan);
                     offer.reply.send(Ok(())).unwrap();
                 }
+                Some(News::Routes(_)) => {}
                 Some(News::Failed(error)) => panic!("{error:#}"),
                 None => panic!("the link has ended"),
             }

@@ -1,7 +1,9 @@
 //! What is known of the agents: who is there, what each has been told, what each tells.
 
 use super::event::StreamId;
-use crate::agent::protocol::{ConnectionState, Extent, Load, Position, Problem, RackSession, Report, TenantState};
+use crate::agent::protocol::{
+    ConnectionState, Extent, Load, PeerState, Position, Problem, RackSession, Report, SessionState, TenantState,
+};
 use crate::controller::model::records::{AgentId, Registration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -195,6 +197,11 @@ impl Agents {
         }
     }
 
+    /// An agent was heard of.
+    pub fn hear(&mut self, agent: &AgentId, now: u64) {
+        self.heartbeat(agent, None, now);
+    }
+
     /// An agent tells how it goes. A report that was overtaken by a later one is dropped. The tenants that it tells of.
     pub fn report(&mut self, agent: &AgentId, report: Report, now: u64) -> Vec<String> {
         let Some(known) = self.known.get_mut(agent) else { return Vec::new() };
@@ -206,15 +213,44 @@ impl Agents {
         known.position = report.position;
         known.rack = report.rack;
         (known.machines, known.reported) = (report.machines, Some(now));
-        if report.extent == Extent::Whole {
-            known.tenants.clear();
-        }
+        let before = match report.extent {
+            Extent::Whole => std::mem::take(&mut known.tenants),
+            Extent::Changes => {
+                let before =
+                    |name| known.tenants.get_key_value(name).map(|(name, state)| (name.clone(), state.clone()));
+                report.tenants.keys().filter_map(before).collect()
+            }
+        };
         for name in &report.removed {
             known.tenants.remove(name);
+        }
+        for (name, state) in &report.tenants {
+            let before = before.get(name).map(|before| &before.peers);
+            tell_of_peers(agent, name, before, &state.peers);
         }
         let told = report.tenants.keys().cloned().chain(report.removed).collect();
         known.tenants.extend(report.tenants);
         told
+    }
+}
+
+/// Says which BGP sessions came up and which are lost.
+fn tell_of_peers(
+    agent: &AgentId,
+    tenant: &str,
+    before: Option<&BTreeMap<String, PeerState>>,
+    now: &BTreeMap<String, PeerState>,
+) {
+    for (peer, state) in now {
+        let was = before.and_then(|before| before.get(peer)).map(|before| before.session).unwrap_or_default();
+        match (was, state.session) {
+            (SessionState::Down, SessionState::Up) => tracing::info!(%agent, tenant, peer, "a BGP session is up"),
+            (SessionState::Up, SessionState::Down) => {
+                let why = state.last_error.as_deref().unwrap_or("its cause is not known");
+                tracing::warn!(%agent, tenant, peer, "a BGP session is lost: {why}");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::ledger::{Credential, CredentialId};
 use super::message::{Answer, Connect, Enrol, Refusal, Request, WatchEvent, WatchRequest};
 use crate::agent::protocol::{Heartbeat, PlanEvent, Report};
+use crate::agent::routes::{RouteEvent, RouteReport};
 use crate::controller::model::records::AgentId;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub enum Event {
     Heartbeat(AgentId, Heartbeat),
     /// An agent tells how it goes.
     Report(CallId, AgentId, Report),
+    /// A gateway tells what tenants' routers have learned.
+    Routes(CallId, AgentId, RouteReport),
     /// A credential was made, or shown for the first time.
     Know(CallId, CredentialId, Credential),
     /// A credential is taken back.
@@ -81,6 +84,8 @@ pub enum Action {
     Follow(CallId, StreamId, Result<Vec<Arc<WatchEvent>>, Answer>),
     /// Send an agent what it is to do.
     Plan(StreamId, Arc<PlanEvent>),
+    /// Tell a host of learned routes.
+    Routes(StreamId, Arc<RouteEvent>),
     /// Tell a watcher.
     Tell(StreamId, Arc<WatchEvent>),
     /// End a stream.

@@ -19,6 +19,7 @@
 //! | what a follower makes of what the leader writes | `follow` |
 //! | who is told what of a change: agents, watchers | [`plans`], [`watchers`] |
 //! | what is known of the agents | [`agents`] |
+//! | what tenants' routers have learned | [`learned`] |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
 //! | what waits for what | [`held`] |
@@ -32,6 +33,7 @@ pub mod event;
 mod follow;
 pub mod held;
 pub mod latest;
+pub mod learned;
 pub mod ledger;
 pub mod message;
 pub mod observed;
@@ -53,6 +55,7 @@ use self::plans::Documents;
 use self::state::{State, Unreadable};
 use self::watchers::{Interest, News, Watchers};
 use crate::agent::protocol::PlanEvent;
+use crate::agent::routes::RouteEvent;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::placement::{self, Health, Moved};
@@ -114,6 +117,12 @@ enum Out {
         agent: AgentId,
         stream: StreamId,
         event: PlanEvent,
+    },
+    /// What a host is told of learned routes, likewise.
+    Routes {
+        agent: AgentId,
+        stream: StreamId,
+        event: RouteEvent,
     },
 }
 
@@ -231,6 +240,10 @@ impl Core {
                 self.revive(&agent);
                 self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
             }
+            Event::Routes(call, agent, report) => {
+                let admitted = self.routes(&agent, report, now, actions);
+                self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
+            }
             Event::Know(call, id, credential) => {
                 let known = self.know(id, credential, now, actions);
                 self.let_out(Out::Action(Action::Admit(call, known)), actions);
@@ -239,7 +252,10 @@ impl Core {
                 let revoked = self.revoke(id, now, actions);
                 self.let_out(Out::Action(Action::Admit(call, revoked)), actions);
             }
-            Event::Tick => self.tick(now),
+            Event::Tick => {
+                self.tick(now);
+                self.forget_routes(now, actions);
+            }
         }
     }
 
@@ -294,6 +310,7 @@ impl Core {
             Out::News(news) => self.tell(self.revision, news, actions),
             Out::Watch(opening) => self.open(opening, actions),
             Out::Plan { agent, stream, event } => self.send(&agent, stream, event, actions),
+            Out::Routes { agent, stream, event } => self.send_routes(&agent, stream, event, actions),
         }
     }
 

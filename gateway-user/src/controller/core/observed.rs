@@ -4,7 +4,7 @@ use super::agents::{Agent, Hearing, Presence};
 use super::event::Moment;
 use super::plans::Documents;
 use super::state::State;
-use crate::agent::protocol::{LinkState, Load};
+use crate::agent::protocol::{LinkState, Load, Messages, PeerRoutes, PeerState, SessionState};
 use crate::controller::model::Id;
 use crate::controller::model::records::AgentId;
 use crate::controller::placement::{GatewayState, Health};
@@ -14,6 +14,9 @@ use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+
+/// Learned routes that an answer shows of one connection.
+const SHOWN: usize = 1000;
 
 /// What is known beside the resources, as of one moment.
 pub struct Beside<'a> {
@@ -213,7 +216,35 @@ impl<'a> Beside<'a> {
         } else {
             shown.insert("connectionState".into(), json!("Disconnected"));
         }
+        if let Some(learned) = self.state.learned.get(tenant) {
+            let route = |prefix| json!({ "destinationPrefix": prefix, "protocol": "BGP" });
+            let routes: Vec<Value> = learned.by_connection(id).take(SHOWN).map(route).collect();
+            if !routes.is_empty() {
+                shown.insert("routes".into(), routes.into());
+            }
+        }
         shown.insert("configurationState".into(), self.configuration(details));
+        shown
+    }
+
+    /// Of a BGP peer: what planning found, and how its session fares.
+    fn peer(&self, tenant: &Id, router: &Id, id: &Id) -> Map<String, Value> {
+        let mut shown = self.bgp(tenant, &About::Peer { router: router.clone(), peer: id.clone() });
+        let at = self.network_of(tenant).and_then(|network| self.planned(&network).reach.router.clone());
+        let agent = at.as_ref().map(super::gateway);
+        let known = agent.as_ref().and_then(|agent| self.state.agents.get(agent));
+        let alive = known.is_some_and(|known| known.presence(self.now.unix_milliseconds) == Presence::Alive);
+        let tenant = known.and_then(|known| known.tenant(tenant.as_str()));
+        let peer = tenant.and_then(|tenant| {
+            tenant.peers.iter().find(|(name, _)| name.eq_ignore_ascii_case(id.as_str())).map(|(_, peer)| peer)
+        });
+        let connected = alive && peer.is_some_and(|peer| peer.session == SessionState::Up);
+        shown.insert("connectionState".into(), json!(if connected { "Connected" } else { "Disconnected" }));
+        if let (Some(peer), Some(agent)) = (peer, &agent) {
+            let mut statistics = peer_statistics(peer);
+            statistics["lastUpdated"] = json!(self.reported(agent));
+            shown.insert("statistics".into(), statistics);
+        }
         shown
     }
 
@@ -392,6 +423,33 @@ fn statistics(load: &Load) -> Value {
     })
 }
 
+/// What was exchanged with a BGP peer.
+fn peer_statistics(peer: &PeerState) -> Value {
+    let messages = |of: &Messages| json!({ "sentCount": of.sent, "receivedCount": of.received });
+    // As the northbound interface spells it.
+    let routes = |of: &PeerRoutes| {
+        json!({
+            "updateSentCount": of.updates.sent,
+            "updateReceivedCount": of.updates.received,
+            "withdrawlSentCount": of.withdrawals.sent,
+            "withdrawlReceivedCount": of.withdrawals.received,
+        })
+    };
+    let mut statistics = json!({
+        "openMessageStats": messages(&peer.open),
+        "notificationMessageStats": messages(&peer.notification),
+        "keepAliveMessageStats": messages(&peer.keepalive),
+        "routeRefreshMessageStats": messages(&peer.refresh),
+        "updateMessageStats": messages(&peer.update),
+        "ipv4Route": routes(&peer.ipv4),
+        "ipv6Route": routes(&peer.ipv6),
+    });
+    if let Some(closed) = peer.closed {
+        statistics["tcpConnectionClosed"] = json!(time(closed));
+    }
+    statistics
+}
+
 /// Whether an agent does what it was last told.
 fn up_to_date(known: &Agent) -> bool {
     match (known.sent, known.position) {
@@ -409,9 +467,7 @@ impl Observed for Beside<'_> {
             Kind::VirtualGateway => self.virtual_gateway(path.id()),
             Kind::BgpRouter => self.bgp(root.id(), &About::Router(path.id().clone())),
             Kind::BgpPeer => match path.parent() {
-                Some(router) => {
-                    self.bgp(root.id(), &About::Peer { router: router.id().clone(), peer: path.id().clone() })
-                }
+                Some(router) => self.peer(root.id(), router.id(), path.id()),
                 None => Map::new(),
             },
             Kind::Gateway => self.gateway(path.id()),

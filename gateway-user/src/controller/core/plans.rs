@@ -6,6 +6,7 @@ use super::message::{Connect, Enrol, KeyId, Refusal, RefusalKind};
 use super::state::agent_key;
 use super::{Core, Out, unknown};
 use crate::agent::protocol::{Document, PROTOCOL, PlanEvent};
+use crate::agent::routes::RouteEvent;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::planning::{self, Planned};
@@ -46,6 +47,21 @@ impl Core {
                 self.let_out(Out::Plan { agent, stream, event }, actions);
             }
         }
+        self.tell_routes(before, now, actions);
+    }
+
+    /// Tells a host of learned routes: all that they depend on is durable.
+    pub(super) fn send_routes(
+        &mut self,
+        agent: &AgentId,
+        stream: StreamId,
+        mut event: RouteEvent,
+        actions: &mut dyn Sink,
+    ) {
+        let open = self.state.agents.get(agent).and_then(|known| known.stream) == Some(stream);
+        let Some(epoch) = self.epoch().filter(|_| open) else { return };
+        (event.epoch, event.revision) = (epoch, self.revision);
+        actions.act(Action::Routes(stream, Arc::new(event)));
     }
 
     /// Sends an agent what it is to do, numbered with the revision that has become durable.
@@ -75,21 +91,23 @@ impl Core {
     }
 
     /// The whole plan of an agent.
-    fn whole_plan(&self, agent: &AgentId, registration: &Registration) -> PlanEvent {
+    fn whole_plan(&self, agent: &AgentId, registration: &Registration) -> (PlanEvent, Vec<(Id, Planned)>) {
         let networks = self.state.networks_of(agent);
         let mut event = PlanEvent { base: self.base(agent, registration), ..PlanEvent::default() };
-        for network in &networks {
-            let planned = self.state.planned(network);
+        let mut tenants = Vec::with_capacity(networks.len());
+        for network in networks {
+            let planned = self.state.planned(&network);
             if let Some(document) = planned.documents.get(agent) {
-                event.set.insert(planned.name(network, agent).to_string(), document.clone());
+                event.set.insert(planned.name(&network, agent).to_string(), document.clone());
             }
+            tenants.push((network, planned));
         }
-        event
+        (event, tenants)
     }
 
     /// The whole plan of an agent, as things are now; none for one that was never let in.
     pub fn plan(&self, agent: &AgentId) -> Option<PlanEvent> {
-        Some(self.whole_plan(agent, &self.state.agents.get(agent)?.registration))
+        Some(self.whole_plan(agent, &self.state.agents.get(agent)?.registration).0)
     }
 
     /// Opens an agent's plan stream: it begins with the whole plan, or with what differs from the one that the agent has, after which it is
@@ -117,12 +135,13 @@ impl Core {
             actions.act(Action::Close(before));
         }
         self.revive(&agent);
-        let mut event = self.whole_plan(&agent, &registration);
+        let (mut event, tenants) = self.whole_plan(&agent, &registration);
         if let Some(resume) = &hello.resume {
             event = event.beyond(resume);
         }
         self.let_out(Out::Action(Action::Admit(call, Ok(()))), actions);
-        self.let_out(Out::Plan { agent, stream, event }, actions);
+        self.let_out(Out::Plan { agent: agent.clone(), stream, event }, actions);
+        self.begin_routes(&agent, stream, &tenants, actions);
     }
 
     /// Lets a new agent in, whose token is genuine. The use of the token is written together with the agent: a leader that dies in between

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use super::agents::Agents;
 use super::latest::Latest;
+use super::learned::Learned;
 use super::ledger::{CREDENTIALS, Ledger, NoCredential};
 use super::plans::{TOKENS, TokenUse};
 use super::repeats::{REQUESTS, Repeats};
@@ -61,6 +62,8 @@ pub struct State {
     pub fleet: Fleet,
     /// The agents.
     pub agents: Agents,
+    /// What tenants' routers have learned: nobody stores it.
+    pub learned: Learned,
     placements: HashMap<Id, Placements>,
     /// How many tenants' reflectors are on a gateway.
     reflectors: HashMap<Id, usize>,
@@ -83,6 +86,7 @@ impl Default for State {
             forest: Forest::default(),
             fleet: Fleet::default(),
             agents: Agents::default(),
+            learned: Learned::default(),
             placements: HashMap::new(),
             reflectors: HashMap::new(),
             allocations: HashMap::new(),

@@ -5,7 +5,7 @@ use super::gateways::Own;
 use super::machines::{Machine, machines};
 use super::sites::{Carrier, carriers};
 use super::subnets::Subnets;
-use super::{FAILURE, Fabric, Input, Planned, Problem, UNREACHABLE};
+use super::{FAILURE, Fabric, Input, Planned, Problem, Reach, UNREACHABLE};
 use crate::agent::protocol::Document;
 use crate::controller::model::Id;
 use crate::controller::model::fabric::RackBgp;
@@ -21,6 +21,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// What an agent is told of itself: its name, addresses and ports.
 pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>) -> Option<Document> {
@@ -92,17 +93,19 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
             documents.extend(document.map(|document| (AgentId { role: Role::Gateway, id }, document)));
         }
     }
+    let mut reach = whole.reach();
     let hosts: BTreeMap<Id, Dual> = whole.machines.iter().map(|machine| (machine.host.clone(), machine.pa)).collect();
     if !hosts.is_empty()
         && let Some(name) = whole.name(&input.tenant.network.resource_id)
     {
         for (id, pa) in hosts {
+            reach.hosts.insert(id.clone(), whole.reached(|_| true, pa, &format!("host {id}")));
             let document = written(&whole.for_host(name.clone(), &id, pa));
             documents.extend(document.map(|document| (AgentId { role: Role::Host, id }, document)));
         }
     }
     let gateway = input.tenant.gateway.as_ref().map(|gateway| gateway.resource_id.clone());
-    Planned { gateway, documents, problems: whole.problems }
+    Planned { gateway, documents, problems: whole.problems, reach: Arc::new(reach) }
 }
 
 /// Everything of a tenant.
@@ -197,6 +200,19 @@ impl Whole<'_> {
             vms: vms.into(),
             routes: self.host_routes(id, pa),
         }
+    }
+
+    /// What learned routes meet, but for the hosts.
+    fn reach(&self) -> Reach {
+        let mut connections = BTreeMap::new();
+        let mut planned: BTreeSet<IpNet> = self.subnets.all.iter().map(|subnet| subnet.prefix.net()).collect();
+        for (id, carrier) in &self.carriers {
+            let carried = carrier.connections.iter().filter(|connection| connection.enabled);
+            connections.extend(carried.map(|connection| (Id::from(connection.name.as_str()), id.clone())));
+            planned.extend(carrier.destinations().keys().map(|destination| destination.net()));
+        }
+        let router = self.router.as_ref().map(|router| router.gateway.clone());
+        Reach { router, connections, hosts: BTreeMap::new(), planned }
     }
 
     /// Ways to what is behind the gateways.

@@ -14,7 +14,9 @@
 //! | a virtual network's subnets, and the addresses in them that are not machines' | `subnets` |
 //! | which gateway has which address | `gateways` |
 //! | the documents | `documents` |
+//! | how learned routes are told as few | [`aggregate`] |
 
+pub mod aggregate;
 mod bgp;
 mod documents;
 mod gateways;
@@ -32,7 +34,10 @@ use crate::controller::model::fabric::LogicalSubnet;
 use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
 use crate::controller::model::tenant::Tenant;
 use crate::controller::model::{Id, Reference};
-use std::collections::BTreeMap;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What planning asks of the rest of the controller.
 pub trait Fabric {
@@ -68,6 +73,22 @@ pub struct Planned {
     pub documents: BTreeMap<AgentId, Document>,
     /// What cannot be done.
     pub problems: Vec<Problem>,
+    /// What learned routes meet on the tenant's hosts.
+    pub reach: Arc<Reach>,
+}
+
+/// Where learned routes come from, and what they meet on the tenant's hosts. The routes themselves are no part of documents: they change by
+/// themselves, and by the thousand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The gateway whose router's word counts, if the tenant has a router.
+    pub router: Option<Id>,
+    /// Which gateway carries a connection.
+    pub connections: BTreeMap<Id, Id>,
+    /// The gateways' addresses, by host, as it reaches them.
+    pub hosts: BTreeMap<Id, BTreeMap<Id, IpAddr>>,
+    /// What hosts know by the plan, and look up before anything shorter that is learned.
+    pub planned: BTreeSet<IpNet>,
 }
 
 impl Planned {

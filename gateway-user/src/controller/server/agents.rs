@@ -7,13 +7,13 @@ use super::service::{Connect, Enrol, KeyId, Refusal, RefusalKind, Silence};
 use super::streams::{self, Event};
 use super::{api, roles};
 use crate::agent::protocol::{Endpoint, Enrolled, Enrolment, Heartbeat, Hello, PROTOCOL, PlanEvent, Renewal, Report};
+use crate::agent::routes::{RouteReport, Told};
 use crate::agent::token::Grant;
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Method, Response, StatusCode};
-use std::sync::Arc;
 
 /// Bytes of what an agent says of itself.
 const SMALL: usize = 64 << 10;
@@ -88,6 +88,11 @@ async fn own(head: &Head<'_>, role: Role, endpoint: Endpoint, body: Incoming) ->
             settle(head, controller.report(agent.clone(), report).await)?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
+        Endpoint::Routes => {
+            let report: RouteReport = router::read_json(head, body, head.context.limits.report_bytes).await?;
+            settle(head, controller.routes(agent.clone(), report).await)?;
+            Ok(response::empty(StatusCode::NO_CONTENT))
+        }
         Endpoint::Heartbeat => {
             let heartbeat: Heartbeat = router::read_json(head, body, SMALL).await?;
             controller.heartbeat(agent.clone(), heartbeat).map_err(router::silence)?;
@@ -115,7 +120,14 @@ async fn plan(head: &Head<'_>, agent: &AgentId, key: KeyId, body: Incoming) -> R
     tracing::info!(%agent, from = %head.peer.address, has = hello.resume.as_ref().map(|plan| plan.position.to_string()), "an agent asks for its plan");
     let connect = Connect { agent: agent.clone(), key, hello };
     let stream = settle(head, context.controller.connect(connect).await)?;
-    let event = |plan: Arc<PlanEvent>| {
+    let event = |told: Told| {
+        let plan = match told {
+            Told::Plan(plan) => plan,
+            Told::Routes(routes) => {
+                let data = serde_json::to_vec(&*routes).unwrap_or_default().into();
+                return vec![Event { id: routes.position().to_string(), kind: "routes", data }];
+            }
+        };
         let part = |part: &PlanEvent| {
             let data = serde_json::to_vec(part).unwrap_or_default().into();
             Event { id: part.position().to_string(), kind: "plan", data }

@@ -7,7 +7,8 @@
 //! Streams (plans, watches) end when their sender is dropped, or by the server dropping the receiver. A stream that is full belongs to
 //! somebody who does not read: the core drops its sender, and the reader comes again with what it has.
 
-use crate::agent::protocol::{Heartbeat, PlanEvent, Report};
+use crate::agent::protocol::{Heartbeat, Report};
+use crate::agent::routes::{RouteReport, Told};
 use crate::controller::core::ledger::{Credential, CredentialId, Ledger};
 pub use crate::controller::core::message::{
     Answer, Connect, Enrol, KeyId, Method, Principal, Refusal, RefusalKind, Request, Role, WatchEvent, WatchKind,
@@ -50,9 +51,11 @@ pub enum Call {
     Enrol(Enrol, Reply<Result<(), Refusal>>),
     /// An agent that wants its plan: a stream that begins with a whole one or with what changed since `resume`. An earlier stream of the same
     /// agent ends.
-    Connect(Connect, Reply<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>>),
+    Connect(Connect, Reply<Result<mpsc::Receiver<Told>, Refusal>>),
     /// What became of an agent's plan.
     Report(AgentId, Report, Reply<Result<(), Refusal>>),
+    /// A gateway tells what tenants' routers have learned.
+    Routes(AgentId, RouteReport, Reply<Result<(), Refusal>>),
     /// A credential was made, or shown for the first time.
     Know(CredentialId, Credential, Reply<Result<(), Refusal>>),
     /// An administrator takes a credential back.
@@ -183,8 +186,13 @@ impl Controller {
     }
 
     /// An agent that wants its plan.
-    pub async fn connect(&self, connect: Connect) -> Result<Result<mpsc::Receiver<Arc<PlanEvent>>, Refusal>, Silence> {
+    pub async fn connect(&self, connect: Connect) -> Result<Result<mpsc::Receiver<Told>, Refusal>, Silence> {
         self.ask(|reply| Call::Connect(connect, reply)).await
+    }
+
+    /// What tenants' routers on a gateway have learned.
+    pub async fn routes(&self, agent: AgentId, report: RouteReport) -> Result<Result<(), Refusal>, Silence> {
+        self.ask(|reply| Call::Routes(agent, report, reply)).await
     }
 
     /// What became of an agent's plan.

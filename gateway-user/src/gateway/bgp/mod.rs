@@ -34,13 +34,14 @@ mod subject;
 mod tor;
 pub mod translate;
 
-use crate::agent::protocol::RackSession;
+use crate::agent::protocol::{PeerState, RackSession};
 use crate::api::agent::{Reply, Shown};
 use crate::api::protocol::{Failure, Query};
 use crate::dataplane::learned::Change;
 use crate::plan::Plan;
 use bgp::speaker::Start;
 use gateway_common::Epoch;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -63,7 +64,11 @@ enum Command {
     Plan(Arc<Plan>),
     Seat(Seat),
     Show(Query, Reply<Shown>),
+    Peers(Box<dyn FnOnce(PeerStates) + Send>),
 }
+
+/// How peers fare, by tenant and name.
+pub type PeerStates = BTreeMap<String, BTreeMap<String, PeerState>>;
 
 /// What the runtime says to the agent.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub enum Told {
         /// No prefix twice.
         changes: Vec<Change>,
     },
+    /// A session came up or was lost.
+    Peers,
     /// All is learned that the tenant's peers have, as far as they are back.
     Recovered {
         /// Which tenant.
@@ -115,6 +122,11 @@ impl Handle {
     /// How the sessions with the rack's routers are.
     pub fn rack(&self) -> Vec<RackSession> {
         self.rack.borrow().clone()
+    }
+
+    /// Tells how peers fare.
+    pub fn peers(&self, tell: impl FnOnce(PeerStates) + Send + 'static) {
+        let _ = self.commands.send(Command::Peers(Box::new(tell)));
     }
 
     /// Answers a question.

@@ -1,9 +1,10 @@
 //! What became of peers, for the log and for who asks.
 
+use super::PeerStates;
 use super::agreed;
 use super::router::Router;
 use super::translate;
-use crate::agent::protocol::RackSession;
+use crate::agent::protocol::{self, PeerRoutes, PeerState, RackSession, SessionState};
 use crate::api::agent::Shown;
 use crate::api::clock;
 use crate::api::protocol::{Answer, Failure, FailureCode, Query};
@@ -12,10 +13,10 @@ use crate::plan::BgpPeer;
 use bgp::Moment;
 use bgp::attributes::Attributes;
 use bgp::rib::{FamilyCounters, NeighbourId, Outcome};
-use bgp::session::{Event, Messages, Statistics};
+use bgp::session::{Event, Messages, Routes, Statistics};
 use bgp::speaker::{Config, NeighborName};
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// What is known of one peer.
@@ -116,6 +117,40 @@ pub(super) fn rack(router: &Router) -> Vec<RackSession> {
         RackSession { peer: peer.address, state: state.to_lowercase(), last_error }
     });
     sessions.collect()
+}
+
+/// How all peers fare, for the controller.
+pub(super) fn peers<'r>(routers: impl Iterator<Item = &'r Router>) -> PeerStates {
+    let tenants = routers.filter(|router| router.subject.tenant().is_some());
+    tenants.map(|router| (router.name().to_owned(), peers_of(router))).collect()
+}
+
+fn peers_of(router: &Router) -> BTreeMap<String, PeerState> {
+    let state = |peer: &BgpPeer| {
+        let name = translate::name(peer);
+        let view = router.speaker.neighbor(&name);
+        let statistics = view.as_ref().map(|view| view.statistics).unwrap_or_default();
+        let up = view.as_ref().is_some_and(|view| view.negotiated.is_some());
+        let messages = |of: Messages| protocol::Messages { sent: of.sent.count, received: of.received.count };
+        let routes = |of: Routes| PeerRoutes {
+            updates: protocol::Messages { sent: of.updates_sent, received: of.updates_received },
+            withdrawals: protocol::Messages { sent: of.withdrawals_sent, received: of.withdrawals_received },
+        };
+        let state = PeerState {
+            session: if up { SessionState::Up } else { SessionState::Down },
+            last_error: router.peers.0.get(&name).and_then(|seen| seen.last_error.clone()).filter(|_| !up),
+            closed: statistics.connection_closed.map(|at| clock::wall(at.0) / 1_000_000),
+            open: messages(statistics.open),
+            update: messages(statistics.update),
+            notification: messages(statistics.notification),
+            keepalive: messages(statistics.keepalive),
+            refresh: messages(statistics.refresh),
+            ipv4: routes(statistics.ipv4),
+            ipv6: routes(statistics.ipv6),
+        };
+        (peer.name.to_string(), state)
+    };
+    router.subject.peers().iter().map(state).collect()
 }
 
 /// Answers a question about routers.

@@ -8,7 +8,7 @@ use crate::dataplane::learned::{Change, Way};
 use crate::net::netns::Netns;
 use bgp::Moment;
 use bgp::number::Family;
-use bgp::session::{Authentication, Close, ConnectionId};
+use bgp::session::{Authentication, Close, ConnectionId, Event};
 use bgp::speaker::{Config, Input, NeighborName, Output, Speaker, Start};
 use ipnet::IpNet;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -61,6 +61,8 @@ pub(super) struct Router {
     recovered: BTreeSet<Family>,
     told_recovered: Recovery,
     pub(super) peers: Peers,
+    /// Sessions came or went, of which the agent was not told.
+    peers_changed: bool,
 }
 
 /// Whether the agent was told that nothing of an earlier daemon is waited for any more.
@@ -78,6 +80,7 @@ enum Recovery {
 pub(super) enum News {
     Routes(Vec<Change>),
     Recovered,
+    Peers,
 }
 
 impl Router {
@@ -108,6 +111,7 @@ impl Router {
             recovered: BTreeSet::new(),
             told_recovered: if start == Start::Fresh || is_own { Recovery::Told } else { Recovery::Waiting },
             peers: Peers::default(),
+            peers_changed: false,
         };
         router.act(outputs, now);
         router
@@ -300,6 +304,7 @@ impl Router {
                     }
                 }
                 Output::Event { neighbor, event } => {
+                    self.peers_changed |= matches!(event, Event::Established(_) | Event::Lost { .. });
                     self.peers.event(self.subject.name(), &neighbor, event, now);
                 }
             }
@@ -325,7 +330,8 @@ impl Router {
 
     /// Whether the agent is to be told something.
     pub(super) fn has_news(&self) -> bool {
-        !self.pending.is_empty() || !self.outbox.is_empty() || self.told_recovered == Recovery::Due
+        let routes = !self.pending.is_empty() || !self.outbox.is_empty();
+        routes || self.told_recovered == Recovery::Due || self.peers_changed
     }
 
     /// What the agent is told next.
@@ -339,10 +345,11 @@ impl Router {
         if let Some(changes) = self.outbox.pop_front() {
             return Some(News::Routes(changes));
         }
-        (self.told_recovered == Recovery::Due).then(|| {
+        if self.told_recovered == Recovery::Due {
             self.told_recovered = Recovery::Told;
-            News::Recovered
-        })
+            return Some(News::Recovered);
+        }
+        std::mem::take(&mut self.peers_changed).then_some(News::Peers)
     }
 }
 

@@ -101,6 +101,7 @@ impl Runtime {
                     Some(Command::Plan(plan)) => self.configure(&plan),
                     Some(Command::Seat(seat)) => self.stand(seat),
                     Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values_mut())),
+                    Some(Command::Peers(tell)) => tell(report::peers(self.routers.values())),
                     None => return,
                 },
                 Some(happening) = self.happenings.recv() => {
@@ -289,6 +290,7 @@ impl Runtime {
         match router.news() {
             Some(News::Routes(changes)) => place.send(Told::Routes { tenant, changes }),
             Some(News::Recovered) => place.send(Told::Recovered { tenant }),
+            Some(News::Peers) => place.send(Told::Peers),
             None => {}
         }
         if router.has_news() {

@@ -1,5 +1,6 @@
 //! The core by itself: what a request changes, and what waits for what.
 
+mod learned;
 mod order;
 mod watches;
 
@@ -7,6 +8,7 @@ use super::event::{Action, CallId, Event, Moment, Sequence, StreamId, Write};
 use super::message::{Answer, Connect, Enrol, KeyId, Method, Principal, Request, Role, WatchEvent, WatchRequest};
 use super::{Core, Settings, gateway, ledger};
 use crate::agent::protocol::{Hello, PROTOCOL, PlanEvent, Resume};
+use crate::agent::routes::RouteEvent;
 use crate::controller::model::records::AgentId;
 use crate::controller::resources::Seal;
 use serde_json::{Value, json};
@@ -33,6 +35,7 @@ struct World {
     writes: Vec<(Sequence, Write)>,
     answers: Vec<(CallId, Answer)>,
     plans: Vec<Arc<PlanEvent>>,
+    routes: Vec<Arc<RouteEvent>>,
     told: Vec<Arc<WatchEvent>>,
     calls: u64,
     now: u64,
@@ -47,6 +50,7 @@ impl World {
             writes: Vec::new(),
             answers: Vec::new(),
             plans: Vec::new(),
+            routes: Vec::new(),
             told: Vec::new(),
             calls: 0,
             now: 1_700_000_000_000,
@@ -74,6 +78,7 @@ impl World {
                 Action::Write(sequence, write) => self.writes.push((sequence, write)),
                 Action::Answer(call, answer) => self.answers.push((call, answer)),
                 Action::Plan(_, event) => self.plans.push(event),
+                Action::Routes(_, event) => self.routes.push(event),
                 Action::Admit(_, admitted) => admitted.expect("let in"),
                 Action::Follow(_, _, followed) => self.told.extend(followed.expect("remembered")),
                 Action::Tell(_, event) => self.told.push(event),

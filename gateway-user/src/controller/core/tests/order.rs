@@ -21,6 +21,7 @@ impl Sink for Taken {
             Action::Admit(..) => "admit",
             Action::Follow(..) => "follow",
             Action::Plan(..) => "plan",
+            Action::Routes(..) => "routes",
             Action::Tell(..) => "tell",
             Action::Close(_) => "close",
         });
