@@ -1,7 +1,8 @@
 //! The agent's link over real TLS, before a controller that is told what to say.
 
 use super::link::{self, Link, News, Offer, Options, Timers};
-use super::protocol::{Document, PlanEvent, Position};
+use super::protocol::{Document, Parts, PlanEvent, Position};
+use super::routes::{Rounds, RouteChanges, RouteEvent, Told};
 use super::{Kind, token::Grant};
 use crate::controller::model::records::AgentId;
 use crate::controller::server::limits::Limits;
@@ -28,16 +29,16 @@ impl Kind for Sum {
     }
 }
 
-fn event(epoch: u64, revision: u64, since: Option<u64>, set: &[(&str, u64)]) -> Arc<PlanEvent> {
+fn event(epoch: u64, revision: u64, since: Option<u64>, set: &[(&str, u64)]) -> Told {
     let document = |number: u64| Document::of(&number).expect("JSON");
-    Arc::new(PlanEvent {
+    Told::Plan(Arc::new(PlanEvent {
         epoch,
         revision,
         since,
         base: since.is_none().then(|| document(1000)),
         set: set.iter().map(|(name, number)| ((*name).to_owned(), document(*number))).collect(),
         ..PlanEvent::default()
-    })
+    }))
 }
 
 struct Agent {
@@ -74,6 +75,7 @@ impl Agent {
 async fn offered(link: &mut Link<u64>) -> Offer<u64> {
     match tokio::time::timeout(MINUTE, link.news.recv()).await.expect("soon").expect("the link lives") {
         News::Plan(offer) => offer,
+        News::Routes(event) => panic!("{event:?}"),
         News::Failed(error) => panic!("{error:#}"),
     }
 }
@@ -85,7 +87,7 @@ async fn done(link: &mut Link<u64>) -> (u64, Position) {
     (plan, position)
 }
 
-async fn connected(rig: &mut Rig) -> (Connect, mpsc::Sender<Arc<PlanEvent>>) {
+async fn connected(rig: &mut Rig) -> (Connect, mpsc::Sender<Told>) {
     loop {
         if let Seen::Connected(connect, sender) = rig.next().await {
             return (connect, sender);
@@ -268,4 +270,38 @@ async fn an_agent_that_may_not_join_says_so() {
     let error = failed(tokio::time::timeout(MINUTE, link.news.recv()).await.expect("soon"));
     assert!(error.contains("token create"), "{error}");
     drop(other);
+}
+
+#[tokio::test]
+async fn learned_routes_go_by_themselves_and_come_beside_the_plan() {
+    let mut rig = Rig::start().await;
+    let agent = Agent::new();
+    let mut link = agent.start(&[&rig], Some(&rig));
+    let (_, stream) = connected(&mut rig).await;
+    stream.send(event(3, 5, None, &[("a", 1)])).await.expect("taken");
+    assert_eq!(done(&mut link).await.0, 1001);
+    link.routes.tenants([("contoso", Parts::Last)]);
+    let prefix = "10.7.0.0/16".parse().expect("a prefix");
+    link.routes.routes("contoso", [(prefix, vec!["hq".into()])]);
+    let mut heard = Rounds::default();
+    while heard.is_empty() {
+        if let Seen::Routes(who, report) = rig.next().await {
+            assert_eq!(who, agent.who);
+            heard.take(report.tenants["contoso"].clone(), 10);
+        }
+    }
+    assert!(heard.is_complete());
+    let told = |epoch| RouteEvent {
+        epoch,
+        revision: 5,
+        tenants: [("net".to_owned(), RouteChanges::nothing(Parts::Last))].into(),
+    };
+    // Of one that leads no more nothing is taken.
+    for epoch in [2, 3] {
+        stream.send(Told::Routes(Arc::new(told(epoch)))).await.expect("taken");
+    }
+    match tokio::time::timeout(MINUTE, link.news.recv()).await.expect("soon").expect("the link lives") {
+        News::Routes(event) => assert_eq!(event, told(3)),
+        other => panic!("{other:?}"),
+    }
 }

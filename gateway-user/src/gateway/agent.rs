@@ -48,8 +48,8 @@ const BACKLOG: usize = 1024;
 /// How long a next hop may take to answer before a person hears of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a compute host keeps learned routes that it found at its start and is told nothing of.
-const UNTOLD: Duration = Duration::from_secs(3600);
+/// How long a compute host keeps learned routes that it is told nothing of: those that it found at its start, and those of a round before.
+pub(super) const UNTOLD: Duration = Duration::from_secs(3600);
 
 /// Lines of the log that one cause may fill.
 const WARNINGS_AT_ONCE: usize = 10;

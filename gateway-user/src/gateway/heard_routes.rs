@@ -3,21 +3,22 @@
 //! A host keeps what it was told for as long as nobody says otherwise: without a controller, after its own restart, and while a controller
 //! itself does not know all yet.
 
-use super::agent::Agent;
+use super::agent::{Agent, UNTOLD};
 use super::bgp::Told;
-use crate::agent::protocol::Parts;
-use crate::agent::routes::{Rounds, RouteEvent};
+use crate::agent::protocol::{Extent, Parts};
+use crate::agent::routes::{Rounds, RouteChanges, RouteEvent};
 use crate::dataplane::learned::{Change, Way};
 use crate::plan::Gateway;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a host was told of a tenant's routes.
 pub(super) type HeardRoutes = Rounds<IpAddr>;
 
 impl Agent {
-    /// Says which tenants have a router here. What is `found` in the maps at a start is waited for.
+    /// Says which tenants have a router here. One whose peers are still to tell what the maps hold already has not learned all.
     pub(super) fn report_routers(&self) {
         let tenants = self.assignment.plan.tenants.iter().filter(|tenant| tenant.bgp.is_some());
         self.routes.tenants(tenants.map(|tenant| {
@@ -47,10 +48,20 @@ impl Agent {
                 tracing::warn!(tenant, refused, "the tenant's table is full: learned routes are left out");
             }
             self.write_routes(&tenant, changes);
-            if complete && self.unswept.remove(&tenant).is_some() {
+            if !complete {
+                self.unswept.entry(tenant).or_insert_with(|| Instant::now() + UNTOLD);
+            } else if self.unswept.remove(&tenant).is_some() {
                 self.give_up(&tenant);
             }
         }
+    }
+
+    /// Nobody will tell what is still missing of a round.
+    pub(super) fn end_round(&mut self, tenant: &str) {
+        let Some(heard) = self.heard.get_mut(tenant) else { return };
+        let rest = RouteChanges { extent: Extent::Changes, ..RouteChanges::nothing(Parts::Last) };
+        let (changes, _) = heard.take(rest, usize::MAX);
+        self.write_routes(tenant, changes);
     }
 
     /// Forgets tenants that are gone, and puts into the tables what was told of one that has come again.

@@ -213,7 +213,10 @@ impl Agent {
         let now = Instant::now();
         let overdue: Vec<String> =
             self.unswept.extract_if(.., |_, deadline| *deadline <= now).map(|(tenant, _)| tenant).collect();
-        overdue.iter().for_each(|tenant| self.give_up(tenant));
+        for tenant in overdue {
+            self.end_round(&tenant);
+            self.give_up(&tenant);
+        }
         for tenant in std::mem::take(&mut self.unlearned) {
             if let Err(error) = self.dataplane.learn(&tenant, []) {
                 tracing::debug!(tenant, %error, "learned routes can still not be written");

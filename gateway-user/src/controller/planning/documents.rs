@@ -204,6 +204,7 @@ impl Whole<'_> {
 
     /// What learned routes meet, but for the hosts.
     fn reach(&self) -> Reach {
+        let Some(router) = &self.router else { return Reach::default() };
         let mut connections = BTreeMap::new();
         let mut planned: BTreeSet<IpNet> = self.subnets.all.iter().map(|subnet| subnet.prefix.net()).collect();
         for (id, carrier) in &self.carriers {
@@ -211,8 +212,7 @@ impl Whole<'_> {
             connections.extend(carried.map(|connection| (Id::from(connection.name.as_str()), id.clone())));
             planned.extend(carrier.destinations().keys().map(|destination| destination.net()));
         }
-        let router = self.router.as_ref().map(|router| router.gateway.clone());
-        Reach { router, connections, hosts: BTreeMap::new(), planned }
+        Reach { router: Some(router.gateway.clone()), connections, hosts: BTreeMap::new(), planned }
     }
 
     /// Ways to what is behind the gateways.

@@ -8,6 +8,7 @@ use crate::agent::http;
 use crate::agent::protocol::{
     Document, Endpoint, Enrolled, Heartbeat, PlanEvent, Position, Renewal, Report, Resume, path,
 };
+use crate::agent::routes::Told;
 use crate::agent::token::{Client, ClientRole, Grant, Token};
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::server::service::Standing;
@@ -164,7 +165,7 @@ async fn a_plan_is_streamed_as_the_core_tells_it() {
     let Seen::Connected(connect, sender) = rig.next().await else { panic!("not connected") };
     assert_eq!((connect.agent, connect.hello), (who, said));
     let event = PlanEvent { epoch: 2, revision: 9, base: Document::of(&1).ok(), ..PlanEvent::default() };
-    sender.send(Arc::new(event)).await.expect("taken");
+    sender.send(Told::Plan(Arc::new(event))).await.expect("taken");
     let told = piece(&mut stream).await.expect("open");
     assert_eq!(told, "id: 2.9\nevent: plan\ndata: {\"epoch\":2,\"revision\":9,\"base\":1}\n\n");
 }

@@ -2,6 +2,7 @@
 
 use super::rig::{Rig, Seen, gateway};
 use crate::agent::protocol::{Document, Endpoint, PlanEvent, path};
+use crate::agent::routes::Told;
 use crate::controller::server::limits::Limits;
 use hyper::{Method, StatusCode};
 use rustls::pki_types::ServerName;
@@ -91,7 +92,7 @@ async fn an_agent_that_does_not_read_its_plan_is_cut_off() {
     let _unread = connection.ask(Method::POST, &path(&who, Endpoint::Plan), &[], hello.into()).await.expect("a stream");
     let Seen::Connected(_, sender) = rig.next().await else { panic!("not connected") };
     let event = Arc::new(PlanEvent { base: Document::of(&"x".repeat(1 << 20)).ok(), ..PlanEvent::default() });
-    let sending = async { while sender.send(event.clone()).await.is_ok() {} };
+    let sending = async { while sender.send(Told::Plan(event.clone())).await.is_ok() {} };
     tokio::time::timeout(LONG, sending).await.expect("the core sees that it has gone");
 }
 

@@ -2,7 +2,8 @@
 
 use crate::agent::address::ControllerAddress;
 use crate::agent::http::{self, Connection, HttpError};
-use crate::agent::protocol::{BootId, Heartbeat, Hello, PROTOCOL, PlanEvent, Report};
+use crate::agent::protocol::{BootId, Heartbeat, Hello, PROTOCOL, Report};
+use crate::agent::routes::{RouteReport, Told};
 use crate::agent::tls::{self, Shown};
 use crate::agent::token::{Client, ClientRole, Grant, Token};
 use crate::controller::model::Id;
@@ -34,7 +35,8 @@ pub enum Seen {
     Request(Request),
     Watch(WatchRequest, mpsc::Sender<Arc<WatchEvent>>),
     Enrolled(AgentId),
-    Connected(Connect, mpsc::Sender<Arc<PlanEvent>>),
+    Routes(AgentId, RouteReport),
+    Connected(Connect, mpsc::Sender<Told>),
     Report(AgentId, Report),
     Heartbeat(AgentId, Heartbeat),
 }
@@ -195,6 +197,10 @@ async fn core(mut calls: Calls, seen: mpsc::UnboundedSender<Seen>) {
             }
             Call::Report(agent, report, reply) => {
                 let _ = seen.send(Seen::Report(agent, report));
+                reply.send(Ok(()));
+            }
+            Call::Routes(agent, report, reply) => {
+                let _ = seen.send(Seen::Routes(agent, report));
                 reply.send(Ok(()));
             }
             Call::Know(_, _, reply) | Call::Revoke(_, reply) => reply.send(Ok(())),
