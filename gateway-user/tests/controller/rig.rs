@@ -239,11 +239,14 @@ pub fn agent(at: &str, gateway: &str, token: Option<Token>, directory: &Path) ->
 
 /// The next plan, taken over.
 pub async fn plan(link: &mut Link<Vec<Value>>) -> (Vec<Value>, Position) {
-    match tokio::time::timeout(PATIENCE, link.news.recv()).await.expect("soon").expect("the link lives") {
-        News::Plan(Offer { plan, position, reply }) => {
-            let _ = reply.send(Ok(()));
-            (plan, position)
+    loop {
+        match tokio::time::timeout(PATIENCE, link.news.recv()).await.expect("soon").expect("the link lives") {
+            News::Plan(Offer { plan, position, reply }) => {
+                let _ = reply.send(Ok(()));
+                return (plan, position);
+            }
+            News::Routes(_) => {}
+            News::Failed(error) => panic!("{error:#}"),
         }
-        News::Failed(error) => panic!("{error:#}"),
     }
 }
