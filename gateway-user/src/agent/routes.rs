@@ -11,6 +11,7 @@
 //! that is gone.
 
 use super::protocol::{BootId, Extent, Parts, PlanEvent, Position};
+use crate::dataplane::learned::Via;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 /// Prefixes in one message.
 pub const SLICE: usize = 4096;
 
-/// What a gateway has learned for tenants, by the names of connections.
+/// What a gateway has learned for tenants, by connections and other gateways.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteReport {
     /// This run of the agent.
@@ -31,7 +32,7 @@ pub struct RouteReport {
     pub sequence: u64,
     /// Tenants, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tenants: BTreeMap<String, RouteChanges<Box<str>>>,
+    pub tenants: BTreeMap<String, RouteChanges<Via>>,
 }
 
 /// What a host is to know of routes that tenants have learned, by the gateways' provider addresses.
@@ -61,6 +62,9 @@ pub enum Told {
     Routes(Arc<RouteEvent>),
 }
 
+/// A prefix and where it leads, all of them alike; nothing if it is gone.
+pub type Leading<V> = (IpNet, Option<Arc<[V]>>);
+
 /// A part of what is told of one tenant's routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteChanges<V> {
@@ -87,7 +91,7 @@ pub struct Routes<V> {
 
 impl<V: Clone + Ord> RouteChanges<V> {
     /// Of prefixes, each with where it leads, or with nothing if it is gone.
-    pub fn of(extent: Extent, parts: Parts, changes: impl IntoIterator<Item = (IpNet, Option<Arc<[V]>>)>) -> Self {
+    pub fn of(extent: Extent, parts: Parts, changes: impl IntoIterator<Item = Leading<V>>) -> Self {
         let mut set: BTreeMap<Arc<[V]>, Vec<IpNet>> = BTreeMap::new();
         let mut gone = Vec::new();
         for (prefix, via) in changes {
@@ -167,7 +171,7 @@ impl<V: Clone + PartialEq> Rounds<V> {
     }
 
     /// Takes what was told, of at most so many prefixes: what is different by it, and how many there was no room for.
-    pub fn take(&mut self, told: RouteChanges<V>, room: usize) -> (Vec<(IpNet, Option<Arc<[V]>>)>, usize) {
+    pub fn take(&mut self, told: RouteChanges<V>, room: usize) -> (Vec<Leading<V>>, usize) {
         if told.extent == Extent::Whole {
             self.round += 1;
             self.complete = false;
@@ -225,7 +229,7 @@ struct State {
 
 #[derive(Debug)]
 struct Tenant {
-    routes: BTreeMap<IpNet, Arc<[Box<str>]>>,
+    routes: BTreeMap<IpNet, Arc<[Via]>>,
     /// Whether the router has all that its peers have to say.
     learned: Parts,
     telling: Telling,
@@ -262,13 +266,13 @@ impl Tenant {
     }
 
     /// The next slice of at most `room` prefixes.
-    fn slice(&mut self, room: usize) -> (RouteChanges<Box<str>>, usize) {
+    fn slice(&mut self, room: usize) -> (RouteChanges<Via>, usize) {
         let (extent, after) = match self.telling {
             Telling::Begin => (Extent::Whole, Some(Bound::Unbounded)),
             Telling::Upto(last) => (Extent::Changes, Some(Bound::Excluded(last))),
             Telling::Changes => (Extent::Changes, None),
         };
-        let mut changes: Vec<(IpNet, Option<Arc<[Box<str>]>>)> = Vec::new();
+        let mut changes: Vec<Leading<Via>> = Vec::new();
         while changes.len() < room
             && let Some(prefix) = self.pending.pop_first()
         {
@@ -316,11 +320,11 @@ impl RouteReporter {
         self.0.changed.notify_one();
     }
 
-    /// What became of a tenant's prefixes: by what connections they are reached, none if they are gone.
-    pub fn routes(&self, tenant: &str, changes: impl IntoIterator<Item = (IpNet, Vec<Box<str>>)>) {
+    /// What became of a tenant's prefixes: by what they are reached, nothing if they are gone.
+    pub fn routes(&self, tenant: &str, changes: impl IntoIterator<Item = (IpNet, Vec<Via>)>) {
         let mut state = self.lock();
         let Some(of) = state.tenants.get_mut(tenant) else { return };
-        let mut shared: BTreeSet<Arc<[Box<str>]>> = BTreeSet::new();
+        let mut shared: BTreeSet<Arc<[Via]>> = BTreeSet::new();
         for (prefix, mut via) in changes {
             via.sort_unstable();
             via.dedup();
@@ -328,7 +332,7 @@ impl RouteReporter {
                 of.routes.remove(&prefix).is_some()
             } else {
                 let via = shared.get(&via[..]).cloned().unwrap_or_else(|| {
-                    let via: Arc<[Box<str>]> = via.into();
+                    let via: Arc<[Via]> = via.into();
                     shared.insert(Arc::clone(&via));
                     via
                 });
@@ -403,12 +407,12 @@ mod tests {
         IpNet::new(IpAddr::V4((0x0a00_0000 + (number << 8)).into()), 24).expect("a prefix")
     }
 
-    fn by(name: &str) -> Vec<Box<str>> {
-        vec![name.into()]
+    fn by(name: &str) -> Vec<Via> {
+        vec![Via::Connection(name.into())]
     }
 
     /// Tells everything that there is to tell.
-    fn tell(reporter: &RouteReporter, to: &mut Rounds<Box<str>>) -> usize {
+    fn tell(reporter: &RouteReporter, to: &mut Rounds<Via>) -> usize {
         let mut messages = 0;
         while let Some(mut report) = reporter.next(&BootId::default(), 0) {
             messages += 1;
@@ -421,7 +425,7 @@ mod tests {
         messages
     }
 
-    fn same(reporter: &RouteReporter, heard: &Rounds<Box<str>>) {
+    fn same(reporter: &RouteReporter, heard: &Rounds<Via>) {
         let state = reporter.lock();
         let told = state.tenants["contoso"].routes.iter().map(|(prefix, via)| (*prefix, via));
         assert!(heard.iter().eq(told));
@@ -450,7 +454,7 @@ mod tests {
     fn what_was_known_stays_until_the_next_round_is_complete() {
         let mut heard = Rounds::default();
         let tell = |extent, parts, nets: &[u32]| {
-            let via: Arc<[Box<str>]> = by("hq").into();
+            let via: Arc<[Via]> = by("hq").into();
             RouteChanges::of(extent, parts, nets.iter().map(|n| (net(*n), Some(Arc::clone(&via)))))
         };
         heard.take(tell(Extent::Whole, Parts::Last, &[1, 2, 3]), 10);

@@ -8,6 +8,7 @@ use crate::controller::model::records::AgentId;
 use crate::controller::server::limits::Limits;
 use crate::controller::server::service::{Connect, Standing};
 use crate::controller::server::tests::rig::{Rig, Seen, gateway, hello};
+use crate::dataplane::learned::Via;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -282,7 +283,7 @@ async fn learned_routes_go_by_themselves_and_come_beside_the_plan() {
     assert_eq!(done(&mut link).await.0, 1001);
     link.routes.tenants([("contoso", Parts::Last)]);
     let prefix = "10.7.0.0/16".parse().expect("a prefix");
-    link.routes.routes("contoso", [(prefix, vec!["hq".into()])]);
+    link.routes.routes("contoso", [(prefix, vec![Via::Connection("hq".into())])]);
     let mut heard = Rounds::default();
     while heard.is_empty() {
         if let Seen::Routes(who, report) = rig.next().await {

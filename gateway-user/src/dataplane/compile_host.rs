@@ -6,7 +6,7 @@ use super::compile::{
     MTU_UNKNOWN, NO_DEVICE, SEAT, adjacency, limits, link, own_address, padded, room, unresolved, way,
 };
 use super::ids::Ids;
-use super::learned::{Exit, Exits, Learned};
+use super::learned::{Exit, Exits, Learned, Via};
 use super::routes::{Candidate, Rank, RouteBuilder};
 use super::tables::Tables;
 use super::world::World;
@@ -271,7 +271,7 @@ impl Compiler<'_> {
             let id = self.tunnel(side, &meaning, gateway, Vni(0), inner, Nexthop::TO_GATEWAY);
             routes.add(route.destination.net().into(), Candidate::new(Rank::Metric(route.metric), id));
             let exit = Exit { any: id, routers: HashMap::new(), sender: OriginId::GATEWAY };
-            self.exits.entry(side.id).or_default().insert(gateway.to_string().into(), exit);
+            self.exits.entry(side.id).or_default().insert(Via::Gateway(gateway), exit);
         }
     }
 }

@@ -19,13 +19,15 @@ use bytemuck::Pod;
 use gateway_common::tables::{FeasibleKey, Nexthop, Route};
 use gateway_common::{Feasible, NexthopId, OriginId, TenantId};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// By what packets leave.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Via {
     /// The connection of this name.
     Connection(Box<str>),

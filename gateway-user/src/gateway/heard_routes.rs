@@ -7,7 +7,7 @@ use super::agent::{Agent, UNTOLD};
 use super::bgp::Told;
 use crate::agent::protocol::{Extent, Parts};
 use crate::agent::routes::{Rounds, RouteChanges, RouteEvent};
-use crate::dataplane::learned::{Change, Way};
+use crate::dataplane::learned::{Change, Via, Way};
 use crate::plan::Gateway;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ impl Agent {
 
     /// Passes on what a tenant's router has learned.
     pub(super) fn report_routes(&self, tenant: &str, changes: &[Change]) {
-        let via = |change: &Change| change.ways.iter().map(|way| way.connection.clone()).collect();
+        let via = |change: &Change| change.ways.iter().map(|way| way.via.clone()).collect();
         self.routes.routes(tenant, changes.iter().map(|change| (change.prefix, via(change))));
     }
 
@@ -81,7 +81,7 @@ impl Agent {
         if changes.is_empty() {
             return;
         }
-        let way = |pa: &IpAddr| Way { connection: pa.to_string().into(), next_hop: *pa };
+        let way = |pa: &IpAddr| Way { via: Via::Gateway(*pa), next_hop: *pa };
         let change = |(prefix, via): (IpNet, Option<Arc<[IpAddr]>>)| Change {
             prefix,
             ways: via.iter().flat_map(|via| via.iter()).map(way).collect(),

@@ -15,13 +15,14 @@ use super::plans::Documents;
 use super::state::State;
 use super::{Core, Moment, Out, Sink};
 use crate::agent::protocol::{BootId, Extent, Parts};
-use crate::agent::routes::{Rounds, RouteChanges, RouteEvent, RouteReport, SLICE};
+use crate::agent::routes::{Leading, Rounds, RouteChanges, RouteEvent, RouteReport, SLICE};
 use crate::controller::core::message::{Refusal, RefusalKind};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::planning::aggregate::{Aggregate, Changes};
 use crate::controller::planning::{Planned, Reach};
 use crate::controller::resources::{Kind, Path};
+use crate::dataplane::learned::Via;
 use crate::plan::Gateway;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
@@ -60,7 +61,7 @@ pub struct OfTenant {
 struct Source {
     boot: BootId,
     sequence: u64,
-    rounds: Rounds<Box<str>>,
+    rounds: Rounds<Via>,
 }
 
 impl Learned {
@@ -76,7 +77,7 @@ impl OfTenant {
         Self { network, reach, sources: BTreeMap::new(), believed: None, table, refused: 0 }
     }
 
-    fn rounds(&self) -> Option<&Rounds<Box<str>>> {
+    fn rounds(&self) -> Option<&Rounds<Via>> {
         self.sources.get(self.believed.as_ref()?).map(|source| &source.rounds)
     }
 
@@ -98,7 +99,9 @@ impl OfTenant {
     /// What a connection leads to by what was learned.
     pub fn by_connection<'a>(&'a self, connection: &'a Id) -> impl Iterator<Item = IpNet> + 'a {
         let routes = self.rounds().into_iter().flat_map(Rounds::iter);
-        let leads = |via: &Arc<[Box<str>]>| via.iter().any(|name| name.eq_ignore_ascii_case(connection.as_str()));
+        let leads = |via: &Arc<[Via]>| {
+            via.iter().any(|via| matches!(via, Via::Connection(name) if name.eq_ignore_ascii_case(connection.as_str())))
+        };
         routes.filter(move |(_, via)| leads(via)).map(|(prefix, _)| prefix)
     }
 
@@ -112,10 +115,13 @@ impl OfTenant {
         if complete { Parts::Last } else { Parts::More }
     }
 
-    /// The gateways that connections are on.
-    fn seats(&self, via: &[Box<str>]) -> Option<Seats> {
-        let mut seats: Vec<Id> =
-            via.iter().filter_map(|name| self.reach.connections.get(&Id::from(&**name)).cloned()).collect();
+    /// The gateways that have the connections, or are the ones that are named.
+    fn seats(&self, via: &[Via]) -> Option<Seats> {
+        let seat = |via: &Via| match via {
+            Via::Connection(name) => self.reach.connections.get(&Id::from(&**name)).cloned(),
+            Via::Gateway(pa) => self.reach.gateways.get(pa).cloned(),
+        };
+        let mut seats: Vec<Id> = via.iter().filter_map(seat).collect();
         seats.sort_unstable();
         seats.dedup();
         (!seats.is_empty()).then(|| seats.into())
@@ -141,7 +147,7 @@ impl OfTenant {
         let mut table = Aggregate::among(&self.reach.planned);
         if let Some(rounds) = self.rounds() {
             // Few of them are different.
-            let mut known: HashMap<&[Box<str>], Option<Seats>> = HashMap::new();
+            let mut known: HashMap<&[Via], Option<Seats>> = HashMap::new();
             for (prefix, via) in rounds.iter() {
                 let seats = known.entry(via).or_insert_with(|| self.seats(via)).clone();
                 table.put(prefix, seats, &mut Changes::new());
@@ -156,7 +162,7 @@ impl OfTenant {
     }
 
     /// Takes what a gateway tells.
-    fn take(&mut self, gateway: &Id, told: RouteChanges<Box<str>>) -> Changes<Seats> {
+    fn take(&mut self, gateway: &Id, told: RouteChanges<Via>) -> Changes<Seats> {
         let Some(source) = self.sources.get_mut(gateway) else { return Changes::new() };
         let (changed, refused) = source.rounds.take(told, ROOM);
         if refused > 0 && self.refused == 0 {
@@ -181,7 +187,9 @@ impl OfTenant {
         let before = std::mem::replace(&mut self.reach, reach);
         self.sources.retain(|gateway, _| self.reach.connections.values().any(|carrier| carrier == gateway));
         let believed = self.believe();
-        let same = before.connections == self.reach.connections && before.planned == self.reach.planned;
+        let same = before.connections == self.reach.connections
+            && before.gateways == self.reach.gateways
+            && before.planned == self.reach.planned;
         if same && !believed { Changes::new() } else { self.rebuild() }
     }
 
@@ -208,7 +216,7 @@ impl OfTenant {
             slices.push(&[]);
         }
         let last = slices.len() - 1;
-        let slice = |(number, slice): (usize, &[(IpNet, Option<Arc<[IpAddr]>>)])| {
+        let slice = |(number, slice): (usize, &[Leading<IpAddr>])| {
             let extent = if number == 0 { extent } else { Extent::Changes };
             let parts = if number == last { self.parts() } else { Parts::More };
             event(&self.network, RouteChanges::of(extent, parts, slice.iter().cloned()))

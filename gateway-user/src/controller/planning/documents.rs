@@ -204,7 +204,8 @@ impl Whole<'_> {
 
     /// What learned routes meet, but for the hosts.
     fn reach(&self) -> Reach {
-        let Some(router) = &self.router else { return Reach::default() };
+        let router = self.own.reflector.as_ref().filter(|id| self.routers.by_gateway.contains_key(*id));
+        let Some(router) = router else { return Reach::default() };
         let mut connections = BTreeMap::new();
         let mut planned: BTreeSet<IpNet> = self.subnets.all.iter().map(|subnet| subnet.prefix.net()).collect();
         for (id, carrier) in &self.carriers {
@@ -212,7 +213,11 @@ impl Whole<'_> {
             connections.extend(carried.map(|connection| (Id::from(connection.name.as_str()), id.clone())));
             planned.extend(carrier.destinations().keys().map(|destination| destination.net()));
         }
-        Reach { router: Some(router.gateway.clone()), connections, hosts: BTreeMap::new(), planned }
+        let addresses = |(id, carrier): (&Id, &Carrier<'_>)| {
+            carrier.registration.pa.iter().map(|pa| (pa, id.clone())).collect::<Vec<_>>()
+        };
+        let gateways = self.carriers.iter().flat_map(addresses).collect();
+        Reach { router: Some(router.clone()), connections, gateways, hosts: BTreeMap::new(), planned }
     }
 
     /// Ways to what is behind the gateways.

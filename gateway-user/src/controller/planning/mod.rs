@@ -85,6 +85,8 @@ pub struct Reach {
     pub router: Option<Id>,
     /// Which gateway carries a connection.
     pub connections: BTreeMap<Id, Id>,
+    /// Which gateway has a provider address.
+    pub gateways: BTreeMap<IpAddr, Id>,
     /// The gateways' addresses, by host, as it reaches them.
     pub hosts: BTreeMap<Id, BTreeMap<Id, IpAddr>>,
     /// What hosts know by the plan, and look up before anything shorter that is learned.

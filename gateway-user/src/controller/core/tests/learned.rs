@@ -6,6 +6,7 @@ use crate::agent::protocol::{BootId, Extent, Parts};
 use crate::agent::routes::{Rounds, RouteChanges, RouteReport};
 use crate::controller::core::host;
 use crate::controller::core::learned::SILENT;
+use crate::dataplane::learned::Via;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -15,7 +16,7 @@ fn join(world: &mut World, agent: &AgentId, pa: &str, stream: StreamId) {
     let hello = Hello { pa: serde_json::from_value(json!([pa])).expect("an address"), ..hello(None) };
     if world.core.state().agents.get(agent).is_none() {
         let key = KeyId([stream.0 as u8; 32]);
-        let token = format!("token {stream:?}").into();
+        let token = format!("token {stream:?}");
         let enrol = Enrol { agent: agent.clone(), token, token_expires: u64::MAX, key, hello: hello.clone() };
         world.step(Event::Enrol(CallId(900), enrol));
         world.settle();
@@ -63,7 +64,7 @@ fn routed() -> World {
 
 /// What the router tells of the site.
 fn tell(world: &mut World, sequence: u64, extent: Extent, parts: Parts, set: &[&str], gone: &[&str]) {
-    let via: Arc<[Box<str>]> = [Box::from("hq")].into();
+    let via: Arc<[Via]> = [Via::Connection("hq".into())].into();
     let set = set.iter().map(|prefix| (net(prefix), Some(Arc::clone(&via))));
     let changes = RouteChanges::of(extent, parts, set.chain(gone.iter().map(|prefix| (net(prefix), None))));
     let tenants = [("contoso".to_owned(), changes)].into();
