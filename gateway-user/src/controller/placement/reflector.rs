@@ -24,11 +24,10 @@ pub fn seated(
     });
     let fewest = || carriers.iter().enumerate().min_by_key(|(at, id)| (reflectors(id), *at)).map(|(_, id)| id.clone());
     let reflector = had.filter(|had| carriers.contains(had)).or_else(fewest);
-    let others = carriers.iter().filter(|id| reflector.as_ref() != Some(id));
-    let none = BTreeMap::new();
-    let mut numbers = numbers(before.map_or(&none, |before| &before.numbers), others.clone());
-    let others: BTreeSet<&Id> = others.collect();
-    numbers.retain(|id, _| others.contains(id));
+    let others: BTreeSet<&Id> = carriers.iter().filter(|id| reflector.as_ref() != Some(id)).collect();
+    let mut kept = before.map_or_else(BTreeMap::new, |before| before.numbers.clone());
+    kept.retain(|id, _| others.contains(id));
+    let numbers = numbers(kept, carriers.iter().filter(|id| others.contains(id)));
     Placements { connections, reflector, numbers }
 }
 
@@ -47,9 +46,8 @@ fn carriers(gateway: &VirtualGateway, connections: &BTreeMap<Id, Placement>) -> 
 }
 
 /// The numbers of gateways: those that they have, and for the others the lowest ones, from 1 on, that nobody has.
-pub fn numbers<'a>(kept: &BTreeMap<Id, u32>, gateways: impl Iterator<Item = &'a Id>) -> BTreeMap<Id, u32> {
-    let mut numbers = kept.clone();
-    let mut taken: BTreeSet<u32> = kept.values().copied().collect();
+pub fn numbers<'a>(mut numbers: BTreeMap<Id, u32>, gateways: impl Iterator<Item = &'a Id>) -> BTreeMap<Id, u32> {
+    let mut taken: BTreeSet<u32> = numbers.values().copied().collect();
     for gateway in gateways {
         if !numbers.contains_key(gateway) {
             let free = (1..).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);

@@ -27,7 +27,7 @@ impl Own {
     ) -> Self {
         let reflector = reflector(input, carriers);
         let others = || carriers.keys().filter(|id| reflector.as_ref() != Some(id));
-        let numbers = numbers(&input.placements.numbers, others());
+        let numbers = numbers(input.placements.numbers.clone(), others());
         let is_machines = |address: &IpAddr| machines.iter().any(|machine| machine.addresses.contains(address));
         let has_router =
             input.tenant.gateway.as_ref().is_some_and(|gateway| !gateway.properties.bgp_routers.is_empty());
