@@ -148,3 +148,47 @@ fn a_drop_reason_is_explained_by_name_and_number() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("`gatewayctl explain-drop` lists all of them"));
 }
+
+#[test]
+fn a_plan_says_what_would_become_of_a_route_without_a_gateway() {
+    let test = |more: &[&str]| {
+        let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/bgp.toml");
+        let output = run(&[&["bgp", "policy-test", "--tenant", "contoso", "--plan", plan][..], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let from_hq = ["--peer", "hq", "--direction", "in"];
+    let with = |more: &[&'static str]| test(&[&from_hq[..], more].concat());
+    let preferred = with(&["10.2.0.0/16", "--community", "64513:50"]);
+    assert!(preferred.contains("permitted: statement 2 matches"), "{preferred}");
+    assert!(preferred.lines().any(|line| line.contains("local preference") && line.contains("50")), "{preferred}");
+    let own = with(&["10.1.0.0/24"]);
+    assert!(own.contains("denied: statement 1 matches"), "{own}");
+    let too_long = with(&["10.2.0.0/25", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&too_long).expect("JSON");
+    assert_eq!((&report["permitted"], &report["after"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(report["steps"].as_array().map(Vec::len), Some(3));
+    let looped = with(&["10.2.0.0/16", "--as-path", "64513 64512"]);
+    assert!(looped.contains("the own AS is in the path"), "{looped}");
+    let sent = test(&["10.1.0.0/24", "--peer", "dc", "--direction", "out", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&sent).expect("JSON");
+    assert_eq!((&report["after"]["as_path"], &report["after"]["next_hop"]), (&"64512".into(), &"10.127.134.50".into()));
+    let alone = test(&["10.2.0.0/16", "--policy", "from-sites"]);
+    assert!(alone.contains("permitted: statement 3 matches"), "{alone}");
+
+    let nobody = run(&[
+        "bgp",
+        "policy-test",
+        "10.2.0.0/16",
+        "--tenant",
+        "contoso",
+        "--peer",
+        "nobody",
+        "--direction",
+        "in",
+        "--plan",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/bgp.toml"),
+    ]);
+    let said = stderr(&nobody);
+    assert!(said.contains("no peer \"nobody\"") && said.contains("dc, hq"), "{said}");
+}

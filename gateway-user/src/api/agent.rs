@@ -48,6 +48,8 @@ pub enum Shown {
     Whole(Answer),
     /// Routes, of which there may be a million: the server makes the answer of them.
     Routes(RouteList),
+    /// A part of a long answer, and what to ask for the next one.
+    Part(Answer, Option<Query>),
 }
 
 impl From<Answer> for Shown {

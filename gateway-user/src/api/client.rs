@@ -115,6 +115,9 @@ impl Client {
         while more {
             let next = self.frame().await?;
             more = next.more;
+            if let Answer::Failure(failure) = next.answer {
+                return Err(ClientError::Failure(Box::new(failure)));
+            }
             answer.append(next.answer).map_err(|_| ClientError::Confused("parts of different kinds".to_owned()))?;
         }
         match answer {
@@ -123,7 +126,8 @@ impl Client {
         }
     }
 
-    async fn frame(&mut self) -> Result<Frame, ClientError> {
+    /// The next part of an answer; whoever reads by parts holds no more than one.
+    pub async fn frame(&mut self) -> Result<Frame, ClientError> {
         let line = self.line().await?;
         serde_json::from_slice(&line).map_err(|error| ClientError::Confused(error.to_string()))
     }

@@ -5,7 +5,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | what can be asked and answered | [`protocol`], [`report`] |
+//! | what can be asked and answered | [`protocol`], [`report`], [`mod@bgp`] |
 //! | what the agent must answer to the server | [`agent`] |
 //! | how answers are made of the plan, the host and the maps | [`view`] |
 //! | how clients are served, and kept from doing harm | [`server`] |
@@ -13,6 +13,7 @@
 //! | how a traced packet is told | [`story`], [`dissect`] |
 
 pub mod agent;
+pub mod bgp;
 pub mod client;
 pub(crate) mod clock;
 pub mod dissect;

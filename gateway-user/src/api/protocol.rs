@@ -1,5 +1,6 @@
 //! What travels over the control socket, one JSON document a line.
 
+use super::bgp::{BgpDumpQuery, BgpPolicyTest, BgpPolicyTestReport, BgpRoutesQuery};
 use super::report::{
     BgpExplanationReport, BgpNeighborReport, BgpRouteReport, ConnectionReport, DropReport, NexthopReport,
     PathMtuReport, PortReport, RouteReport, SeatReport, StatusReport, TenantReport, TraceEvent,
@@ -74,14 +75,12 @@ pub enum Query {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenant: Option<String>,
     },
-    /// Paths that a tenant's router knows.
-    BgpRoutes {
-        /// The tenant's name.
-        tenant: String,
-        /// Only prefixes that contain this one or lie within it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        prefix: Option<IpNet>,
-    },
+    /// Paths that a tenant's router knows, in no order.
+    BgpRoutes(BgpRoutesQuery),
+    /// What would become of a route.
+    BgpPolicyTest(Box<BgpPolicyTest>),
+    /// All paths that a tenant's router knows, as an MRT file (RFC 6396).
+    BgpDump(BgpDumpQuery),
     /// Why a prefix is forwarded as it is, and who knows.
     BgpExplain {
         /// The tenant's name.
@@ -169,6 +168,10 @@ pub enum Answer {
     BgpRoutes(Vec<BgpRouteReport>),
     /// To [`Query::BgpExplain`].
     BgpExplanation(Box<BgpExplanationReport>),
+    /// To [`Query::BgpPolicyTest`].
+    BgpPolicyTest(Box<BgpPolicyTestReport>),
+    /// To [`Query::BgpDump`]: the file in parts, each in Base64.
+    BgpDump(Vec<String>),
     /// To [`Request::Apply`].
     Applied(Applied),
     /// Tracing has begun: the flag is set and matching packets will be told.
@@ -185,7 +188,14 @@ pub enum Answer {
 impl Query {
     /// Whether the tenants' BGP routers answer it.
     pub fn is_about_bgp(&self) -> bool {
-        matches!(self, Self::BgpNeighbors { .. } | Self::BgpRoutes { .. } | Self::BgpExplain { .. })
+        matches!(
+            self,
+            Self::BgpNeighbors { .. }
+                | Self::BgpRoutes(_)
+                | Self::BgpPolicyTest(_)
+                | Self::BgpDump(_)
+                | Self::BgpExplain { .. }
+        )
     }
 }
 
@@ -222,6 +232,15 @@ impl Answer {
         }
     }
 
+    /// Whether it is a part of a long list with nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::BgpRoutes(list) => list.is_empty(),
+            Self::BgpDump(list) => list.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Appends the next part of the same list; what is of another kind is handed back.
     pub fn append(&mut self, next: Self) -> Result<(), Self> {
         match (self, next) {
@@ -235,6 +254,7 @@ impl Answer {
             (Self::PathMtus(list), Self::PathMtus(part)) => list.extend(part),
             (Self::BgpNeighbors(list), Self::BgpNeighbors(part)) => list.extend(part),
             (Self::BgpRoutes(list), Self::BgpRoutes(part)) => list.extend(part),
+            (Self::BgpDump(list), Self::BgpDump(part)) => list.extend(part),
             (_, other) => return Err(other),
         }
         Ok(())

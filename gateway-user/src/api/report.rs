@@ -462,7 +462,7 @@ pub struct BgpExplanationReport {
     pub prefix: IpNet,
     /// Its paths, the best first.
     pub paths: Vec<BgpPathReport>,
-    /// Every peer with a session that knows the prefix's family.
+    /// Every peer, and whether it was sent the prefix.
     pub sent_to: Vec<BgpSentReport>,
 }
 
@@ -483,9 +483,9 @@ pub struct BgpSentReport {
     pub peer: String,
     /// Whether it has it.
     pub sent: bool,
-    /// With this path.
+    /// With this.
     #[serde(default)]
-    pub as_path: Option<String>,
+    pub attributes: Option<super::bgp::BgpAttributesReport>,
     /// Why it has not.
     #[serde(default)]
     pub why_not: Option<String>,

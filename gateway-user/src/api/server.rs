@@ -2,7 +2,7 @@
 
 use super::agent::{AgentHandle, Shown, TraceNames};
 use super::line::{LineError, Lines};
-use super::protocol::{Answer, Failure, FailureCode, Frame, Hello, PROTOCOL, Request, TraceRequest};
+use super::protocol::{Answer, Failure, FailureCode, Frame, Hello, PROTOCOL, Query, Request, TraceRequest};
 use super::story::{self, Joiner, Run};
 use super::view::RouteList;
 use gateway_common::NexthopId;
@@ -286,15 +286,39 @@ impl Session {
 
     async fn request(&mut self, request: Request) -> Result<(), SessionError> {
         let answer = match request {
-            Request::Show(query) => match self.agent.show(query).await {
-                Ok(Shown::Routes(list)) => return self.out.routes(list).await,
-                Ok(Shown::Whole(answer)) => Ok(answer),
-                Err(failure) => Err(failure),
-            },
+            Request::Show(query) => return self.show(query).await,
             Request::Apply(source) => self.agent.apply(source).await.map(Answer::Applied),
             Request::Trace(request) => return self.trace(request).await,
         };
         self.out.answer(answer.unwrap_or_else(Answer::Failure)).await
+    }
+
+    /// Shows something, part by part where it is long: whoever answers does other things between two parts.
+    async fn show(&mut self, query: Query) -> Result<(), SessionError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let mut next = query;
+        loop {
+            let (answer, rest) = match self.agent.show(next).await {
+                Ok(Shown::Routes(list)) => return self.out.routes(list).await,
+                Ok(Shown::Whole(answer)) => (answer, None),
+                Ok(Shown::Part(answer, rest)) => (answer, rest),
+                Err(failure) => (Answer::Failure(failure), None),
+            };
+            let parts = answer.split(ROWS);
+            let last = parts.len() - 1;
+            for (at, answer) in parts.into_iter().enumerate() {
+                let more = rest.is_some() || at < last;
+                // What is empty says nothing but that more follows.
+                if !(more && answer.is_empty()) {
+                    self.out.line(&Frame { more, answer }).await?;
+                }
+            }
+            let Some(rest) = rest else { return Ok(()) };
+            if Instant::now() > deadline {
+                return Err(SessionError::Slow);
+            }
+            next = rest;
+        }
     }
 
     /// Tells traced packets until the count is reached, or the client sends something or closes its side.

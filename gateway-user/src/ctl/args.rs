@@ -2,6 +2,7 @@
 
 use super::remote::args::{Command as Remote, Reach};
 use crate::api::DEFAULT_SOCKET;
+use crate::api::bgp::{BgpDirection, BgpMatching, BgpOrigin};
 use crate::dataplane;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -173,7 +174,10 @@ Packets are no longer forwarded afterwards. It refuses while the daemon is runni
   gatewayctl bgp neighbors
   gatewayctl bgp neighbors --tenant contoso -o json
   gatewayctl bgp routes --tenant contoso --prefix 10.2.0.0/16
-  gatewayctl bgp explain 10.2.0.0/16 --tenant contoso")]
+  gatewayctl bgp routes --tenant contoso --peer hq --community 64513:50
+  gatewayctl bgp explain 10.2.0.0/16 --tenant contoso
+  gatewayctl bgp policy-test 10.2.0.0/16 --tenant contoso --peer hq --direction in
+  gatewayctl bgp dump --tenant contoso --mrt contoso.mrt")]
     Bgp {
         /// What to show.
         #[command(subcommand)]
@@ -280,9 +284,33 @@ pub enum Bgp {
         /// The tenant
         #[arg(long, value_name = "NAME")]
         tenant: String,
-        /// Only paths to prefixes that hold this prefix or address, or lie within it
+        /// Only paths to prefixes that belong to this prefix or address; see --match
         #[arg(long, value_name = "PREFIX", value_parser = prefix)]
         prefix: Option<IpNet>,
+        /// How prefixes and the one of --prefix belong together
+        #[arg(long = "match", value_enum, value_name = "HOW", default_value = "related", requires = "prefix")]
+        matching: BgpMatching,
+        /// Only paths that this peer has told; local for what the router announces itself
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+        /// Only paths with this community
+        #[arg(long, value_name = "COMMUNITY")]
+        community: Option<String>,
+    },
+    /// Say what would become of a route on its way from or to a peer, or through a policy
+    #[command(after_help = "Examples:
+  gatewayctl bgp policy-test 10.2.0.0/16 --tenant contoso --peer hq --direction in --community 64513:50
+  gatewayctl bgp policy-test 10.2.0.0/16 --tenant contoso --peer dc --direction out --known
+  gatewayctl bgp policy-test 10.2.0.0/16 --tenant contoso --policy from-sites --plan plan.toml")]
+    PolicyTest(PolicyTestOptions),
+    /// Write all paths that a tenant's router knows to a file that other programs read
+    Dump {
+        /// The tenant
+        #[arg(long, value_name = "NAME")]
+        tenant: String,
+        /// The file, in the format MRT (RFC 6396); - is standard output
+        #[arg(long, value_name = "FILE")]
+        mrt: PathBuf,
     },
     /// Why a prefix is forwarded as it is, and which peers were told
     Explain {
@@ -293,6 +321,64 @@ pub enum Bgp {
         #[arg(long, value_name = "NAME")]
         tenant: String,
     },
+}
+
+/// Options of `bgp policy-test`.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("through").required(true).args(["peer", "policy"])))]
+pub struct PolicyTestOptions {
+    /// The route's prefix
+    #[arg(value_name = "PREFIX", value_parser = prefix)]
+    pub prefix: IpNet,
+    /// The tenant
+    #[arg(long, value_name = "NAME")]
+    pub tenant: String,
+    /// The peer that the route comes from or goes to
+    #[arg(long, value_name = "NAME", requires = "direction")]
+    pub peer: Option<String>,
+    /// Whether it comes from there or goes there
+    #[arg(long, value_enum, value_name = "WAY", requires = "peer")]
+    pub direction: Option<BgpDirection>,
+    /// A policy alone, without the rules of a peer
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// The peer that has told the route, on its way to another one; without, the router announces it itself
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<String>,
+    /// A path that the router has, with its attributes
+    #[arg(long, conflicts_with_all = ["as_path", "next_hop", "origin", "med", "local_preference", "community", "plan"])]
+    pub known: bool,
+    /// The autonomous systems on the way, the nearest first, such as \"64513 1.10\"; if absent, that of the peer which has told it
+    #[arg(long, value_name = "ASNS", value_parser = asns)]
+    pub as_path: Option<AsPath>,
+    /// Where the route leads; if absent, to the peer which has told it
+    #[arg(long, value_name = "ADDRESS")]
+    pub next_hop: Option<IpAddr>,
+    /// Where it came into BGP
+    #[arg(long, value_enum, value_name = "ORIGIN")]
+    pub origin: Option<BgpOrigin>,
+    /// MULTI_EXIT_DISC
+    #[arg(long, value_name = "NUMBER")]
+    pub med: Option<u32>,
+    /// LOCAL_PREF
+    #[arg(long, value_name = "NUMBER")]
+    pub local_preference: Option<u32>,
+    /// A community of any kind; may be given several times
+    #[arg(long, value_name = "COMMUNITY")]
+    pub community: Vec<String>,
+    /// Ask this plan instead of the gateway that runs
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+}
+
+/// Numbers of autonomous systems.
+#[derive(Clone, Debug)]
+pub struct AsPath(pub Vec<u32>);
+
+fn asns(text: &str) -> Result<AsPath, String> {
+    let number = |word: &str| word.parse::<bgp::number::Asn>().map(|asn| asn.0);
+    let numbers: Result<Vec<u32>, _> = text.split_ascii_whitespace().map(number).collect();
+    numbers.map(AsPath).map_err(|_| format!("\"{text}\" is no list of AS numbers such as \"64513 1.10\""))
 }
 
 /// Options of `top`.
@@ -448,6 +534,10 @@ mod tests {
             "gatewayctl apply plan.toml -f x.yaml",
             "gatewayctl delete",
             "gatewayctl diff",
+            "gatewayctl bgp routes --tenant t --match exact",
+            "gatewayctl bgp policy-test 10.0.0.0/8 --tenant t",
+            "gatewayctl bgp policy-test 10.0.0.0/8 --tenant t --peer p",
+            "gatewayctl bgp policy-test 10.0.0.0/8 --tenant t --policy p --known --med 1",
         ] {
             let error = Args::try_parse_from(line.split(' ')).expect_err("a wrong line");
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 pub mod attributes;
+pub mod bmp;
+pub mod mrt;
 pub mod number;
 pub mod policy;
 pub mod rib;

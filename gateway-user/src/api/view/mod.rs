@@ -136,7 +136,11 @@ impl<'a> View<'a> {
             Query::Nexthops => Answer::Nexthops(self.nexthops()),
             Query::Seats => Answer::Seats(vec![self.seat(SEAT).map_err(Failure::internal)?]),
             Query::PathMtus => Answer::PathMtus(self.path_mtus().map_err(Failure::internal)?),
-            Query::BgpNeighbors { .. } | Query::BgpRoutes { .. } | Query::BgpExplain { .. } => {
+            Query::BgpNeighbors { .. }
+            | Query::BgpRoutes(_)
+            | Query::BgpPolicyTest(_)
+            | Query::BgpDump(_)
+            | Query::BgpExplain { .. } => {
                 return Err(Failure::internal("BGP is asked elsewhere"));
             }
         })

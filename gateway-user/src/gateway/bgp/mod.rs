@@ -21,12 +21,14 @@
 //! | what a router asks of the plan | `subject` |
 //! | one tenant: its sockets, its speaker, what became of its peers | `router` |
 //! | the task itself, and its timers | `runtime` |
-//! | what a person sees | `report` |
+//! | what a person sees | `report`, `routes`, [`policy_test`] |
 
 mod agreed;
 mod bfd;
+pub mod policy_test;
 mod report;
 mod router;
+mod routes;
 mod runtime;
 pub mod socket;
 mod stream;

@@ -3,18 +3,19 @@
 use super::PeerStates;
 use super::agreed;
 use super::router::Router;
-use super::translate;
+use super::routes::row;
+use super::{policy_test, routes, translate};
 use crate::agent::protocol::{self, PeerRoutes, PeerState, RackSession, SessionState};
 use crate::api::agent::Shown;
+use crate::api::bgp::BgpAttributesReport;
 use crate::api::clock;
 use crate::api::protocol::{Answer, Failure, FailureCode, Query};
-use crate::api::report::{BgpExplanationReport, BgpNeighborReport, BgpPathReport, BgpRouteReport, BgpSentReport};
+use crate::api::report::{BgpExplanationReport, BgpNeighborReport, BgpPathReport, BgpSentReport};
 use crate::plan::BgpPeer;
 use bgp::Moment;
-use bgp::attributes::Attributes;
-use bgp::rib::{FamilyCounters, NeighbourId, Outcome};
+use bgp::rib::{FamilyCounters, NeighbourId, Outcome, SentTo};
 use bgp::session::{Event, Messages, Routes, Statistics};
-use bgp::speaker::{Config, NeighborName};
+use bgp::speaker::{Config, NeighborName, Speaker};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -165,9 +166,12 @@ pub(super) fn show<'r>(query: &Query, routers: impl Iterator<Item = &'r mut Rout
             }
             Ok(Answer::BgpNeighbors(routers.iter().flat_map(|router| neighbors(router, now)).collect()).into())
         }
-        Query::BgpRoutes { tenant, prefix } => {
-            let router = router_of(routers, tenant)?;
-            Ok(Answer::BgpRoutes(routes(router, *prefix, now)).into())
+        Query::BgpRoutes(query) => routes::page(routers, query, now),
+        Query::BgpDump(query) => routes::dump(routers, query, now),
+        Query::BgpPolicyTest(test) => {
+            let router = router_of(routers, &test.tenant)?;
+            let report = policy_test::run(&router.speaker, router.tenant(), test)?;
+            Ok(Answer::BgpPolicyTest(Box::new(report)).into())
         }
         Query::BgpExplain { tenant, prefix } => {
             let router = router_of(routers, tenant)?;
@@ -183,7 +187,7 @@ pub(super) fn show<'r>(query: &Query, routers: impl Iterator<Item = &'r mut Rout
     }
 }
 
-fn router_of<'r>(routers: Vec<&'r mut Router>, tenant: &str) -> Result<&'r mut Router, Failure> {
+pub(super) fn router_of<'r>(routers: Vec<&'r mut Router>, tenant: &str) -> Result<&'r mut Router, Failure> {
     routers.into_iter().find(|router| router.name() == tenant).ok_or_else(|| {
         let message = format!("the tenant \"{tenant}\" has no BGP router on this gateway");
         let remedy = "`gatewayctl bgp neighbors` lists all peers of those that have one";
@@ -244,56 +248,12 @@ fn neighbors(router: &Router, now: Moment) -> Vec<BgpNeighborReport> {
 /// What the speaker has of its own.
 const OWN: &str = "local";
 
-fn peer_name(router: &Router, neighbour: NeighbourId) -> String {
-    router.speaker.name_of(neighbour).map_or_else(|| OWN.to_owned(), ToString::to_string)
+pub(super) fn peer_name(router: &Router, neighbour: NeighbourId) -> String {
+    peer_name_of(&router.speaker, neighbour)
 }
 
-fn routes(router: &Router, wanted: Option<IpNet>, now: Moment) -> Vec<BgpRouteReport> {
-    let rib = router.speaker.rib();
-    let chosen = |net: &IpNet| wanted.is_none_or(|wanted| net.contains(&wanted) || wanted.contains(net));
-    let mut prefixes: Vec<IpNet> = rib.prefixes().filter(chosen).collect();
-    prefixes.sort_unstable_by_key(|net| (net.addr(), net.prefix_len()));
-    let rows = prefixes.into_iter().flat_map(|prefix| {
-        let mut best = true;
-        rib.paths(prefix).into_iter().map(move |path| {
-            let used = if !path.chosen {
-                if path.rejected { "rejected" } else { "no" }
-            } else if std::mem::take(&mut best) {
-                "best"
-            } else {
-                "multipath"
-            };
-            let attributes = rib.attributes().get(path.attributes);
-            row(prefix, peer_name(router, path.neighbour), used, &attributes, (path.stale, now.since(path.since)))
-        })
-    });
-    rows.collect()
-}
-
-fn row(
-    prefix: IpNet,
-    peer: String,
-    used: &str,
-    attributes: &Attributes,
-    (stale, age): (bool, Duration),
-) -> BgpRouteReport {
-    let standard = attributes.communities.iter().map(ToString::to_string);
-    let extended = attributes.extended_communities.iter().map(ToString::to_string);
-    let large = attributes.large_communities.iter().map(ToString::to_string);
-    BgpRouteReport {
-        prefix,
-        peer,
-        used: used.to_owned(),
-        next_hop: (!attributes.next_hop.is_self()).then(|| attributes.next_hop.address()),
-        as_path: attributes.as_path.to_string(),
-        origin: attributes.origin.to_string(),
-        med: attributes.med,
-        local_preference: attributes.local_pref,
-        weight: attributes.weight,
-        communities: standard.chain(extended).chain(large).collect(),
-        stale,
-        age_seconds: age.as_secs(),
-    }
+pub(super) fn peer_name_of(speaker: &Speaker, neighbour: NeighbourId) -> String {
+    speaker.name_of(neighbour).map_or_else(|| OWN.to_owned(), ToString::to_string)
 }
 
 fn explain(router: &mut Router, prefix: IpNet, now: Moment) -> Option<BgpExplanationReport> {
@@ -309,15 +269,28 @@ fn explain(router: &mut Router, prefix: IpNet, now: Moment) -> Option<BgpExplana
         let route = row(prefix, peer, used, &path.attributes, (path.stale, now.since(path.since)));
         BgpPathReport { route, why: path.words.clone() }
     });
-    let sent = explanation.neighbours.iter().map(|to| BgpSentReport {
+    let sent = |to: &SentTo| BgpSentReport {
         peer: peer_name(router, to.neighbour),
         sent: matches!(to.sent, Ok(Some(_))),
-        as_path: to.sent.as_ref().ok().and_then(Option::as_ref).map(|attributes| attributes.as_path.to_string()),
+        attributes: to.sent.as_ref().ok().and_then(Option::as_ref).map(|attributes| {
+            let told = row(prefix, String::new(), "", attributes, (false, Duration::ZERO));
+            BgpAttributesReport::from(&told)
+        }),
         why_not: match &to.sent {
             Ok(Some(_)) => None,
             Ok(None) => Some("it will be sent in a moment".to_owned()),
             Err(refusal) => Some(refusal.to_string()),
         },
+    };
+    let known = explanation.neighbours.iter().map(sent);
+    let asked = |name: &NeighborName| {
+        explanation.neighbours.iter().any(|to| router.speaker.name_of(to.neighbour) == Some(name))
+    };
+    let others = router.speaker.neighbors().filter(|name| !asked(name)).map(|name| {
+        let up = router.speaker.neighbor(name).is_some_and(|view| view.negotiated.is_some());
+        let why = if up { "the session carries no routes of this family" } else { "there is no session" };
+        BgpSentReport { peer: name.to_string(), sent: false, attributes: None, why_not: Some(why.to_owned()) }
     });
-    Some(BgpExplanationReport { prefix: explanation.prefix, paths: paths.collect(), sent_to: sent.collect() })
+    let sent_to = known.chain(others).collect();
+    Some(BgpExplanationReport { prefix: explanation.prefix, paths: paths.collect(), sent_to })
 }

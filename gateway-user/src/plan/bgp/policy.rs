@@ -30,7 +30,8 @@ impl BgpPolicy {
     /// # Errors
     /// It makes no sense.
     pub fn compiled(&self) -> Result<Policy, PolicyError> {
-        let statements = self.statements.iter().map(Statement::compiled).collect();
+        let numbered = self.statements.iter().zip(1_usize..);
+        let statements = numbered.map(|(statement, number)| statement.compiled(number)).collect();
         Policy::new(self.name.as_str(), statements, self.otherwise.into())
     }
 }
@@ -45,9 +46,10 @@ impl From<Verdict> for bgp::policy::Verdict {
 }
 
 impl Statement {
-    fn compiled(&self) -> bgp::policy::Statement {
+    /// What explanations call it is its place, from 1.
+    fn compiled(&self, number: usize) -> bgp::policy::Statement {
         bgp::policy::Statement {
-            name: String::new(),
+            name: number.to_string(),
             conditions: self.matches.conditions(),
             verdict: self.then.into(),
             actions: self.set.actions(),

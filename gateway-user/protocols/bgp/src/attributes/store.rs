@@ -103,7 +103,7 @@ pub struct Summary {
 pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
 
 impl Summary {
-    fn of(attributes: &Attributes) -> Self {
+    pub(crate) fn of(attributes: &Attributes) -> Self {
         Self {
             next_hop: attributes.next_hop,
             weight: attributes.weight,

@@ -1,12 +1,12 @@
 //! What is sent to a group of neighbours, and what is changed about it on the way.
 
 use super::groups::{CacheKey, Cached, GroupKey};
-use super::settings::{ClientToClient, NextHopMode, Relation, Role, SessionFacts, WithoutPolicy};
+use super::settings::{ClientToClient, NeighbourSettings, NextHopMode, Relation, Role, SessionFacts, WithoutPolicy};
 use super::table::Path;
 use super::{NeighbourId, Rib};
 use crate::attributes::{Attributes, AttributesId, Marks, NextHop, SegmentKind, Summary};
 use crate::number::{Family, RouterId};
-use crate::policy::NextHopChange;
+use crate::policy::{NextHopChange, Trace};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -174,6 +174,24 @@ impl Rib {
         let mut attributes = Attributes::default();
         self.leave(&key, source, prefix, &mut attributes, None).ok()?;
         Some(self.attributes.intern(&attributes))
+    }
+
+    /// What would be sent, and how the policy took it where the rules before it let the route come so far.
+    pub(super) fn export_rehearsed(
+        &self,
+        settings: &NeighbourSettings,
+        facts: &SessionFacts,
+        prefix: IpNet,
+        attributes: &Attributes,
+        source: NeighbourId,
+    ) -> (Option<Trace>, Result<Attributes, Refusal>) {
+        let key = GroupKey::of(settings, facts);
+        let source = self.source(source);
+        if let Err(refusal) = self.may_go(&key, source, &Summary::of(attributes), prefix) {
+            return (None, Err(refusal));
+        }
+        let trace = key.export.as_ref().map(|policy| policy.explain(prefix, self.outside_asn(&key), attributes));
+        (trace, self.changed_for(&key, source, prefix, attributes))
     }
 
     fn decode(&mut self, id: AttributesId) {

@@ -1,12 +1,13 @@
 //! What is taken from a neighbour.
 
+use super::neighbour::Neighbour;
 use super::settings::{LimitScope, Relation, Role, WithoutPolicy};
 use super::table::{PathFlags, PrefixId};
 use super::{NeighbourId, Nlri, Rib, damping, family_index};
 use crate::Moment;
 use crate::attributes::{Attributes, AttributesId, Community, NextHop};
-use crate::number::{Family, PathId};
-use crate::policy::{Decision, NextHopChange};
+use crate::number::{Asn, Family, PathId};
+use crate::policy::{Decision, NextHopChange, Policy};
 use ipnet::IpNet;
 use std::fmt;
 
@@ -131,7 +132,7 @@ impl Rib {
     }
 
     /// The protocol's own rules; the attributes as the policy gets them.
-    fn admit(&self, from: NeighbourId, attributes: &Attributes) -> Result<Attributes, Rejection> {
+    pub(super) fn admit(&self, from: NeighbourId, attributes: &Attributes) -> Result<Attributes, Rejection> {
         let Some(neighbour) = self.neighbour(from) else { return Err(Rejection::Policy) };
         let (settings, own) = (&neighbour.settings, &self.settings);
         let external = settings.relation == Relation::External;
@@ -203,32 +204,28 @@ impl Rib {
             return *id;
         }
         let id = if decision.permitted {
-            let changed = policy.filter(|policy| policy.changes(decision)).map(|policy| {
-                let mut changed = attributes.clone();
-                let next_hop = policy.apply(decision, self.settings.asn, &mut changed);
-                let facts = neighbour.facts.as_ref();
-                match next_hop {
-                    Some(NextHopChange::To(address)) => changed.next_hop = address.into(),
-                    Some(NextHopChange::ToPeer) => changed.next_hop = neighbour.settings.address.into(),
-                    Some(NextHopChange::ToSelf) => {
-                        let v4 = facts.and_then(|facts| facts.local_v4).filter(|_| prefix.addr().is_ipv4());
-                        let v6 = facts.and_then(|facts| facts.local_v6);
-                        changed.next_hop = match (v4, v6) {
-                            (Some(address), _) => NextHop::V4(address),
-                            (None, Some(global)) => NextHop::V6 { global, link_local: None },
-                            (None, None) => changed.next_hop,
-                        };
-                    }
-                    Some(NextHopChange::Unchanged) | None => {}
-                }
-                changed
-            });
+            let changed = policy.filter(|policy| policy.changes(decision));
+            let changed =
+                changed.map(|policy| changed_by(neighbour, &policy, decision, self.settings.asn, prefix, attributes));
             Some(self.attributes.intern(changed.as_ref().unwrap_or(attributes)))
         } else {
             None
         };
         import.decided.push((decision, id));
         id
+    }
+
+    /// What a policy makes of a route that the protocol's rules let in; none where it is denied.
+    pub(super) fn after_policy(
+        &self,
+        from: NeighbourId,
+        policy: &Policy,
+        prefix: IpNet,
+        attributes: &Attributes,
+    ) -> Option<Attributes> {
+        let neighbour = self.neighbour(from)?;
+        let decision = policy.decide(prefix, attributes);
+        decision.permitted.then(|| changed_by(neighbour, policy, decision, self.settings.asn, prefix, attributes))
     }
 
     /// The limit that leaves no room for one more path, if the announcement is one more.
@@ -346,6 +343,35 @@ impl Rib {
                 .for_each(|id| self.attributes.release(id));
         }
     }
+}
+
+/// The attributes as a policy that permits a route leaves them.
+fn changed_by(
+    neighbour: &Neighbour,
+    policy: &Policy,
+    decision: Decision,
+    own: Asn,
+    prefix: IpNet,
+    attributes: &Attributes,
+) -> Attributes {
+    let mut changed = attributes.clone();
+    let next_hop = policy.apply(decision, own, &mut changed);
+    let facts = neighbour.facts.as_ref();
+    match next_hop {
+        Some(NextHopChange::To(address)) => changed.next_hop = address.into(),
+        Some(NextHopChange::ToPeer) => changed.next_hop = neighbour.settings.address.into(),
+        Some(NextHopChange::ToSelf) => {
+            let v4 = facts.and_then(|facts| facts.local_v4).filter(|_| prefix.addr().is_ipv4());
+            let v6 = facts.and_then(|facts| facts.local_v6);
+            changed.next_hop = match (v4, v6) {
+                (Some(address), _) => NextHop::V4(address),
+                (None, Some(global)) => NextHop::V6 { global, link_local: None },
+                (None, None) => changed.next_hop,
+            };
+        }
+        Some(NextHopChange::Unchanged) | None => {}
+    }
+    changed
 }
 
 /// One set of attributes on its way through the import policy.

@@ -11,7 +11,7 @@
 //! | what is sent to whom, and how changed | `export`, `groups` |
 //! | how updates are packed | `updates` |
 //! | restarts, refreshes | `stale` |
-//! | what a person is told | `explain` |
+//! | what a person is told | `explain`, `rehearsal` |
 
 mod aggregate;
 mod bits;
@@ -23,6 +23,7 @@ mod groups;
 mod import;
 mod neighbour;
 mod next_hops;
+mod rehearsal;
 mod settings;
 mod stale;
 mod table;
@@ -34,6 +35,7 @@ pub use export::Refusal;
 pub use import::{Received, Rejection};
 pub use neighbour::FamilyCounters;
 pub use next_hops::{NextHopInterest, Reachability};
+pub use rehearsal::{Rehearsal, Stopped};
 pub use settings::{
     AddPathSend, AggregateSettings, ClientToClient, Confederation, DampingSettings, EqualPaths, Limit, LimitScope,
     MedScope, MissingMed, Multipath, NeighbourSettings, NextHopMode, Relation, RibSettings, Role, SessionFacts,
@@ -424,6 +426,15 @@ impl Rib {
     /// The prefixes that have paths, in no order.
     pub fn prefixes(&self) -> impl Iterator<Item = IpNet> + '_ {
         self.table.ids().filter(|id| !self.table.paths(*id).is_empty()).map(|id| self.table.prefix(id))
+    }
+
+    /// The prefixes that have paths among the next `places` of the table from `from` on, and where to go on; none at the table's end.
+    /// What changes between two pages is in both, in one or in none; what does not change is in one.
+    pub fn page(&self, from: u32, places: u32) -> (Vec<IpNet>, Option<u32>) {
+        let end = u32::try_from(self.table.end()).unwrap_or(u32::MAX);
+        let until = from.saturating_add(places).min(end);
+        let ids = (from..until).map(PrefixId).filter(|id| !self.table.paths(*id).is_empty());
+        (ids.map(|id| self.table.prefix(id)).collect(), (until < end).then_some(until))
     }
 
     /// The paths to a prefix, those in use first.

@@ -2,4 +2,5 @@ mod export;
 mod lab;
 mod model;
 mod reception;
+mod rehearsal;
 mod selection;

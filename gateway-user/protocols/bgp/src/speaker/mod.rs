@@ -10,6 +10,7 @@
 //! | what a session's actions do to the routes | `actions` |
 //! | what goes out to neighbours and forwarding | `out` |
 //! | when a restart is over | `recovery` |
+//! | what would become of a route | `rehearsal` |
 
 mod actions;
 mod change;
@@ -17,6 +18,7 @@ mod config;
 mod io;
 mod out;
 mod recovery;
+mod rehearsal;
 
 pub use crate::rib::ClientToClient;
 pub use crate::session::Close;

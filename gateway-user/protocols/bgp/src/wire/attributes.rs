@@ -37,7 +37,7 @@ fn flags_of(kind: u8) -> Option<u8> {
 
 /// One attribute as it stands in a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     pub kind: u8,
     pub flags: u8,
     pub value: &'a [u8],
@@ -342,7 +342,7 @@ pub(super) fn next_hop(canonical: &[u8]) -> Option<NextHop> {
 }
 
 /// Writes an attribute, its length in as few octets as it needs.
-pub(super) fn write(kind: u8, flags: u8, value: &[u8], into: &mut Vec<u8>) {
+pub(crate) fn write(kind: u8, flags: u8, value: &[u8], into: &mut Vec<u8>) {
     let flags = flags & !flag::EXTENDED;
     match u8::try_from(value.len()) {
         Ok(length) => into.extend_from_slice(&[flags, kind, length]),
@@ -355,7 +355,7 @@ pub(super) fn write(kind: u8, flags: u8, value: &[u8], into: &mut Vec<u8>) {
 }
 
 /// The attributes of a canonical string.
-pub(super) fn iter(bytes: &[u8]) -> impl Iterator<Item = Raw<'_>> {
+pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = Raw<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || take(&mut rest))
 }

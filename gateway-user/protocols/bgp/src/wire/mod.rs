@@ -10,7 +10,7 @@
 //! | UPDATEs to send | `encode` |
 
 mod as_path;
-mod attributes;
+pub(crate) mod attributes;
 mod codec;
 mod encode;
 mod framing;
