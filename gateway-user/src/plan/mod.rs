@@ -34,7 +34,7 @@ pub use bgp::{Bgp, BgpPeer};
 pub use host::HostPlan;
 pub use model::{
     AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, GatewayRoute, Gre, L3, OtherGateway, Plan, Port,
-    PortMode, PortRole, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
+    PortMode, PortRole, Route, Station, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 pub use report::{Place, PlanErrors, Problem};
 pub use tor::Tor;

@@ -7,7 +7,7 @@ use super::report::{PlanErrors, Problems};
 use super::tor::Tor;
 use super::values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 /// Everything one gateway is to do.
@@ -91,6 +91,26 @@ pub struct Gateway {
     /// The largest table of one tenant, in routes.
     #[serde(default = "Gateway::default_routes_per_tenant")]
     pub routes_per_tenant: u32,
+    /// Who is told by BMP (RFC 7854) what tenants' BGP routers have learned and chosen.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub bmp: Box<[Station]>,
+}
+
+/// A station that is told by BMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Station {
+    /// Its address, in the network of the gateway itself.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: NonZeroU16,
+}
+
+impl Station {
+    /// Where it listens.
+    pub fn end(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port.get())
+    }
 }
 
 impl Gateway {

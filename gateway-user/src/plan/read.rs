@@ -6,7 +6,7 @@ use super::fields::{Fields, Key, Reader};
 use super::locate::Missing;
 use super::model::{
     AntiSpoofing, Connection, ConnectionKind, Draft, Encapsulation, Gateway, GatewayRoute, Gre, KindForm, L3,
-    OtherGateway, Port, PortMode, PortRole, ProtocolForm, Route, Steer, SteerMatch, Subnet, Tenant, Vm,
+    OtherGateway, Port, PortMode, PortRole, ProtocolForm, Route, Station, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 use super::report::Problems;
 use super::tor;
@@ -28,7 +28,9 @@ const GATEWAY: &[Key] = &[
     Key("encapsulation", "encapsulation = \"vxlan\""),
     Key("pa", "pa = [\"10.10.0.1\"]"),
     Key("routes_per_tenant", "routes_per_tenant = 100000"),
+    Key("bmp", "bmp = [ { address = \"192.0.2.9\", port = 11019 } ]"),
 ];
+const STATION: &[Key] = &[Key("address", "address = \"192.0.2.9\""), Key("port", "port = 11019")];
 const PORT: &[Key] =
     &[Key("name", "name = \"eth1\""), Key("role", "role = \"fabric\""), Key("mode", "mode = \"native\"")];
 const TENANT: &[Key] = &[
@@ -115,6 +117,7 @@ const STEER_GRE: &[Key] = &[
 /// Which kind of table has which keys, for one that stands in the wrong kind.
 pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("`[gateway]`", GATEWAY),
+    ("an entry of `bmp`", STATION),
     ("a connection of type \"gre\"", GRE),
     ("a connection of type \"l3\"", L3_KEYS),
     ("`[[tenant]]`", TENANT),
@@ -192,7 +195,15 @@ fn gateway(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Gateway> {
     let pa = reader.required_dual(&fields, "pa");
     let routes_per_tenant =
         reader.optional::<u32>(&fields, "routes_per_tenant").unwrap_or(Gateway::DEFAULT_ROUTES_PER_TENANT);
-    Some(Gateway { name: name?, encapsulation: encapsulation?, pa: pa?, routes_per_tenant })
+    let bmp = reader.list(&fields, "bmp", station);
+    Some(Gateway { name: name?, encapsulation: encapsulation?, pa: pa?, routes_per_tenant, bmp })
+}
+
+fn station(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Station> {
+    let fields = reader.open(node, "a BMP station", STATION)?;
+    let address = reader.required(&fields, "address");
+    let port = reader.required(&fields, "port");
+    Some(Station { address: address?, port: port? })
 }
 
 pub(super) const ENCAPSULATIONS: &[(&str, Encapsulation)] =

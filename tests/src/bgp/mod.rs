@@ -337,7 +337,7 @@ impl Driver {
                         self.seen.routes.insert(prefix, next_hops);
                     }
                 }
-                Output::Recovered(_) => {}
+                Output::Recovered(_) | Output::Watched { .. } => {}
                 Output::Event { neighbor, event } => self.seen.events.push((neighbor, event)),
             }
         }

@@ -5,9 +5,9 @@ use bgp::number::{Asn, Family, RouterId};
 use bgp::session::{ConnectionId, Event, FamilyConfig, MaxPrefixes, Neighbor, State};
 use bgp::speaker::{
     Close, Config, Input, NeighborConfig, NeighborName, Network, Output, Reflection, Reset, RouteNextHop, Speaker,
-    Start,
+    Start, Watch,
 };
-use bgp::wire::Forwarding;
+use bgp::wire::{FirstAs, Forwarding, Framing, Message, Peering, Unreadable, UpdateContext, decode_update};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,6 +33,8 @@ struct Host {
     told: BTreeMap<IpNet, usize>,
     events: Vec<(NeighborName, Event)>,
     recovered: Vec<Family>,
+    /// What who watches was told.
+    watched: Vec<(Option<NeighborName>, bytes::Bytes)>,
 }
 
 enum Arrival {
@@ -68,6 +70,7 @@ impl Fabric {
                 told: BTreeMap::new(),
                 events: Vec::new(),
                 recovered: Vec::new(),
+                watched: Vec::new(),
             });
         }
         for (at, config) in configs.into_iter().enumerate() {
@@ -151,6 +154,7 @@ impl Fabric {
                     }
                 }
                 Output::Recovered(family) => self.hosts[at].recovered.push(family),
+                Output::Watched { neighbor, update } => self.hosts[at].watched.push((neighbor, update)),
                 Output::Event { neighbor, event } => self.hosts[at].events.push((neighbor, event)),
             }
         }
@@ -440,4 +444,78 @@ fn twenty_thousand_routes_pass_within_the_window() {
     network.kill(0);
     network.run(Duration::from_secs(150));
     assert_eq!(network.hosts[2].routes.len(), 1, "after the restart time");
+}
+
+/// What a watcher makes of UPDATEs: each table's prefixes with their attributes.
+fn seen(
+    updates: &[(Option<NeighborName>, bytes::Bytes)],
+) -> BTreeMap<(Option<NeighborName>, IpNet), Option<bytes::Bytes>> {
+    let context = UpdateContext {
+        peering: Peering::External,
+        peer_asn: Asn(0),
+        first_as: FirstAs::Any,
+        four_octet: true,
+        families: Family::ALL.to_vec(),
+        add_path: Vec::new(),
+        extended_next_hop: true,
+        role: None,
+        own: Vec::new(),
+        unreadable: Unreadable::ResetSession,
+    };
+    let mut all = BTreeMap::new();
+    for (of, bytes) in updates {
+        let mut framing = Framing::default();
+        framing.push(bytes);
+        let received = framing.next().expect("a whole message").expect("a good one");
+        let Message::Update(fields) = received.message else { panic!("{received:?}") };
+        let update = decode_update(&fields, &context).expect("an UPDATE");
+        for one in update.withdrawn.iter().flat_map(|list| list.iter()) {
+            all.insert((of.clone(), one.prefix), None);
+        }
+        for announcement in &update.announced {
+            for one in announcement.prefixes.iter() {
+                all.insert((of.clone(), one.prefix), Some(announcement.attributes.clone()));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn who_watches_from_the_start_and_who_comes_later_see_the_same_tables() {
+    let mut network = Fabric::new(line());
+    let speaker = |network: &mut Fabric| network.hosts[1].speaker.as_mut().map(|one| one.watch(Watch::On));
+    speaker(&mut network).expect("it runs");
+    network.run(Duration::from_secs(10));
+    let mut changed = line().remove(0);
+    changed.networks.remove(0);
+    network.tell(0, Input::Configure(changed));
+    network.run(Duration::from_secs(1));
+    let told = seen(&network.hosts[1].watched);
+    let gone = |of: Option<NeighborName>| told.get(&(of, net("192.0.2.0/24")));
+    assert_eq!((gone(None), gone(Some(name(0)))), (Some(&None), Some(&None)), "a withdrawal is told");
+    // What starts here has no next hop, and no neighbour could say it so.
+    let own = (None, net("198.51.100.0/24"));
+    assert!(told.contains_key(&own));
+    let kept: BTreeMap<_, _> = told.iter().filter(|(_, attributes)| attributes.is_some()).collect();
+    let watched = network.hosts[1].speaker.as_ref().expect("it runs");
+    let (mut late, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let piece = watched.piece(from, 1);
+        late.extend(piece.updates);
+        next = piece.next;
+    }
+    let late = seen(&late);
+    assert!(late.contains_key(&own));
+    assert_eq!(kept, late.iter().filter(|(_, attributes)| attributes.is_some()).collect());
+    assert!(late.keys().any(|(of, _)| *of == Some(name(2))) && late.keys().any(|(of, _)| of.is_none()));
+    let (_, ours, theirs) = watched.opens(&name(0)).expect("the session is up");
+    assert!(ours.len() > 29 && theirs.len() > 29 && ours[18] == 1 && theirs[18] == 1, "both are OPENs");
+
+    network.hosts[1].watched.clear();
+    network.hosts[1].speaker.as_mut().expect("it runs").watch(Watch::Off);
+    network.tell(0, Input::Configure(line().remove(0)));
+    network.run(Duration::from_secs(1));
+    assert_eq!(network.via(2, "192.0.2.0/24"), [address(1)]);
+    assert!(network.hosts[1].watched.is_empty(), "nobody watches any more");
 }

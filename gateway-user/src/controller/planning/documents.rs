@@ -39,6 +39,7 @@ pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>
                 encapsulation: plan::Encapsulation::Vxlan,
                 pa,
                 routes_per_tenant: plan::Gateway::DEFAULT_ROUTES_PER_TENANT,
+                bmp: Box::default(),
             };
             let ports = registration.ports.iter().map(port).collect();
             written(&Plan {

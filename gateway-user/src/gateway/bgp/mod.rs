@@ -21,16 +21,19 @@
 //! | what a router asks of the plan | `subject` |
 //! | one tenant: its sockets, its speaker, what became of its peers | `router` |
 //! | the task itself, and its timers | `runtime` |
+//! | what BMP stations are told, and how they are kept | `monitor`, `stations` |
 //! | what a person sees | `report`, `routes`, [`policy_test`] |
 
 mod agreed;
 mod bfd;
+mod monitor;
 pub mod policy_test;
 mod report;
 mod router;
 mod routes;
 mod runtime;
 pub mod socket;
+mod stations;
 mod stream;
 mod subject;
 mod tor;
@@ -144,3 +147,6 @@ impl Drop for Handle {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::api::bgp::{
     BgpPolicyTestReport, BgpTestedRoute, BgpThrough,
 };
 use crate::api::protocol::{Failure, FailureCode};
+use crate::plan::bgp::policy::BgpPolicy;
 use crate::plan::{Plan, Tenant};
 use bgp::Moment;
 use bgp::attributes::{AsPath, Attributes, Origin};
@@ -30,11 +31,11 @@ pub fn of_plan(plan: &Plan, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport,
         Failure::new(FailureCode::NotFound, message).remedy("look at the tenant's [tenant.bgp] in the plan")
     })?;
     let speaker = Speaker::new(config, Start::Fresh, 0, Moment(0), &mut Vec::new());
-    run(&speaker, tenant, test)
+    run(&speaker, Some(tenant), test)
 }
 
 /// Tests a route.
-pub(super) fn run(speaker: &Speaker, tenant: &Tenant, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport, Failure> {
+pub(super) fn run(speaker: &Speaker, tenant: Option<&Tenant>, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport, Failure> {
     let source = test.from.as_deref().map(|name| id_of(speaker, name)).transpose()?;
     let (attributes, source) = match &test.route {
         BgpTestedRoute::Known => known(speaker, test, source)?,
@@ -60,8 +61,8 @@ pub(super) fn run(speaker: &Speaker, tenant: &Tenant, test: &BgpPolicyTest) -> R
     };
     match &test.through {
         BgpThrough::Policy(name) => {
-            let policy = tenant.bgp.iter().flat_map(|bgp| &bgp.policies).find(|policy| policy.name.as_str() == *name);
-            let policy = policy.and_then(|policy| policy.compiled().ok()).ok_or_else(|| no_policy(tenant, name))?;
+            let policy = policies(tenant).find(|policy| policy.name.as_str() == *name);
+            let policy = policy.and_then(|policy| policy.compiled().ok()).ok_or_else(|| no_policy(test, tenant, name))?;
             let trace = policy.explain(test.prefix, speaker.config().asn, &attributes);
             report.permitted = trace.verdict == Verdict::Permit;
             report.why = words(&trace);
@@ -173,9 +174,13 @@ fn no_peer(speaker: &Speaker, name: &str) -> Failure {
     Failure::new(FailureCode::NotFound, format!("the router has no peer \"{name}\"")).remedy(one_of(&there, "peers"))
 }
 
-fn no_policy(tenant: &Tenant, name: &str) -> Failure {
-    let there = tenant.bgp.iter().flat_map(|bgp| &bgp.policies).map(|policy| policy.name.to_string());
-    let message = format!("the tenant \"{}\" has no policy \"{name}\"", tenant.name);
+fn policies(tenant: Option<&Tenant>) -> impl Iterator<Item = &BgpPolicy> {
+    tenant.and_then(|tenant| tenant.bgp.as_ref()).into_iter().flat_map(|bgp| &bgp.policies)
+}
+
+fn no_policy(test: &BgpPolicyTest, tenant: Option<&Tenant>, name: &str) -> Failure {
+    let there = policies(tenant).map(|policy| policy.name.to_string());
+    let message = format!("the tenant \"{}\" has no policy \"{name}\"", test.tenant);
     Failure::new(FailureCode::NotFound, message).remedy(one_of(&there.collect::<Vec<_>>(), "policies"))
 }
 

@@ -170,7 +170,7 @@ pub(super) fn show<'r>(query: &Query, routers: impl Iterator<Item = &'r mut Rout
         Query::BgpDump(query) => routes::dump(routers, query, now),
         Query::BgpPolicyTest(test) => {
             let router = router_of(routers, &test.tenant)?;
-            let report = policy_test::run(&router.speaker, router.tenant(), test)?;
+            let report = policy_test::run(&router.speaker, router.subject.tenant(), test)?;
             Ok(Answer::BgpPolicyTest(Box::new(report)).into())
         }
         Query::BgpExplain { tenant, prefix } => {

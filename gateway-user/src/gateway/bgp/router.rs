@@ -1,5 +1,6 @@
 //! One tenant's router: its speaker, the sockets in its compartment, and what became of its peers.
 
+use super::monitor::{self, Monitor};
 use super::report::Peers;
 use super::socket;
 use super::stream::{Opener, RouterKey, Stream, Teller, What, accept};
@@ -63,6 +64,7 @@ pub(super) struct Router {
     pub(super) peers: Peers,
     /// Sessions came or went, of which the agent was not told.
     peers_changed: bool,
+    pub(super) monitor: Monitor,
 }
 
 /// Whether the agent was told that nothing of an earlier daemon is waited for any more.
@@ -112,6 +114,7 @@ impl Router {
             told_recovered: if start == Start::Fresh || is_own { Recovery::Told } else { Recovery::Waiting },
             peers: Peers::default(),
             peers_changed: false,
+            monitor: Monitor::default(),
         };
         router.act(outputs, now);
         router
@@ -297,6 +300,10 @@ impl Router {
                 Output::Route { prefix, next_hops } => {
                     self.pending.insert(prefix, self.subject.ways(&next_hops));
                 }
+                Output::Watched { neighbor, update } => {
+                    let own = monitor::chosen(self.subject.name(), self.speaker.config());
+                    self.monitor.routes(&own, neighbor.as_ref(), &update);
+                }
                 Output::Recovered(family) => {
                     self.recovered.insert(family);
                     if self.told_recovered == Recovery::Waiting && self.is_recovered() {
@@ -305,9 +312,26 @@ impl Router {
                 }
                 Output::Event { neighbor, event } => {
                     self.peers_changed |= matches!(event, Event::Established(_) | Event::Lost { .. });
+                    self.watch_session(&neighbor, &event);
                     self.peers.event(self.subject.name(), &neighbor, event, now);
                 }
             }
+        }
+    }
+
+    /// Notes sessions for who watches them.
+    fn watch_session(&mut self, neighbor: &NeighborName, event: &Event) {
+        let tenant = self.subject.name();
+        match event {
+            Event::Established(_) => {
+                let ends = |connection| match self.connections.get(&connection) {
+                    Some(Connection::Open(stream, _)) => stream.ends(),
+                    _ => None,
+                };
+                self.monitor.up(tenant, &self.speaker, neighbor, ends);
+            }
+            Event::Lost { reason, .. } => self.monitor.down(neighbor, reason),
+            _ => {}
         }
     }
 

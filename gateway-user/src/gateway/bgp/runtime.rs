@@ -2,15 +2,16 @@
 
 use super::bfd::{Heard, Watch};
 use super::router::{News, Router};
+use super::stations::{News as StationNews, Stations};
 use super::stream::{Happening, Opener, RouterKey, Teller};
 use super::subject::Subject;
-use super::{Command, Seat, Told, report};
+use super::{Command, Seat, Told, monitor, report};
 use crate::agent::protocol::RackSession;
 use crate::api::clock;
 use crate::bfd::Report;
 use crate::plan::Plan;
 use bgp::Moment;
-use bgp::speaker::{Input, Start};
+use bgp::speaker::{Input, Start, Watch as Listening};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -23,6 +24,9 @@ const AT_ONCE: usize = 64;
 
 /// How often compartments that were not there are looked for again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often stations are told figures.
+const STATISTICS: Duration = Duration::from_secs(60);
 
 /// All routers.
 pub(super) struct Runtime {
@@ -51,6 +55,11 @@ pub(super) struct Runtime {
     watch: Watch,
     /// Those without a compartment, or without all sockets that they want in it.
     homeless: BTreeSet<RouterKey>,
+    stations: Stations,
+    /// What stations call the gateway.
+    name: Box<str>,
+    /// Whether any is there.
+    listening: Listening,
 }
 
 fn now() -> Moment {
@@ -86,6 +95,9 @@ impl Runtime {
             told_last: RouterKey(0),
             watch,
             homeless: BTreeSet::new(),
+            stations: Stations::default(),
+            name: Box::default(),
+            listening: Listening::Off,
         }
     }
 
@@ -94,6 +106,8 @@ impl Runtime {
         let told = self.told.clone();
         let mut retry = tokio::time::interval(RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut figures = tokio::time::interval(STATISTICS);
+        figures.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wake = self.deadlines.first().map(|(at, _)| *at);
             tokio::select! {
@@ -117,6 +131,8 @@ impl Runtime {
                     Err(_) => return,
                 },
                 () = sleep_until(wake) => self.timers(),
+                news = self.stations.next() => self.station(news),
+                _ = figures.tick(), if self.listening == Listening::On => self.tell_figures(),
                 _ = retry.tick(), if !self.homeless.is_empty() => self.enter_again(),
             }
         }
@@ -139,6 +155,9 @@ impl Runtime {
     fn configure(&mut self, plan: &Arc<Plan>) {
         self.plan = Some(Arc::clone(plan));
         let now = now();
+        self.name = plan.gateway.name.as_str().into();
+        self.stations.configure(&plan.gateway.bmp);
+        self.watch_as_needed();
         let mut wanted = HashMap::new();
         for subject in Subject::all(plan, self.seat) {
             if let Some(config) = subject.config() {
@@ -156,7 +175,14 @@ impl Runtime {
             let key = match self.by_tenant.get(&name) {
                 Some(key) => {
                     if let Some(router) = self.routers.get_mut(key) {
+                        let was = monitor::chosen(&name, router.speaker.config());
                         router.configure(subject, config, now);
+                        if was != monitor::chosen(&name, router.speaker.config()) {
+                            // Another router stands in its place, with a table of its own.
+                            self.stations.tell(*key, &router.monitor.take());
+                            self.stations.tell(*key, &monitor::last_words(&was));
+                            self.stations.tell_anew(*key);
+                        }
                     }
                     *key
                 }
@@ -164,8 +190,10 @@ impl Runtime {
                     self.last += 1;
                     let key = RouterKey(self.last);
                     let teller = Teller { router: key, to: self.teller.clone() };
-                    let router = Router::new(subject, config, self.start, (self.opener.clone(), teller), now);
+                    let mut router = Router::new(subject, config, self.start, (self.opener.clone(), teller), now);
+                    router.speaker.watch(self.listening);
                     self.routers.insert(key, router);
+                    self.stations.tell_anew(key);
                     self.by_tenant.insert(name, key);
                     key
                 }
@@ -174,13 +202,17 @@ impl Runtime {
             self.watch.want(key, sessions);
             self.look_after(key);
         }
+        self.tell_tables();
         // What comes with a later plan was not here before.
         self.start = Start::Fresh;
     }
 
     fn remove(&mut self, key: RouterKey, now: Moment) {
         if let Some(mut router) = self.routers.remove(&key) {
+            let own = monitor::chosen(router.name(), router.speaker.config());
             router.end(now);
+            self.stations.tell(key, &router.monitor.take());
+            self.stations.forget(key, &monitor::last_words(&own));
             if router.subject.tenant().is_none() {
                 self.say_rack(Vec::new());
             }
@@ -252,9 +284,54 @@ impl Runtime {
         }
     }
 
+    /// A station's task has something to say.
+    fn station(&mut self, news: StationNews) {
+        match news {
+            StationNews::Connected(at, queue) => {
+                let first = monitor::first_words(&self.name);
+                self.stations.begin(at, queue, first, self.by_tenant.values().copied());
+            }
+            StationNews::Gone(at) => self.stations.gone(at),
+            StationNews::Emptied => {}
+        }
+        self.watch_as_needed();
+        self.tell_tables();
+    }
+
+    /// Routers tell what changes while a station is there to be told.
+    fn watch_as_needed(&mut self) {
+        let listening = if self.stations.any() { Listening::On } else { Listening::Off };
+        if listening != self.listening {
+            self.listening = listening;
+            self.routers.values_mut().for_each(|router| router.speaker.watch(listening));
+        }
+    }
+
+    /// Tells stations of tables what they have room for.
+    fn tell_tables(&mut self) {
+        for at in self.stations.unfinished() {
+            while let Some((key, from)) = self.stations.due(at) {
+                let part =
+                    self.routers.get(&key).map(|router| router.monitor.piece(router.name(), &router.speaker, from));
+                let (bytes, next) = part.unwrap_or_default();
+                self.stations.part(at, bytes, next);
+            }
+        }
+    }
+
+    fn tell_figures(&mut self) {
+        for (key, router) in &self.routers {
+            self.stations.tell(*key, &router.monitor.statistics(router.name(), &router.speaker));
+        }
+    }
+
     /// Notes when a router wants to be asked again, and whether it has news.
     fn look_after(&mut self, key: RouterKey) {
-        let Some(router) = self.routers.get(&key) else { return };
+        let Some(router) = self.routers.get_mut(&key) else { return };
+        let told = router.monitor.take();
+        if !told.is_empty() {
+            self.stations.tell(key, &told);
+        }
         if let Some(at) = self.due.remove(&key) {
             self.deadlines.remove(&(at, key));
         }

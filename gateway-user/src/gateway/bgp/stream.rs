@@ -85,6 +85,11 @@ impl Stream {
         Self { socket, sender, reader, writer }
     }
 
+    /// Our end and the other.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.socket.local_addr().ok().zip(self.socket.peer_addr().ok())
+    }
+
     /// Sends bytes after those before.
     pub(super) fn send(&self, bytes: Bytes) {
         let _ = self.sender.send(bytes);

@@ -203,6 +203,7 @@ impl HostPlan {
                 encapsulation: self.tenants.first().map_or(Encapsulation::Vxlan, |tenant| tenant.encapsulation),
                 pa: self.host.pa,
                 routes_per_tenant: Gateway::DEFAULT_ROUTES_PER_TENANT,
+                bmp: Box::default(),
             },
             ports: self.ports.iter().map(port).collect(),
             tenants: self.tenants.iter().map(tenant).collect(),

@@ -11,6 +11,7 @@
 //! | what is sent to whom, and how changed | `export`, `groups` |
 //! | how updates are packed | `updates` |
 //! | restarts, refreshes | `stale` |
+//! | what is noted for who watches | `journal` |
 //! | what a person is told | `explain`, `rehearsal` |
 
 mod aggregate;
@@ -21,6 +22,7 @@ mod explain;
 mod export;
 mod groups;
 mod import;
+mod journal;
 mod neighbour;
 mod next_hops;
 mod rehearsal;
@@ -33,6 +35,7 @@ pub use decision::{Step, Unusable};
 pub use explain::{ExplainedPath, Explanation, Outcome, SentTo};
 pub use export::Refusal;
 pub use import::{Received, Rejection};
+pub use journal::{Noted, Place, Watch};
 pub use neighbour::FamilyCounters;
 pub use next_hops::{NextHopInterest, Reachability};
 pub use rehearsal::{Rehearsal, Stopped};
@@ -173,6 +176,8 @@ pub struct Rib {
     filling: Vec<(usize, PrefixId)>,
     /// What was chosen of a prefix before it was decided about again.
     before: Vec<Path>,
+    /// What has changed, where somebody watches.
+    journal: Option<Vec<Noted>>,
 }
 
 impl Rib {
@@ -197,6 +202,7 @@ impl Rib {
             sweeps: Vec::new(),
             filling: Vec::new(),
             before: Vec::new(),
+            journal: None,
         }
     }
 
@@ -562,7 +568,7 @@ impl Rib {
                 self.table.add_path(id, path);
             }
         }
-        let counted = old.is_none();
+        let (counted, from) = (old.is_none(), neighbour);
         if let Some(neighbour) = self.neighbour_mut(neighbour) {
             neighbour.received.insert(id);
             let counters = &mut neighbour.counters[family];
@@ -570,6 +576,10 @@ impl Rib {
             let was_rejected = old.is_some_and(|old| old.flags.has(PathFlags::REJECTED));
             counters.rejected -= u32::from(was_rejected);
             counters.rejected += u32::from(flags.has(PathFlags::REJECTED));
+        }
+        if self.journal.is_some() {
+            let accepted = (!flags.has(PathFlags::REJECTED)).then_some(attributes);
+            self.note(Place::Received(from), prefix.trunc(), path_id, accepted);
         }
         self.settle(id, &before);
         self.before = before;
@@ -610,6 +620,9 @@ impl Rib {
             counters.paths -= 1;
             counters.rejected -= u32::from(old.flags.has(PathFlags::REJECTED));
         }
+        if self.journal.is_some() {
+            self.note(Place::Received(old.neighbour), self.table.prefix(id), old.path_id, None);
+        }
         self.settle(id, &before);
         self.before = before;
         self.let_go(&old);
@@ -649,6 +662,10 @@ impl Rib {
         let source = |path: &Path| (path.attributes, path.neighbour, path.local_id);
         let was = before.first().map(source);
         let best_changed = was != self.table.best(id).as_ref().map(source);
+        if best_changed && self.journal.is_some() {
+            let best = self.table.best(id).map(|path| path.attributes);
+            self.note(Place::Chosen, self.table.prefix(id), PathId(0), best);
+        }
         if best_changed && !self.aggregates.is_empty() {
             self.contribute(id, before.first().map(|path| path.attributes));
         }

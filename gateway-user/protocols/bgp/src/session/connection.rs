@@ -4,6 +4,7 @@ use super::negotiated::Negotiated;
 use super::{ConnectionId, State};
 use crate::Moment;
 use crate::wire::{Framing, Open, UpdateContext};
+use bytes::Bytes;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     pub framing: Framing,
     /// The OPEN that we send by it.
     pub ours: Open,
+    /// The neighbour's, as it came; nothing before.
+    pub theirs: Bytes,
     /// The end of the wait for something to come.
     pub hold: Option<Moment>,
     /// When our OPEN goes out though the neighbour's is not there.
@@ -59,6 +62,7 @@ impl Connection {
             local: None,
             framing: Framing::default(),
             ours,
+            theirs: Bytes::new(),
             hold: None,
             delay_open: None,
             keepalive: None,

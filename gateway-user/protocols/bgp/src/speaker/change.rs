@@ -92,6 +92,7 @@ impl Speaker {
             self.tell_forwarding(outputs);
         }
         self.rib = Rib::new(self.config.rib());
+        self.rib.watch(self.watch);
         if self.recovery.is_some() {
             self.rib.hold();
         }

@@ -152,6 +152,14 @@ pub enum Output {
     /// All routes of the family are told that this speaker has after its start: what the forwarding plane has of an earlier
     /// speaker and was not told again may go.
     Recovered(Family),
+    /// Routes have changed, where somebody watches: an UPDATE with AS numbers of four octets, and with path identifiers where the neighbour's
+    /// session has them. What a neighbour's session takes along when it ends is not told.
+    Watched {
+        /// Whose Adj-RIB-In it is, after the policy; none for the Loc-RIB.
+        neighbor: Option<NeighborName>,
+        /// The message.
+        update: Bytes,
+    },
     /// Something happened that people may want to know.
     Event {
         /// With which neighbour.

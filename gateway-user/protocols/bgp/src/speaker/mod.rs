@@ -11,6 +11,7 @@
 //! | what goes out to neighbours and forwarding | `out` |
 //! | when a restart is over | `recovery` |
 //! | what would become of a route | `rehearsal` |
+//! | what is told to who watches the tables | `watch` |
 
 mod actions;
 mod change;
@@ -19,14 +20,17 @@ mod io;
 mod out;
 mod recovery;
 mod rehearsal;
+mod watch;
 
 pub use crate::rib::ClientToClient;
+pub use crate::rib::Watch;
 pub use crate::session::Close;
 pub use config::{
     AsOverride, Config, Decision, DefaultOriginate, Deferral, NeighborConfig, NeighborName, Network, Reflection,
     RouteConfig, SoftReconfiguration, Start,
 };
 pub use io::{Bfd, Input, NextHopChange, Output, Reset, RouteNextHop};
+pub use watch::{Piece, end_of_rib};
 
 use crate::Moment;
 use crate::number::Family;
@@ -67,6 +71,7 @@ pub struct Speaker {
     recovered_now: bool,
     /// Whether it was said that the table is full, since it last was not.
     full: bool,
+    watch: Watch,
 }
 
 /// What is known of a neighbour.
@@ -105,6 +110,7 @@ impl Speaker {
             recovery: None,
             recovered_now: false,
             full: false,
+            watch: Watch::Off,
         };
         speaker.config.cluster_id = config.cluster_id;
         speaker.config.decision = config.decision.clone();

@@ -17,6 +17,7 @@ impl Speaker {
     /// Tells everybody what has changed.
     pub(super) fn flush(&mut self, now: Moment, outputs: &mut Vec<Output>) {
         self.rib.go_on(SLICE);
+        self.tell_watchers(outputs);
         self.tell_forwarding(outputs);
         if !self.rib.has_changes() {
             self.tell_recovered(outputs);

@@ -62,6 +62,7 @@ impl Encoder {
                 let mut value = Vec::from(codec::afi(family).to_be_bytes());
                 value.push(1);
                 let (global, link_local) = match next_hop {
+                    NextHop::V4(address) if address.is_unspecified() => (Ipv6Addr::UNSPECIFIED, None),
                     NextHop::V4(address) => (address.to_ipv6_mapped(), None),
                     NextHop::V6 { global, link_local } => (global, link_local),
                 };

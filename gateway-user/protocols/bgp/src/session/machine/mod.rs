@@ -117,6 +117,12 @@ impl Session {
         self.established().and_then(Connection::agreed).map(|agreed| &agreed.negotiated)
     }
 
+    /// The connection of a session that is up, and the two OPENs, headers included: ours and the neighbour's.
+    pub fn opens(&self) -> Option<(ConnectionId, Bytes, Bytes)> {
+        let connection = self.established()?;
+        Some((connection.id, wire::encode_open(&connection.ours), connection.theirs.clone()))
+    }
+
     /// Our address in the connection of a session that is up.
     pub fn local_address(&self) -> Option<IpAddr> {
         self.established().and_then(|connection| connection.local)
@@ -262,6 +268,9 @@ impl Session {
             match next {
                 Ok(received) => {
                     self.statistics.received(received.message.kind(), now);
+                    if let (Message::Open(_), Some(connection)) = (&received.message, self.connection_mut(id)) {
+                        connection.theirs = received.bytes;
+                    }
                     self.message(id, received.message, now, out);
                 }
                 Err(notification) => self.fail(id, notification, now, out),
