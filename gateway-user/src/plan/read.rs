@@ -117,7 +117,6 @@ const STEER_GRE: &[Key] = &[
 /// Which kind of table has which keys, for one that stands in the wrong kind.
 pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("`[gateway]`", GATEWAY),
-    ("an entry of `bmp`", STATION),
     ("a connection of type \"gre\"", GRE),
     ("a connection of type \"l3\"", L3_KEYS),
     ("`[[tenant]]`", TENANT),
@@ -138,6 +137,7 @@ pub(super) const HOMES: &[(&str, &[Key])] = &[
     ("`[[port]]`", PORT),
     ("`[[steer]]` with protocol \"udp\" or \"tcp\"", STEER_PORTS),
     ("`[[steer]]` with protocol \"esp\"", STEER_ESP),
+    ("an entry of `bmp`", STATION),
     ("the plan itself, in front of the first `[…]`", PLAN),
 ];
 

@@ -147,6 +147,3 @@ impl Drop for Handle {
         self.task.abort();
     }
 }
-
-#[cfg(test)]
-mod tests;

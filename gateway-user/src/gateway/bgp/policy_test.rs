@@ -35,7 +35,11 @@ pub fn of_plan(plan: &Plan, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport,
 }
 
 /// Tests a route.
-pub(super) fn run(speaker: &Speaker, tenant: Option<&Tenant>, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport, Failure> {
+pub(super) fn run(
+    speaker: &Speaker,
+    tenant: Option<&Tenant>,
+    test: &BgpPolicyTest,
+) -> Result<BgpPolicyTestReport, Failure> {
     let source = test.from.as_deref().map(|name| id_of(speaker, name)).transpose()?;
     let (attributes, source) = match &test.route {
         BgpTestedRoute::Known => known(speaker, test, source)?,
@@ -62,7 +66,8 @@ pub(super) fn run(speaker: &Speaker, tenant: Option<&Tenant>, test: &BgpPolicyTe
     match &test.through {
         BgpThrough::Policy(name) => {
             let policy = policies(tenant).find(|policy| policy.name.as_str() == *name);
-            let policy = policy.and_then(|policy| policy.compiled().ok()).ok_or_else(|| no_policy(test, tenant, name))?;
+            let policy =
+                policy.and_then(|policy| policy.compiled().ok()).ok_or_else(|| no_policy(test, tenant, name))?;
             let trace = policy.explain(test.prefix, speaker.config().asn, &attributes);
             report.permitted = trace.verdict == Verdict::Permit;
             report.why = words(&trace);

@@ -327,11 +327,11 @@ impl Runtime {
 
     /// Notes when a router wants to be asked again, and whether it has news.
     fn look_after(&mut self, key: RouterKey) {
-        let Some(router) = self.routers.get_mut(&key) else { return };
-        let told = router.monitor.take();
+        let told = self.routers.get_mut(&key).map(|router| router.monitor.take()).unwrap_or_default();
         if !told.is_empty() {
             self.stations.tell(key, &told);
         }
+        let Some(router) = self.routers.get(&key) else { return };
         if let Some(at) = self.due.remove(&key) {
             self.deadlines.remove(&(at, key));
         }
