@@ -214,7 +214,8 @@ fn the_tor_sends_packets_for_vips_to_the_seats_address_as_the_plan_has_it() -> R
     })
     .with_context(|| about(&lab))?;
 
-    // A VIP comes and goes with the plan; the session stays.
+    // A VIP comes and goes with the plan; the session stays. FRR begins its BFD session anew when its BGP session is up, and may lose that one.
+    let lost = await_up(&lab)?.lost;
     let before = lab.plan.clone();
     let mut later = lab.plan.clone();
     connect(&mut later, connection("later", LATER, "10.9.2.0/24"));
@@ -223,7 +224,7 @@ fn the_tor_sends_packets_for_vips_to_the_seats_address_as_the_plan_has_it() -> R
     lab.gateway.reload(&before)?;
     await_none(&lab, LATER)?;
     await_route(&lab, VIPS[0], NEXT_HOP[0])?;
-    ensure!(rack(&lab)?.lost == 0, "the session ended\n{}", about(&lab));
+    ensure!(rack(&lab)?.lost == lost, "the session ended\n{}", about(&lab));
     // Without `[tor]` nothing is announced.
     let mut without = lab.plan.clone();
     without.remove("tor");

@@ -36,6 +36,8 @@ pub mod socket;
 mod stations;
 mod stream;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod tor;
 pub mod translate;
 
