@@ -21,7 +21,8 @@ Examples:
   cargo xtask bench bgp"
 )]
 pub struct Arguments {
-    /// Which bench: `dataplane`, `controller`, `host` or `bgp`
+    /// Which bench
+    #[arg(value_parser = ["bgp", "controller", "dataplane", "host"])]
     name: String,
     /// Fewer and shorter runs
     #[arg(long)]
