@@ -11,6 +11,7 @@
 //! | a command of `gatewayctl` | [`ctl`] |
 //! | the network controller | [`controller`] |
 //! | the process that keeps BFD sessions | [`bfd`] |
+//! | the process that watches the other gateways and holds seats | [`sentinel`] |
 //! | what an agent and the controller say to each other | [`agent`] |
 #![deny(missing_docs)]
 
@@ -24,3 +25,4 @@ pub mod gateway;
 pub mod host;
 pub mod net;
 pub mod plan;
+pub mod sentinel;

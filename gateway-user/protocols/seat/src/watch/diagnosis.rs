@@ -12,6 +12,9 @@
 //! A path that is not probed is left out. Beyond that, a seat whose through-probe is lost while the gateway is well is taken alone, and an
 //! observer that sees nobody is itself cut off, and sees nothing.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
 /// What one question about a gateway has as its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sign {
@@ -46,7 +49,8 @@ pub struct Signs {
 }
 
 /// A side of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Where the hosts are.
     Fabric,
@@ -55,11 +59,13 @@ pub enum Side {
 }
 
 /// What is wrong with a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Diagnosis {
     /// Nothing that is seen from here.
     Well,
     /// Nothing is known of it.
+    #[default]
     Unknown,
     /// Its agent does not speak, and its packets flow.
     AgentSilent,
@@ -75,6 +81,20 @@ impl Diagnosis {
     /// Whether its seats are better off elsewhere at once: what they are sent is lost.
     pub const fn loses_packets(self) -> bool {
         matches!(self, Self::HalfDead(_) | Self::ForwardingDead | Self::Dead)
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Well => "is well",
+            Self::Unknown => "is not seen",
+            Self::AgentSilent => "forwards, and its agent is silent",
+            Self::HalfDead(Side::Fabric) => "does not forward at the fabric",
+            Self::HalfDead(Side::Site) => "does not forward at the sites",
+            Self::ForwardingDead => "does not forward, and its agent speaks",
+            Self::Dead => "is dead",
+        })
     }
 }
 
