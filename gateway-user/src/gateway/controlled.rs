@@ -10,7 +10,7 @@ use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
 use crate::plan::host::{Host, HostPort, HostTenant};
-use crate::plan::{Gateway, HostPlan, Plan, Port, Steer, Tenant, Tor};
+use crate::plan::{HostPlan, Plan, Tenant};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -23,30 +23,13 @@ const STATISTICS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct GatewayKind;
 
-/// What concerns no tenant.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Base {
-    /// The gateway itself.
-    pub gateway: Gateway,
-    /// Its ports.
-    #[serde(rename = "port", default)]
-    pub ports: Box<[Port]>,
-    /// What is sent on to another gateway.
-    #[serde(rename = "steer", default)]
-    pub steer: Box<[Steer]>,
-    /// Its own BGP with the rack's routers.
-    #[serde(default)]
-    pub tor: Option<Tor>,
-}
-
 impl Kind for GatewayKind {
-    type Base = Base;
+    type Base = Plan;
     type Part = Tenant;
     type Plan = Assignment;
 
-    fn assemble<'a>(base: &Base, parts: impl Iterator<Item = &'a Tenant>) -> Result<Assignment, String> {
-        let Base { gateway, ports, steer, tor } = base.clone();
-        let plan = Plan::assemble(gateway, ports, parts.cloned().collect(), steer, tor);
+    fn assemble<'a>(base: &Plan, parts: impl Iterator<Item = &'a Tenant>) -> Result<Assignment, String> {
+        let plan = base.clone().with_tenants(parts.cloned().collect());
         plan.map(Assignment::gateway).map_err(|errors| errors.to_string())
     }
 }

@@ -4,6 +4,7 @@ use super::bgp::Bgp;
 use super::check;
 use super::locate::Missing;
 use super::report::{PlanErrors, Problems};
+use super::seat::{Pool, Seat};
 use super::tor::Tor;
 use super::values::{Complaint, Dual, Interface, Kbps, Mac, Mtu, Name, PortName, Prefix, Spi, Vlan, Vsid};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,12 @@ pub struct Plan {
     /// The gateway's own BGP with the rack's routers, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor: Option<Tor>,
+    /// What this gateway holds or may take, in JSON alone.
+    #[serde(rename = "seat", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub seats: Box<[Seat]>,
+    /// The gateways among which seats move, in JSON alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
 }
 
 /// A plan whose parts are good, each by itself.
@@ -44,37 +51,43 @@ pub(super) struct Draft {
     pub steer: Box<[Steer]>,
     #[serde(default)]
     pub tor: Option<Tor>,
+    #[serde(rename = "seat", default)]
+    pub seats: Box<[Seat]>,
+    #[serde(default)]
+    pub pool: Option<Pool>,
 }
 
 impl TryFrom<Draft> for Plan {
     type Error = PlanErrors;
 
     fn try_from(draft: Draft) -> Result<Self, PlanErrors> {
+        draft.checked("plan")
+    }
+}
+
+impl Draft {
+    /// The plan, if its parts agree. `name` is what the problems' places are told with.
+    pub fn checked(self, name: &str) -> Result<Plan, PlanErrors> {
         let mut problems = Problems::default();
-        check::check(&draft, &Missing::default(), &mut problems);
-        match (draft.gateway, problems.is_empty()) {
-            (Some(gateway), true) => {
-                let Draft { ports, tenants, steer, tor, .. } = draft;
-                Ok(Self { gateway, ports, tenants, steer, tor })
-            }
-            _ => Err(problems.without_text("plan")),
-        }
+        check::check(&self, &Missing::default(), &mut problems);
+        if problems.is_empty() { self.finish() } else { None }.ok_or_else(|| problems.without_text(name))
+    }
+
+    /// The plan that nothing is wrong with.
+    pub fn finish(self) -> Option<Plan> {
+        let Self { gateway, ports, tenants, steer, tor, seats, pool } = self;
+        gateway.map(|gateway| Plan { gateway, ports, tenants, steer, tor, seats, pool })
     }
 }
 
 impl Plan {
-    /// Puts a plan together from parts that are good, each by itself.
+    /// The same with these tenants, each of which is good by itself.
     ///
     /// # Errors
-    /// All in which they disagree.
-    pub fn assemble(
-        gateway: Gateway,
-        ports: Box<[Port]>,
-        tenants: Box<[Tenant]>,
-        steer: Box<[Steer]>,
-        tor: Option<Tor>,
-    ) -> Result<Self, PlanErrors> {
-        Draft { gateway: Some(gateway), ports, tenants, steer, tor }.try_into()
+    /// All in which the parts disagree.
+    pub fn with_tenants(self, tenants: Box<[Tenant]>) -> Result<Self, PlanErrors> {
+        let Self { gateway, ports, tenants: _, steer, tor, seats, pool } = self;
+        Draft { gateway: Some(gateway), ports, tenants, steer, tor, seats, pool }.try_into()
     }
 }
 
@@ -189,6 +202,10 @@ pub enum PortMode {
 pub struct Tenant {
     /// Its name.
     pub name: Name,
+    /// The seat whose connections these are, in JSON alone; without one they are the gateway's own. A tenant with connections on several
+    /// seats is there once for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Name>,
     /// How its packets travel on the fabric, if not as the gateway says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encapsulation: Option<Encapsulation>,

@@ -238,6 +238,7 @@ fn tenant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tenant> {
     let bgp = reader.table(&fields, "bgp", bgp::bgp);
     Some(Tenant {
         name: name?,
+        seat: None,
         encapsulation,
         gateway_addresses,
         gateway_subnet,

@@ -48,6 +48,8 @@ pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>
                 tenants: Box::default(),
                 steer: Box::default(),
                 tor: rack.and_then(|rack| tor(rack, pa)),
+                seats: Box::default(),
+                pool: None,
             })
         }
         Role::Host => {
@@ -150,6 +152,7 @@ impl Whole<'_> {
         let subnets = self.subnets.all.iter().filter(|subnet| !subnet.of_gateway);
         Some(plan::Tenant {
             name,
+            seat: None,
             encapsulation: Some(self.encapsulation()),
             gateway_addresses: self.own.addresses(id),
             gateway_subnet: self.subnets.all.iter().find(|subnet| subnet.of_gateway).map(|subnet| subnet.prefix),

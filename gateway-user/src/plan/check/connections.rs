@@ -125,10 +125,10 @@ fn tunnel(gre: &Gre, here: &impl Fn() -> Path, world: &World<'_>, problems: &mut
         let complaint = Complaint::new(what, "write the site's address as `remote`");
         problems.conflict(here().key("remote"), Path::connection(tenant, number).key("vip"), complaint);
     }
-    if world.gateway.is_some_and(|gateway| gateway.pa.contains(gre.remote)) {
+    if let Some(there) = world.provider(gre.remote) {
         let what = format!("the remote {} is the gateway's own provider address", gre.remote);
         let complaint = Complaint::new(what, "write the site's address as `remote`");
-        problems.conflict(here().key("remote"), Path::root().key("gateway").key("pa"), complaint);
+        problems.conflict(here().key("remote"), there, complaint);
     }
 }
 
@@ -141,9 +141,9 @@ pub(super) fn not_provider(
     problems: &mut Problems,
 ) {
     let remedy = "take an address that sites use and the fabric does not";
-    if world.gateway.is_some_and(|gateway| gateway.pa.contains(vip)) {
+    if let Some(there) = world.provider(vip) {
         let what = format!("the {what} {vip} is the gateway's own provider address");
-        problems.conflict(here(), Path::root().key("gateway").key("pa"), Complaint::new(what, remedy));
+        problems.conflict(here(), there, Complaint::new(what, remedy));
     } else if world.host_pas.contains(&vip) {
         problems.at(here(), Complaint::new(format!("the {what} {vip} is the provider address of a VM's host"), remedy));
     }

@@ -6,11 +6,12 @@ mod tenants;
 
 use super::bgp;
 use super::locate::Missing;
-use super::model::{ConnectionKind, Draft, Gateway, Port};
+use super::model::{ConnectionKind, Draft, Gateway, Port, Tenant};
 use super::path::Path;
 use super::report::Problems;
+use super::seat::{self, Seat};
 use super::tor;
-use super::values::{Complaint, Prefix, unicast};
+use super::values::{Complaint, Dual, Prefix, unicast};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -21,10 +22,33 @@ const MAX_PORTS: usize = 64;
 pub(super) struct World<'a> {
     pub(super) missing: &'a Missing,
     gateway: Option<&'a Gateway>,
+    seats: &'a [Seat],
     ports: HashMap<&'a str, &'a Port>,
     host_pas: HashSet<IpAddr>,
     /// Where a tunnel first names each VIP: tenant and connection.
     vips: HashMap<IpAddr, (usize, usize)>,
+}
+
+impl World<'_> {
+    /// The provider addresses of a tenant's instance, and where they stand; none if that could not be read.
+    fn pa_of(&self, tenant: &Tenant) -> Option<(Dual, Path)> {
+        match &tenant.seat {
+            None => Some((self.gateway?.pa, Path::root().key("gateway").key("pa"))),
+            Some(name) => {
+                let at = self.seats.iter().position(|seat| seat.name == *name)?;
+                Some((self.seats[at].pa, Path::root().item("seat", at).key("pa")))
+            }
+        }
+    }
+
+    /// Where an address stands that is the gateway's own on the fabric, or one of its seats'.
+    fn provider(&self, address: IpAddr) -> Option<Path> {
+        if self.gateway.is_some_and(|gateway| gateway.pa.contains(address)) {
+            return Some(Path::root().key("gateway").key("pa"));
+        }
+        let at = self.seats.iter().position(|seat| seat.pa.contains(address))?;
+        Some(Path::root().item("seat", at).key("pa"))
+    }
 }
 
 /// Notes everything in which the plan contradicts itself.
@@ -40,6 +64,7 @@ pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
     let world = World {
         missing,
         gateway: draft.gateway.as_ref(),
+        seats: &draft.seats,
         ports: draft.ports.iter().map(|port| (port.name.as_str(), port)).collect(),
         host_pas: draft.tenants.iter().flat_map(|tenant| tenant.vms.iter().map(|vm| vm.pa)).collect(),
         vips,
@@ -51,6 +76,7 @@ pub(super) fn check(draft: &Draft, missing: &Missing, problems: &mut Problems) {
     bgp::check::check(&draft.tenants, &world, problems);
     steer::check(draft, &world, problems);
     tor::check::check(draft, missing, problems);
+    seat::check::check(draft, problems);
 }
 
 fn gateway(world: &World<'_>, problems: &mut Problems) {

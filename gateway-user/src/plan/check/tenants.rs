@@ -14,8 +14,11 @@ pub(super) fn check(tenants: &[Tenant], world: &World<'_>, problems: &mut Proble
     let mut names = HashMap::new();
     let mut vsids = HashMap::new();
     for (index, tenant) in tenants.iter().enumerate() {
-        if let Some(first) = names.insert(tenant.name.as_str(), index) {
-            let what = format!("a second tenant is called {}", tenant.name);
+        if let Some(first) = names.insert((tenant.name.as_str(), &tenant.seat), index) {
+            let what = match &tenant.seat {
+                None => format!("a second tenant is called {}", tenant.name),
+                Some(seat) => format!("a second tenant of the seat {seat} is called {}", tenant.name),
+            };
             let complaint = Complaint::new(what, "rename one, or join the two");
             problems.conflict(Path::tenant(index).key("name"), Path::tenant(first).key("name"), complaint);
         }
@@ -26,7 +29,7 @@ pub(super) fn check(tenants: &[Tenant], world: &World<'_>, problems: &mut Proble
                 None => Path::tenant(tenant).key("gateway_vsid"),
             };
             let (owner, at) = *vsids.entry(vsid).or_insert((index, number));
-            if owner != index {
+            if tenants[owner].name != tenant.name {
                 let what = format!("the VSID {vsid} belongs to the tenant {}", tenants[owner].name);
                 let complaint =
                     Complaint::new(what, "give this subnet a VSID of its own: it is what tells tenants apart");
@@ -116,7 +119,7 @@ fn gateways(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Pro
             problems.conflict(here(), there, Complaint::new(what, remedy));
         }
         good(problems, unicast(gateway.pa), here);
-        let own = world.gateway.map(|own| (own.pa.same_family(gateway.pa), Path::root().key("gateway").key("pa")));
+        let own = world.pa_of(tenant).map(|(pa, there)| (pa.same_family(gateway.pa), there));
         match own {
             Some((Some(pa), there)) if pa == gateway.pa => {
                 let what = format!("{pa} is the gateway's own provider address");
@@ -193,12 +196,12 @@ fn vms(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems
             problems.at(here("mac"), Complaint::new(what, "write the MAC of the VM's own interface"));
         }
         good(problems, unicast(vm.pa), || here("pa"));
-        let Some(gateway) = world.gateway else { continue };
-        match gateway.pa.same_family(vm.pa) {
+        let Some((own, there)) = world.pa_of(tenant) else { continue };
+        match own.same_family(vm.pa) {
             Some(pa) if pa == vm.pa => {
                 let what = format!("{pa} is the gateway's own provider address");
                 let complaint = Complaint::new(what, "write the provider address of the VM's host");
-                problems.conflict(here("pa"), Path::root().key("gateway").key("pa"), complaint);
+                problems.conflict(here("pa"), there, complaint);
             }
             // Once a tenant and family is enough.
             None if world.missing.nothing_of("pa") && no_pa.insert(vm.pa.is_ipv4()) => {
@@ -206,7 +209,7 @@ fn vms(index: usize, tenant: &Tenant, world: &World<'_>, problems: &mut Problems
                     format!("the host is at {}, but the gateway has no {} provider address", vm.pa, family(vm.pa));
                 let remedy =
                     format!("add one to `pa` in `[gateway]`, or write the host's {} address", other_family(vm.pa));
-                problems.conflict(here("pa"), Path::root().key("gateway").key("pa"), Complaint::new(what, remedy));
+                problems.conflict(here("pa"), there, Complaint::new(what, remedy));
             }
             _ => {}
         }

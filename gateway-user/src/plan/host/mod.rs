@@ -182,6 +182,7 @@ impl HostPlan {
     pub fn common(&self) -> Plan {
         let tenant = |tenant: &HostTenant| model::Tenant {
             name: tenant.name.clone(),
+            seat: None,
             encapsulation: Some(tenant.encapsulation),
             gateway_addresses: Dual::default(),
             gateway_subnet: None,
@@ -209,6 +210,8 @@ impl HostPlan {
             tenants: self.tenants.iter().map(tenant).collect(),
             steer: Box::default(),
             tor: None,
+            seats: Box::default(),
+            pool: None,
         }
     }
 

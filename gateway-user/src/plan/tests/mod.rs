@@ -3,6 +3,7 @@
 mod bgp;
 mod files;
 mod refusals;
+mod seats;
 mod shape;
 mod tor;
 
