@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use gateway_user::api::report::{ConnectionReport, DropReport};
-use lab::cloud::{Cloud, Operated};
+use lab::cloud::{Cloud, GATEWAY_TOR, Operated};
 use lab::gateway::program;
 use lab::node::Node;
-use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
+use lab::peers::Bird;
+use lab::tenants::{CONTOSO, DC, HQ, SUBNETS, TOR};
+use lab::wait::{SOON, until};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
@@ -28,6 +30,45 @@ fn carrier(operated: &Operated, connection: &Value) -> Result<Arc<Node>> {
         connection["properties"]["gateway"]["resourceRef"].as_str().context("the connection is on no gateway")?;
     let gateways = operated.cloud.gateways.iter();
     gateways.clone().find(|gateway| name.ends_with(gateway.name())).cloned().context("no such gateway")
+}
+
+/// A gateway whose resource names the rack's router tells it where its VIP is, and shows that it does.
+fn announces_to_the_rack(operated: &Operated, gateway: &Node, vip: &str) -> Result<()> {
+    let cloud = &operated.cloud;
+    let index = cloud.gateways.iter().position(|it| it.name() == gateway.name()).context("no such gateway")?;
+    let bird = Bird::start(
+        &cloud.tor,
+        &format!(
+            "log stderr all;
+router id {router};
+protocol device {{ scan time 1; }}
+protocol bgp rack {{
+  local {router} as 64600;
+  neighbor {neighbor} as 64512;
+  graceful restart on;
+  connect delay time 1; connect retry time 2; error wait time 1, 2;
+  ipv4 {{ import all; export none; }};
+}}
+",
+            router = TOR[0],
+            neighbor = GATEWAY_TOR[index][0],
+        ),
+    )?;
+    let path = format!("/gateways/{}", gateway.name());
+    let mut properties = operated.get(&path)?["properties"].clone();
+    properties["bgpConfig"] =
+        json!({ "extASNumber": "0.64512", "bgpPeer": [{ "peerIP": TOR[0], "peerExtAsNumber": "0.64600" }] });
+    operated.put(&path, &properties)?;
+    let vip = &format!("{vip}/32");
+    bird.has(vip).with_context(|| format!("{:?}\n{}", bird.ask("show protocols all"), operated.log()))?;
+    until(SOON, "the gateway's resource to show the session", || {
+        let shown = operated.get(&path).ok()?;
+        (shown["properties"]["bgpPeerStates"][0]["connectionState"] == "Connected").then_some(())
+    })
+    .with_context(|| format!("{:?}", operated.get(&path)))?;
+    properties["bgpConfig"] = json!({});
+    operated.put(&path, &properties)?;
+    bird.lacks(vip)
 }
 
 fn reference(path: &str) -> Value {
@@ -170,5 +211,12 @@ fn sites_on_different_gateways_reach_each_other() -> Result<()> {
         let drops: Vec<DropReport> = show(gateway, "drops")?;
         ensure!(!drops.iter().any(|drop| drop.reason == "gateway_loop"), "{drops:?}");
     }
+    let tunnels = connections
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| Some((carrier(&operated, it).ok()?, it["properties"]["sourceIPAddress"].as_str()?)));
+    let (at, vip) = tunnels.into_iter().next().context("no connection has a VIP")?;
+    announces_to_the_rack(&operated, &at, vip)?;
     create_in_order(&operated)
 }
