@@ -115,6 +115,7 @@ impl LinkArgs {
                 boot: link::boot(),
                 pa,
                 ports: self.ports.into_iter().map(|PortArg(name, role)| (name, role)).collect(),
+                life: None,
                 resume: None,
             },
             timers: Timers::default(),

@@ -15,7 +15,7 @@
 //! from its certificate, and nothing in a message says otherwise.
 
 use crate::controller::core::message::KeyId;
-use crate::controller::model::records::{AgentId, Registration};
+use crate::controller::model::records::{AgentId, Life, Registration};
 use crate::plan::{Dual, PortName, PortRole};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -105,6 +105,9 @@ pub struct Hello {
     /// Its ports.
     #[serde(default)]
     pub ports: Vec<(PortName, PortRole)>,
+    /// The life of its machine; absent if it cannot hold seats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
     /// The plan that it has; absent if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
@@ -133,7 +136,7 @@ impl Hello {
     /// What is worth keeping of it, and of who said it.
     pub fn registration(&self, key: KeyId) -> Registration {
         let (pa, ports, version) = (self.pa, self.ports.clone(), self.version.clone());
-        Registration { pa, ports, version, key: Some(key.to_string()) }
+        Registration { pa, ports, version, life: self.life, key: Some(key.to_string()) }
     }
 }
 
@@ -341,6 +344,36 @@ pub struct Report {
     /// Of a gateway: how its BGP sessions with the rack's routers are. Always all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rack: Vec<RackSession>,
+    /// Of a gateway: how its pool's seats are, by name. Always all of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seats: BTreeMap<String, SeatNews>,
+}
+
+/// How a seat is, as far as a gateway knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeatNews {
+    /// What this gateway is to it.
+    pub holding: Holding,
+    /// Who holds it, by what was heard last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Under which epoch that one does.
+    pub epoch: u64,
+}
+
+/// What a gateway is to a seat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holding {
+    /// It holds it.
+    Held,
+    /// It forwards what still reaches it, and another takes it.
+    Yielding,
+    /// It has a replica: nothing passes.
+    #[default]
+    #[serde(other)]
+    Replica,
 }
 
 /// A gateway's session with one of the rack's routers.

@@ -6,11 +6,12 @@ use super::placement;
 use super::resources::Seal;
 use super::server::authority::Authority;
 use super::server::{self, Documents, Limits, Server, service, subject, tls};
-use super::store::seal::Keys;
+use super::store::seal::{Keys, Sealed};
 use super::store::{self, Location, Secret};
 use crate::agent::files;
 use crate::agent::token::{Client, ClientRole};
 use anyhow::Context;
+use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
 
 /// How long the first administrator's certificate is good.
 const ADMIN_LIFETIME: time::Duration = time::Duration::days(365);
@@ -175,5 +177,17 @@ impl Seal for Sealer {
                 "sealed:".to_owned()
             }
         }
+    }
+
+    fn draw(&self, place: &str) -> Option<String> {
+        let mut secret = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(&mut *secret).ok()?;
+        let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(self.seal(place, &Zeroizing::new(digits)))
+    }
+
+    fn open(&self, place: &str, sealed: &str) -> Option<Secret> {
+        let opened = self.0.open(place, &Sealed::from_text(sealed));
+        opened.inspect_err(|error| tracing::error!(%error, place, "a secret cannot be opened")).ok()
     }
 }

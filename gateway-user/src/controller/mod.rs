@@ -13,6 +13,7 @@
 //! | what the northbound interface's JSON may say, ETags, references, errors | [`resources`] |
 //! | what the controller reads of that JSON | [`model`] |
 //! | which gateway carries a connection, pools, capacity | [`placement`] |
+//! | which gateway holds a pool's seat, and which may take it | [`seats`] |
 //! | what an agent is told | [`planning`] |
 //! | the order of things: a request, its write, its answer | [`core`] |
 //! | where it is kept, who leads | [`store`] |
@@ -33,5 +34,6 @@ mod parallel;
 pub mod placement;
 pub mod planning;
 pub mod resources;
+pub mod seats;
 pub mod server;
 pub mod store;

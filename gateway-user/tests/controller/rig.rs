@@ -230,6 +230,7 @@ pub fn agent(at: &str, gateway: &str, token: Option<Token>, directory: &Path) ->
             ports: [("fab0", PortRole::Fabric), ("tor0", PortRole::Site)]
                 .map(|(name, role)| (name.parse().expect("a name"), role))
                 .into(),
+            life: None,
             resume: None,
         },
         timers: Timers { heartbeat: often, report: often, retry: often, retry_bound: often * 5, ..Timers::default() },

@@ -61,6 +61,7 @@ impl Agent {
             boot: Default::default(),
             pa: serde_json::from_value(json!([format!("10.10.0.{}", self.number + 1)])).unwrap_or_default(),
             ports: read(json!([["fab0", "fabric"], ["tor0", "site"]])),
+            life: None,
             resume: self.position.map(|position| Resume {
                 position,
                 base: self.base.as_ref().map(Document::digest),

@@ -52,6 +52,7 @@ impl Agent {
                 boot: link::boot(),
                 pa: serde_json::from_value(json!(["10.10.0.1"])).unwrap(),
                 ports: serde_json::from_value(json!([["fab0", "fabric"], ["tor0", "site"]])).unwrap(),
+                life: None,
                 resume: None,
             },
             timers: Timers::default(),

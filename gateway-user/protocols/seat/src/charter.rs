@@ -47,6 +47,11 @@ impl Electorate {
         self.number
     }
 
+    /// Whether the voters are being changed.
+    pub fn is_changing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     /// All who are asked.
     pub fn voters(&self) -> impl Iterator<Item = &Voter> {
         self.voters.union(&self.outgoing)

@@ -264,7 +264,8 @@ mod tests {
     fn known() -> (Agents, AgentId) {
         let agent = AgentId { role: Role::Gateway, id: "GW1".into() };
         let mut agents = Agents::default();
-        let registration = Registration { pa: Dual::default(), ports: Vec::new(), version: "1".into(), key: None };
+        let registration =
+            Registration { pa: Dual::default(), ports: Vec::new(), version: "1".into(), life: None, key: None };
         agents.register(&agent, Some(registration));
         (agents, agent)
     }

@@ -29,6 +29,7 @@ impl State {
             Kind::VirtualGateway => self.make_gateway_of_tenant(id, change, &mut entries)?,
             Kind::GatewayPool => match read::<GatewayPool>(change)? {
                 Some(pool) => {
+                    self.may_reseat(root, &pool)?;
                     let spec = self.pool_spec_of(&pool, None);
                     self.fleet.set_pool(spec).map_err(|refusal| refused(root, &refusal))?;
                 }
@@ -39,7 +40,10 @@ impl State {
                     let spec = self.gateway_spec_of(&gateway, None);
                     self.fleet.set_gateway(spec).map_err(|refusal| refused(root, &refusal))?;
                 }
-                None => self.fleet.remove_gateway(id).map_err(|refusal| refused(root, &refusal))?,
+                None => {
+                    self.may_leave(root, id)?;
+                    self.fleet.remove_gateway(id).map_err(|refusal| refused(root, &refusal))?;
+                }
             },
             Kind::LogicalNetwork => {
                 if let Some(network) = read::<LogicalNetwork>(change)? {

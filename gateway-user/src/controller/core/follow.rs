@@ -5,6 +5,7 @@ use super::change::Entries;
 use super::event::Sink;
 use super::message::WatchKind;
 use super::plans::Documents;
+use super::seats::SEATS;
 use super::state::{PLACEMENTS, RESOURCES, State, Unreadable, pools_of};
 use crate::controller::model::Id;
 use crate::controller::model::fabric::{Gateway, GatewayPool};
@@ -31,11 +32,13 @@ impl Core {
         }
         let mut told = Vec::new();
         let mut moved = BTreeSet::new();
+        let mut reseated: BTreeSet<Id> = BTreeSet::new();
         for (key, value) in entries {
             let taken = if key.starts_with(RESOURCES) {
                 self.take_tree(key, value.as_ref()).map(|tree| told.push(tree))
             } else {
                 moved.extend(key.strip_prefix(PLACEMENTS).map(Id::from));
+                reseated.extend(key.strip_prefix(SEATS).map(Id::from));
                 self.state.record(key, value.as_deref())
             };
             if let Err(error) = taken {
@@ -57,6 +60,12 @@ impl Core {
                 let root = Path::root(Kind::VirtualGateway, gateway.resource_id);
                 told.push(Told { kind: WatchKind::Modified, root, owner: None });
             }
+        }
+        if told.is_empty() {
+            let pools =
+                reseated.into_iter().filter_map(|pool| self.state.read::<GatewayPool>(Kind::GatewayPool, &pool));
+            let roots = pools.map(|pool| Path::root(Kind::GatewayPool, pool.resource_id));
+            told.extend(roots.map(|root| Told { kind: WatchKind::Modified, root, owner: None }).collect::<Vec<_>>());
         }
         for Told { kind, root, owner } in told {
             let news = self.news(kind, &root, owner, None, &Documents::new());

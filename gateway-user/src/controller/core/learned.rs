@@ -25,7 +25,7 @@ use crate::controller::resources::{Kind, Path};
 use crate::dataplane::learned::Via;
 use crate::plan::Gateway;
 use ipnet::IpNet;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -255,21 +255,22 @@ impl Core {
         let RouteReport { boot, sequence, tenants } = report;
         let mut refused = Ok(());
         for (name, told) in tenants {
-            let gateway = Id::from(name);
+            // A seat's routes are its holder's to tell.
+            let Some((gateway, source_id)) = self.state.told_by(&agent.id, &name) else { continue };
             if !self.state.learned.0.contains_key(&gateway) {
                 let Some(of) = self.learner(&gateway) else { continue };
                 self.state.learned.0.insert(gateway.clone(), of);
             }
             let Some(of) = self.state.learned.0.get_mut(&gateway) else { continue };
             let begins = told.extent == Extent::Whole;
-            match of.sources.get_mut(&agent.id) {
+            match of.sources.get_mut(&source_id) {
                 Some(source) if source.boot == boot && sequence <= source.sequence => continue,
                 Some(source) if source.boot == boot || begins => {
                     (source.boot, source.sequence) = (boot.clone(), sequence);
                 }
                 None if begins => {
                     let source = Source { boot: boot.clone(), sequence, ..Source::default() };
-                    of.sources.insert(agent.id.clone(), source);
+                    of.sources.insert(source_id.clone(), source);
                 }
                 _ => {
                     let message = format!("nothing is known of the routes of {gateway} on {agent}; tell all of them");
@@ -278,7 +279,7 @@ impl Core {
                 }
             }
             let before = of.parts();
-            let changes = of.take(&agent.id, told);
+            let changes = of.take(&source_id, told);
             if !changes.is_empty() || before != of.parts() {
                 let events = hosts(of, &self.state.agents).map(|(host, stream)| {
                     (host.clone(), stream, of.events(&host.id, Extent::Changes, changes.clone()))
@@ -378,9 +379,13 @@ impl Core {
     /// Gives up what gateways have told that have not been heard of for long.
     pub(super) fn forget_routes(&mut self, now: Moment, actions: &mut dyn Sink) {
         let mut events = Vec::new();
+        let believed: BTreeSet<Id> = self.state.learned.0.values().filter_map(|of| of.believed.clone()).collect();
+        let bearers: BTreeMap<Id, AgentId> =
+            believed.into_iter().map(|id| (id.clone(), self.state.bearer(&id).agent())).collect();
         for (tenant, of) in &mut self.state.learned.0 {
             let silent = |gateway: &Id| {
-                let heard = self.state.agents.get(&super::gateway(gateway)).and_then(|known| known.heard);
+                let heard =
+                    bearers.get(gateway).and_then(|agent| self.state.agents.get(agent)).and_then(|known| known.heard);
                 heard.is_none_or(|heard| now.unix_milliseconds.saturating_sub(heard) >= SILENT)
             };
             let Some(gateway) = of.believed.clone().filter(silent) else { continue };

@@ -20,6 +20,7 @@
 //! | who is told what of a change: agents, watchers | [`plans`], [`watchers`] |
 //! | what is known of the agents | [`agents`] |
 //! | what tenants' routers have learned | [`learned`] |
+//! | pools' seats, and who holds them | [`seats`] |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
 //! | what waits for what | [`held`] |
@@ -40,6 +41,7 @@ pub mod observed;
 pub mod plans;
 pub mod repeats;
 pub mod requests;
+pub mod seats;
 pub mod state;
 pub mod watchers;
 
@@ -201,6 +203,7 @@ impl Core {
                 self.state.muster(self.settings.placement);
                 self.state.agents.listen();
                 self.reunite(actions);
+                self.settle_all_seats(now, actions);
             }
             Event::Durable(sequence, revision) => {
                 self.revision = revision;
@@ -236,8 +239,12 @@ impl Core {
                     Some(_) => Ok(()),
                     None => self.leads().and(Err(unknown(&agent))),
                 };
+                let seats = report.seats.clone();
                 self.state.agents.report(&agent, report, now.unix_milliseconds);
                 self.revive(&agent);
+                if admitted.is_ok() {
+                    self.follow_seats(&agent, &seats, now, actions);
+                }
                 self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
             }
             Event::Routes(call, agent, report) => {
@@ -254,6 +261,7 @@ impl Core {
             }
             Event::Tick => {
                 self.tick(now);
+                self.tick_seats(now, actions);
                 self.forget_routes(now, actions);
             }
         }
@@ -355,7 +363,10 @@ impl Core {
 
     /// A gateway that is heard of again may be given connections again.
     fn revive(&mut self, agent: &AgentId) {
-        if agent.role == Role::Gateway && self.state.fleet.health(&agent.id) == Some(Health::Failed) {
+        if agent.role == Role::Gateway
+            && self.state.fleet.health(&agent.id) == Some(Health::Failed)
+            && self.state.seats_around(&agent.id).is_none()
+        {
             let _ = self.state.fleet.set_health(&agent.id, Health::Healthy);
         }
     }
@@ -366,7 +377,9 @@ impl Core {
             agent.role == Role::Gateway && known.presence(now.unix_milliseconds) == Presence::Silent
         });
         let silent: Vec<Id> = silent.map(|(agent, _)| agent.id.clone()).collect();
-        for gateway in silent {
+        for gateway in
+            silent.into_iter().filter(|gateway| self.state.seats_around(gateway).is_none()).collect::<Vec<_>>()
+        {
             if self.state.fleet.health(&gateway) == Some(Health::Healthy) {
                 tracing::warn!(%gateway, "a gateway is not heard of; it is given no connections");
                 let _ = self.state.fleet.set_health(&gateway, Health::Failed);

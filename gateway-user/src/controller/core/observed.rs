@@ -7,9 +7,10 @@ use super::state::State;
 use crate::agent::protocol::{LinkState, Load, Messages, PeerRoutes, PeerState, SessionState};
 use crate::controller::model::Id;
 use crate::controller::model::records::AgentId;
-use crate::controller::placement::{GatewayState, Health};
+use crate::controller::placement::{GatewayState, Health, Warning};
 use crate::controller::planning::{About, Planned};
 use crate::controller::resources::{Kind, Observed, Path};
+use crate::controller::seats::Seats;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -198,16 +199,20 @@ impl<'a> Beside<'a> {
         let about = About::Connection(id.clone());
         let mut details = network.map(|network| self.planning_details(&network, Some(&about))).unwrap_or_default();
         if let Some(at) = self.state.fleet.placement(tenant, id) {
-            let agent = super::gateway(&at.gateway);
+            let bearer = self.state.bearer(&at.gateway);
+            let (agent, name) = (bearer.agent(), bearer.name(tenant));
+            if bearer.is_seat() {
+                shown.insert("seatHolder".into(), json!({ "resourceRef": format!("/gateways/{}", bearer.gateway) }));
+            }
             shown.insert("gateway".into(), json!({ "resourceRef": format!("/gateways/{}", at.gateway) }));
             if let Some(vip) = at.vip {
                 shown.insert("sourceIPAddress".into(), json!(vip));
             }
             if details.is_empty() {
                 details.extend(self.agent_details(&agent));
-                details.extend(self.tenant_details(&agent, tenant.as_str(), Some(id)));
+                details.extend(self.tenant_details(&agent, &name, Some(id)));
             }
-            let known = self.state.agents.get(&agent).and_then(|known| known.connection(tenant.as_str(), id.as_str()));
+            let known = self.state.agents.get(&agent).and_then(|known| known.connection(&name, id.as_str()));
             let connected = known.is_some_and(|known| known.state == LinkState::Up) && details.is_empty();
             shown.insert("connectionState".into(), json!(if connected { "Connected" } else { "Disconnected" }));
             let mut statistics = statistics(&known.map(|known| known.load).unwrap_or_default());
@@ -231,10 +236,11 @@ impl<'a> Beside<'a> {
     fn peer(&self, tenant: &Id, router: &Id, id: &Id) -> Map<String, Value> {
         let mut shown = self.bgp(tenant, &About::Peer { router: router.clone(), peer: id.clone() });
         let at = self.network_of(tenant).and_then(|network| self.planned(&network).reach.router.clone());
-        let agent = at.as_ref().map(super::gateway);
+        let bearer = at.as_ref().map(|at| self.state.bearer(at));
+        let agent = bearer.as_ref().map(|bearer| bearer.agent());
         let known = agent.as_ref().and_then(|agent| self.state.agents.get(agent));
         let alive = known.is_some_and(|known| known.presence(self.now.unix_milliseconds) == Presence::Alive);
-        let tenant = known.and_then(|known| known.tenant(tenant.as_str()));
+        let tenant = bearer.and_then(|bearer| known?.tenant(&bearer.name(tenant)));
         let peer = tenant.and_then(|tenant| {
             tenant.peers.iter().find(|(name, _)| name.eq_ignore_ascii_case(id.as_str())).map(|(_, peer)| peer)
         });
@@ -262,9 +268,10 @@ impl<'a> Beside<'a> {
         gateways.sort();
         gateways.dedup();
         for gateway in gateways {
-            let agent = super::gateway(gateway);
+            let bearer = self.state.bearer(gateway);
+            let agent = bearer.agent();
             details.extend(self.agent_details(&agent));
-            details.extend(self.tenant_details(&agent, tenant.as_str(), None));
+            details.extend(self.tenant_details(&agent, &bearer.name(tenant), None));
         }
         [("configurationState".to_owned(), self.configuration(details))].into_iter().collect()
     }
@@ -324,18 +331,49 @@ impl<'a> Beside<'a> {
             })
         });
         shown.insert("virtualGateways".into(), tenants.collect());
+        if let Some((_, seats)) = self.state.seats_around(id) {
+            let concerned = seats.concerning(id).map(|name| seat(seats, name));
+            shown.insert("seats".into(), concerned.collect());
+        }
         shown.insert("configurationState".into(), self.configuration(details));
         shown
     }
 
     fn pool(&self, id: &Id) -> Map<String, Value> {
-        let warnings = self.state.fleet.warnings(id).into_iter().map(|warning| Detail {
-            severity: Severity::Warning,
-            source: "GatewayManager".to_owned(),
-            code: "Warning",
-            message: warning.to_string(),
+        let detail =
+            |code, message| Detail { severity: Severity::Warning, source: "GatewayManager".to_owned(), code, message };
+        let seats = self.state.seats_of(id);
+        let mut warnings = self.state.fleet.warnings(id);
+        // Who could take over which seat is known better than how many standbys there are.
+        warnings.retain(|warning| {
+            seats.is_none() || !matches!(warning, Warning::FewStandbys { .. } | Warning::Uncovered { .. })
         });
-        [("configurationState".to_owned(), self.configuration(warnings.collect()))].into_iter().collect()
+        let mut details: Vec<Detail> =
+            warnings.into_iter().map(|warning| detail("Warning", warning.to_string())).collect();
+        let mut shown = Map::new();
+        if let Some(seats) = seats {
+            if seats.gateways.len().is_multiple_of(2) && !seats.gateways.is_empty() {
+                let message = format!(
+                    "the pool has {} gateways that vote: with an even number the controllers have a vote too, which agents do not carry yet; \
+                     add a gateway",
+                    seats.gateways.len()
+                );
+                details.push(detail("Degraded", message));
+            }
+            let losses = self.state.unsurvived(id, self.now.unix_milliseconds);
+            details.extend(losses.into_iter().map(|loss| detail("Degraded", loss.to_string())));
+            if seats.secret.is_none() {
+                let message = "this controller keeps no secrets, so that gateways cannot talk to each other of seats";
+                details.push(detail("Degraded", message.to_owned()));
+            }
+            shown.insert("seats".into(), seats.seats.keys().map(|name| seat(seats, name)).collect());
+            let moves = seats.history.iter().map(|moved| {
+                json!({ "time": time(moved.heard), "seat": moved.seat, "from": moved.from, "to": moved.to, "epoch": moved.epoch })
+            });
+            shown.insert("seatHistory".into(), moves.collect());
+        }
+        shown.insert("configurationState".to_owned(), self.configuration(details));
+        shown
     }
 
     fn subnet(&self, network: &Id, id: &Id) -> Map<String, Value> {
@@ -399,6 +437,21 @@ impl<'a> Beside<'a> {
             }
         })
     }
+}
+
+/// A seat, as it is shown.
+pub(super) fn seat(seats: &Seats, name: &Id) -> Value {
+    let Some((name, known)) = seats.seats.get_key_value(name) else { return json!({ "seat": name }) };
+    let next = known.ahead().map(|grant| json!({ "gateway": grant.to, "epoch": grant.epoch }));
+    json!({
+        "seat": name,
+        "holder": known.holder.as_ref().map(|holder| &holder.gateway),
+        "epoch": known.held(),
+        "fabricAddresses": known.pa,
+        "rackAddresses": known.next_hop,
+        "macAddress": known.mac,
+        "next": next.collect::<Vec<_>>(),
+    })
 }
 
 /// What was carried, and how much it is a second.

@@ -41,6 +41,17 @@ impl Core {
                     events.entry(agent.clone()).or_default().set.insert(name.to_string(), document.clone());
                 }
             }
+            if !(was.replicas.is_empty() && now.replicas.is_empty()) {
+                let (was, now) = (replicas(network, was), replicas(network, now));
+                for (agent, name) in was.keys().filter(|key| !now.contains_key(*key)) {
+                    events.entry((*agent).clone()).or_default().removed.push(name.clone());
+                }
+                for ((agent, name), document) in now {
+                    if was.get(&(agent, name.clone())) != Some(&document) {
+                        events.entry(agent.clone()).or_default().set.insert(name, document.clone());
+                    }
+                }
+            }
         }
         for (agent, event) in events {
             if let Some(stream) = self.state.agents.get(&agent).and_then(|known| known.stream) {
@@ -75,9 +86,17 @@ impl Core {
     }
 
     /// What concerns no tenant.
-    fn base(&self, agent: &AgentId, registration: &Registration) -> Option<Document> {
+    pub(super) fn base(&self, agent: &AgentId, registration: &Registration) -> Option<Document> {
         let gateway = (agent.role == Role::Gateway).then(|| self.state.gateway_resource(&agent.id)).flatten();
-        planning::base(agent, registration, gateway.as_ref().map(|gateway| &gateway.bgp_config))
+        let pooled =
+            (agent.role == Role::Gateway).then(|| self.state.pooled(&agent.id, &*self.settings.seal)).flatten();
+        // In a pool everybody goes by the name that the gateway's resource has.
+        let named = match (&pooled, self.state.fleet.gateway(&agent.id)) {
+            (Some(_), Some(spec)) => &super::gateway(&spec.id),
+            _ => agent,
+        };
+        let rack = gateway.as_ref().map(|gateway| &gateway.bgp_config);
+        planning::base_in_pool(named, registration, rack, pooled)
     }
 
     /// Tells a gateway's agent what concerns no tenant, after the gateway's own resource has changed.
@@ -99,6 +118,9 @@ impl Core {
             let planned = self.state.planned(&network);
             if let Some(document) = planned.documents.get(agent) {
                 event.set.insert(planned.name(&network, agent).to_string(), document.clone());
+            }
+            for (seat, document) in planned.replicas.get(agent).into_iter().flatten() {
+                event.set.insert(planned.replica(&network, seat), document.clone());
             }
             tenants.push((network, planned));
         }
@@ -127,7 +149,7 @@ impl Core {
             return;
         }
         let registration = hello.registration(key);
-        if let Err(refusal) = self.register(&agent, registration.clone(), Entries::new(), actions) {
+        if let Err(refusal) = self.register(&agent, registration.clone(), Entries::new(), now, actions) {
             self.let_out(Out::Action(Action::Admit(call, Err(refusal))), actions);
             return;
         }
@@ -166,7 +188,7 @@ impl Core {
                 entries.extend(expired.into_iter().map(|token| (format!("{TOKENS}{token}"), None)));
             }
         }
-        self.register(&enrol.agent, registration, entries, actions)
+        self.register(&enrol.agent, registration, entries, now, actions)
     }
 
     /// Whether an agent has joined with another key than this one.
@@ -228,6 +250,7 @@ impl Core {
         agent: &AgentId,
         registration: Registration,
         mut entries: Entries,
+        now: Moment,
         actions: &mut dyn Sink,
     ) -> Result<(), Refusal> {
         if self.state.agents.get(agent).is_some_and(|known| known.registration == registration) {
@@ -241,10 +264,30 @@ impl Core {
         let before = self.documents(&self.state.networks_of(agent));
         self.state.register(agent, Some(registration));
         self.write(entries, actions);
-        let now = self.documents(before.keys());
-        self.tell_agents(&before, &now, actions);
+        let after = self.documents(before.keys());
+        self.tell_agents(&before, &after, actions);
+        if agent.role == Role::Gateway
+            && let Some((pool, _)) = self.state.seats_around(&agent.id)
+        {
+            let pool = pool.clone();
+            self.settle_seats([pool.clone()], now, actions);
+            // The others are told its addresses.
+            let others: Vec<Id> = self.state.fleet.members(&pool).filter(|id| **id != agent.id).cloned().collect();
+            self.tell_bases(&others, actions);
+        }
         Ok(())
     }
+}
+
+/// What gateways are told of a tenant's parts on seats, by agent and name.
+fn replicas<'a>(network: &Id, planned: &'a Planned) -> BTreeMap<(&'a AgentId, String), &'a Document> {
+    let of = |(agent, seats): (&'a AgentId, &'a BTreeMap<Id, Document>)| {
+        seats
+            .iter()
+            .map(move |(seat, document)| ((agent, planned.replica(network, seat)), document))
+            .collect::<Vec<_>>()
+    };
+    planned.replicas.iter().flat_map(of).collect()
 }
 
 /// Below this prefix the join tokens stand that were used and have not expired.

@@ -34,6 +34,8 @@ pub(super) struct Made {
     left: Option<StreamId>,
     before: Documents,
     after: Documents,
+    /// The pools whose seats are to be settled anew.
+    pools: BTreeSet<Id>,
 }
 
 impl Core {
@@ -45,7 +47,7 @@ impl Core {
 
     /// Tells agents and watchers of a change.
     pub(super) fn tell_of(&mut self, made: Made, now: Moment, actions: &mut dyn Sink) {
-        let Made { kind, root, owner, left, before, after } = made;
+        let Made { kind, root, owner, left, before, after, pools } = made;
         self.tell_agents(&before, &after, actions);
         if root.kind() == Kind::Gateway && kind == WatchKind::Modified {
             self.tell_base(root.id(), actions);
@@ -55,6 +57,7 @@ impl Core {
         if let Some(stream) = left.filter(|_| kind == WatchKind::Deleted) {
             self.let_out(Out::Action(Action::Close(stream)), actions);
         }
+        self.settle_seats(pools, now, actions);
     }
 
     fn dispatch(&mut self, request: &Request, now: Moment, actions: &mut dyn Sink) -> CarriedOut {
@@ -142,11 +145,20 @@ impl Core {
                 let explained = explained
                     .map_err(|refusal| Error::at(Code::InsufficientCapacity, path.to_string(), refusal.to_string()))?;
                 let at = self.state.fleet.placement(tenant.id(), path.id());
-                Ok(body(200, &json!({ "resourceRef": path.to_string(), "placement": at, "explanation": explained })))
+                let mut answer = json!({ "resourceRef": path.to_string(), "placement": at, "explanation": explained });
+                if let Some(at) = at
+                    && let Some((_, seats)) = self.state.seats_around(&at.gateway)
+                {
+                    answer["seat"] = super::observed::seat(seats, &at.gateway);
+                }
+                Ok(body(200, &answer))
             }
             (Kind::Gateway, _) => {
                 let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
-                let successor = self.state.fleet.successor(path.id());
+                let successor = match self.state.seats_around(path.id()) {
+                    Some((_, seats)) => seats.candidates(path.id()).next().cloned(),
+                    None => self.state.fleet.successor(path.id()),
+                };
                 Ok(body(200, &json!({ "resourceRef": path.to_string(), "successor": successor, "drain": drain })))
             }
             _ => Err(Error::at(Code::MethodNotAllowed, path.to_string(), "connections and gateways can be explained")),
@@ -269,6 +281,10 @@ impl Core {
             left,
             before,
             after,
+            pools: match change.root.kind() {
+                Kind::VirtualGateway => self.state.pools_without_seat(change.root.id()),
+                _ => self.state.pools_concerned(change),
+            },
         });
         Ok((answer.unwrap_or_else(|error| refusal(&error)), made))
     }
@@ -323,6 +339,12 @@ impl Core {
         })?;
         let after = self.keep_moved(&moved, Some(now), &before, actions)?;
         self.tell_agents(&before, &after, actions);
+        let pools: BTreeSet<Id> = moved.iter().map(|moved| moved.placement.pool.clone()).collect();
+        self.settle_seats(
+            pools.into_iter().filter(|pool| self.state.seats_of(pool).is_some()).collect::<Vec<_>>(),
+            now,
+            actions,
+        );
         Ok(body(
             200,
             &json!({ "resourceRef": path.to_string(), "confirmed": true, "moved": moved.iter().map(shown).collect::<Vec<_>>() }),

@@ -9,9 +9,10 @@ use crate::controller::parallel;
 use crate::controller::placement::{
     self, Bandwidth, Fleet, GatewaySpec, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted,
 };
-use crate::controller::planning::{self, Fabric, Input, Planned};
+use crate::controller::planning::{self, Fabric, Input, Planned, Seating};
 use crate::controller::resources::operations::Operation;
 use crate::controller::resources::{Forest, Kind, Path};
+use crate::controller::seats::Seats;
 use crate::controller::store::backup::RESTORING;
 use crate::plan::Vsid;
 use serde::de::DeserializeOwned;
@@ -25,6 +26,7 @@ use super::learned::Learned;
 use super::ledger::{CREDENTIALS, Ledger, NoCredential};
 use super::plans::{TOKENS, TokenUse};
 use super::repeats::{REQUESTS, Repeats};
+use super::seats::SEATS;
 
 /// Below this prefix the trees of resources stand.
 pub const RESOURCES: &str = "resources/";
@@ -68,6 +70,8 @@ pub struct State {
     /// How many tenants' reflectors are on a gateway.
     reflectors: HashMap<Id, usize>,
     allocations: HashMap<Id, Allocations>,
+    /// What is settled of pools' seats; of pools that had some, too.
+    pub(super) seats: BTreeMap<Id, Seats>,
     vsids: BTreeSet<u32>,
     /// All ids below it are given away or reserved.
     first_vsid: u32,
@@ -90,6 +94,7 @@ impl Default for State {
             placements: HashMap::new(),
             reflectors: HashMap::new(),
             allocations: HashMap::new(),
+            seats: BTreeMap::new(),
             vsids: BTreeSet::new(),
             tokens: BTreeMap::new(),
             ledger: Arc::default(),
@@ -147,6 +152,8 @@ impl State {
         } else if let Some(id) = key.strip_prefix(ALLOCATIONS) {
             let allocations = value.map(serde_json::from_str).transpose().map_err(read_error)?;
             self.set_allocations(&id.into(), allocations);
+        } else if let Some(pool) = key.strip_prefix(SEATS) {
+            self.record_seats(pool, value)?;
         } else if let Some(agent) = key.strip_prefix(AGENTS) {
             let agent = agent_of(agent).ok_or_else(|| unreadable("the key names no agent".to_owned()))?;
             let registration = value.map(serde_json::from_str).transpose().map_err(read_error)?;
@@ -493,7 +500,12 @@ impl State {
         let mut networks = BTreeSet::new();
         match agent.role {
             Role::Gateway => {
-                let tenants: BTreeSet<&Id> = self.fleet.carried_by(&agent.id).map(|(tenant, _)| tenant).collect();
+                let placed: Vec<&Id> = match self.seats_around(&agent.id) {
+                    Some((_, seats)) => seats.concerning(&agent.id).collect(),
+                    None => vec![&agent.id],
+                };
+                let carried = |at| self.fleet.carried_by(at).map(|(tenant, _)| tenant);
+                let tenants: BTreeSet<&Id> = placed.into_iter().flat_map(carried).collect();
                 for tenant in tenants {
                     let root = Path::root(Kind::VirtualGateway, tenant.clone());
                     networks.extend(self.forest.text(&root).into_iter().flat_map(|text| self.networks(&root, text)));
@@ -522,6 +534,10 @@ impl Fabric for State {
     fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet> {
         let network = self.read::<LogicalNetwork>(Kind::LogicalNetwork, &reference.root())?;
         network.properties.subnet(&reference.last()).cloned()
+    }
+
+    fn seating(&self, gateway: &Id) -> Seating {
+        self.seating_of(gateway)
     }
 
     fn rack(&self, gateway: &Id) -> Option<Id> {

@@ -2,8 +2,11 @@
 
 use super::{Id, Reference, Resource};
 use ipnet::IpNet;
+use seat::timers::{Settings, Timers, TimersError};
 use serde::Deserialize;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// A network of the fabric.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -122,6 +125,55 @@ pub struct GatewayPool {
     /// Where VIPs come from.
     #[serde(default)]
     pub ip_configuration: PoolAddresses,
+    /// Where seats' addresses on the fabric come from; without, there are no seats (ours).
+    #[serde(default)]
+    pub seat_fabric_subnet: Option<Reference>,
+    /// Where their addresses on the racks' side come from (ours).
+    #[serde(default)]
+    pub seat_rack_subnet: Option<Reference>,
+    /// When a gateway counts as gone (ours).
+    #[serde(default)]
+    pub failover_timers: FailoverTimers,
+}
+
+/// When a gateway counts as gone; what is left out is as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FailoverTimers {
+    /// Between two probes.
+    pub probe_milliseconds: Option<u32>,
+    /// Probes in a row without an answer that mean an end.
+    pub misses: Option<NonZeroU32>,
+    /// Without a word from an agent, until it counts as dead.
+    pub heartbeat_milliseconds: Option<u32>,
+    /// What a dead agent is given to come back.
+    pub restart_milliseconds: Option<u32>,
+    /// Between two rounds of a holder's questions.
+    pub renewal_milliseconds: Option<u32>,
+    /// How long a majority's answer lets a holder forward.
+    pub lease_milliseconds: Option<u32>,
+    /// Until an unanswered question is asked again.
+    pub patience_milliseconds: Option<u32>,
+}
+
+impl FailoverTimers {
+    /// All of them.
+    ///
+    /// # Errors
+    /// They do not go together.
+    pub fn all(&self) -> Result<Timers, TimersError> {
+        let usual = Settings::default();
+        let time = |set: Option<u32>, usual| set.map_or(usual, |set| Duration::from_millis(set.into()));
+        Timers::new(Settings {
+            probe: time(self.probe_milliseconds, usual.probe),
+            misses: self.misses.unwrap_or(usual.misses),
+            heartbeat: time(self.heartbeat_milliseconds, usual.heartbeat),
+            restart: time(self.restart_milliseconds, usual.restart),
+            renewal: time(self.renewal_milliseconds, usual.renewal),
+            lease: time(self.lease_milliseconds, usual.lease),
+            patience: time(self.patience_milliseconds, usual.patience),
+        })
+    }
 }
 
 /// Where a pool's VIPs come from.

@@ -76,6 +76,16 @@ impl std::fmt::Display for AgentId {
     }
 }
 
+/// A gateway's machine between its start and its end: what it knows of seats goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Life {
+    /// A number of its own.
+    pub incarnation: u64,
+    /// The gateway's own address on the racks' side, by which others probe it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<IpAddr>,
+}
+
 /// What an agent said of its machine: `agents/<role>/<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +96,9 @@ pub struct Registration {
     pub ports: Vec<(PortName, PortRole)>,
     /// The version of its program.
     pub version: String,
+    /// The life of its machine; none if it cannot hold seats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
     /// The SHA-256 of the key that it joined with last: certificates of an earlier one are not taken any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

@@ -265,6 +265,14 @@ impl Part<'_> {
 }
 
 /// Whether all VLANs of a gateway are in a rack.
+impl Fleet {
+    /// Whether all VLANs of what is placed on a gateway are where another one stands.
+    pub fn may_stand_in(&self, gateway: &Id, other: &Id) -> bool {
+        let rack = self.gateways.get(other).and_then(|other| other.spec.rack.as_ref());
+        self.gateways.get(gateway).is_none_or(|gateway| may_take(gateway, rack))
+    }
+}
+
 pub(super) fn may_take(gateway: &Gateway, rack: Option<&Id>) -> bool {
     gateway.confined.keys().all(|racks| rack.is_some_and(|rack| racks.contains(rack)))
 }

@@ -7,7 +7,7 @@ use crate::controller::model::tenant::ConnectionType;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// How connections are spread, for the whole fleet.
@@ -50,6 +50,19 @@ pub struct VipRange {
 }
 
 impl VipRange {
+    /// All its addresses, the lowest first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let is_ipv4 = self.first.is_ipv4();
+        (number(self.first)..=number(self.last)).map(move |number| match u32::try_from(number) {
+            Ok(number) if is_ipv4 => Ipv4Addr::from_bits(number).into(),
+            _ => Ipv6Addr::from_bits(number).into(),
+        })
+    }
+
     /// Whether the address is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         same_family(self.first, address) && (self.first..=self.last).contains(&address)

@@ -34,7 +34,7 @@ struct Reached {
 
 impl Routers {
     /// Makes the peers known to the connections that lead to them, so that every gateway finds its way to them.
-    pub fn make_known(&self, carriers: &mut BTreeMap<Id, Carrier<'_>>) {
+    pub fn make_known(&self, carriers: &mut BTreeMap<Id, Carrier>) {
         if carriers.len() < 2 {
             return;
         }
@@ -61,7 +61,7 @@ pub(super) fn routers(
     input: &Input<'_>,
     subnets: &Subnets,
     machines: &[Machine],
-    (carriers, own): (&BTreeMap<Id, Carrier<'_>>, &Own),
+    (carriers, own): (&BTreeMap<Id, Carrier>, &Own),
     problems: &mut Vec<Problem>,
 ) -> Routers {
     let mut routers = Routers::default();
@@ -110,7 +110,7 @@ struct Planning<'a> {
     addresses: Dual,
     subnets: &'a Subnets,
     machines: &'a [Machine],
-    carriers: &'a BTreeMap<Id, Carrier<'a>>,
+    carriers: &'a BTreeMap<Id, Carrier>,
     own: &'a Own,
 }
 
@@ -174,7 +174,7 @@ impl Planning<'_> {
 
     /// Whether the router's gateway reaches another one.
     fn is_reached(&self, id: &Id) -> bool {
-        let pa = |id: &Id| self.carriers.get(id).map(|carrier| carrier.registration.pa);
+        let pa = |id: &Id| self.carriers.get(id).map(|carrier| carrier.pa);
         let pair = pa(self.at).zip(pa(id));
         let common = pair.is_some_and(|(ours, other)| ours.iter().any(|ours| other.same_family(ours).is_some()));
         common && self.subnets.between_gateways().is_some()

@@ -14,7 +14,8 @@ use crate::controller::model::tenant::Encapsulation;
 use crate::plan::bgp::AsNumber;
 use crate::plan::host::{Host, HostPlan, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
 use crate::plan::{
-    self, BgpPeer, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, Prefix, Subnet, Tor, Vm,
+    self, BgpPeer, ConnectionKind, Dual, GatewayRoute, Name, OtherGateway, Plan, Port, PortMode, PortName, Prefix,
+    Subnet, Tor, Vm,
 };
 use gateway_common::tables::Nexthop;
 use ipnet::IpNet;
@@ -25,6 +26,25 @@ use std::sync::Arc;
 
 /// What an agent is told of itself: its name, addresses and ports.
 pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>) -> Option<Document> {
+    base_in_pool(agent, registration, rack, None)
+}
+
+/// What a gateway is told of its pool: the seats that there are, and what is settled of them.
+#[derive(Clone, Debug)]
+pub struct Pooled {
+    /// The seats.
+    pub seats: Box<[plan::Seat]>,
+    /// Who votes, who may take what, and who the others are.
+    pub pool: plan::Pool,
+}
+
+/// The same of a gateway of a pool that has seats.
+pub fn base_in_pool(
+    agent: &AgentId,
+    registration: &Registration,
+    rack: Option<&RackBgp>,
+    pooled: Option<Pooled>,
+) -> Option<Document> {
     let name: Name = agent.id.as_str().parse().ok()?;
     let pa = registration.pa;
     match agent.role {
@@ -42,14 +62,16 @@ pub fn base(agent: &AgentId, registration: &Registration, rack: Option<&RackBgp>
                 bmp: Box::default(),
             };
             let ports = registration.ports.iter().map(port).collect();
+            let (seats, pool) = pooled.map(|pooled| (pooled.seats, pooled.pool)).unzip();
+            let seats = seats.unwrap_or_default();
             written(&Plan {
                 gateway,
                 ports,
                 tenants: Box::default(),
                 steer: Box::default(),
+                seats,
+                pool,
                 tor: rack.and_then(|rack| tor(rack, pa)),
-                seats: Box::default(),
-                pool: None,
             })
         }
         Role::Host => {
@@ -88,12 +110,19 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
     routers.make_known(&mut carriers);
     let mut whole = Whole { input, subnets, machines, carriers, own, routers, problems, told: BTreeSet::new() };
     let mut documents = BTreeMap::new();
+    let mut replicas = BTreeMap::new();
     if let Some(gateway) = &input.tenant.gateway
         && let Some(name) = whole.name(&gateway.resource_id)
     {
         for id in whole.carriers.keys().cloned().collect::<Vec<_>>() {
-            let document = whole.for_gateway(name.clone(), &id).and_then(|tenant| written(&tenant));
-            documents.extend(document.map(|document| (AgentId { role: Role::Gateway, id }, document)));
+            let Some(tenant) = whole.for_gateway(name.clone(), &id) else { continue };
+            match whole.carriers.get(&id).and_then(|carrier| carrier.instances.as_ref()) {
+                Some(instances) => replicate(tenant, &id, instances, &mut replicas),
+                None => {
+                    let document = written(&tenant).map(|document| (AgentId { role: Role::Gateway, id }, document));
+                    documents.extend(document);
+                }
+            }
         }
     }
     let mut reach = whole.reach();
@@ -108,7 +137,34 @@ pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
         }
     }
     let gateway = input.tenant.gateway.as_ref().map(|gateway| gateway.resource_id.clone());
-    Planned { gateway, documents, problems: whole.problems, reach: Arc::new(reach) }
+    Planned { gateway, documents, replicas, problems: whole.problems, reach: Arc::new(reach) }
+}
+
+/// The document of a seat for each gateway that holds it or may take it: they differ by the ports' names alone.
+fn replicate(
+    mut tenant: plan::Tenant,
+    seat: &Id,
+    instances: &BTreeMap<Id, PortName>,
+    replicas: &mut BTreeMap<AgentId, BTreeMap<Id, Document>>,
+) {
+    let Ok(name) = seat.as_str().parse() else { return };
+    tenant.seat = Some(name);
+    let mut known: BTreeMap<&PortName, Document> = BTreeMap::new();
+    for (gateway, port) in instances {
+        if !known.contains_key(port) {
+            for connection in &mut tenant.connections {
+                if let ConnectionKind::L3(l3) = &mut connection.kind {
+                    l3.port = port.clone();
+                }
+            }
+            let Some(document) = written(&tenant) else { continue };
+            known.insert(port, document);
+        }
+        if let Some(document) = known.get(port) {
+            let agent = AgentId { role: Role::Gateway, id: gateway.clone() };
+            replicas.entry(agent).or_default().insert(seat.clone(), document.clone());
+        }
+    }
 }
 
 /// Everything of a tenant.
@@ -116,7 +172,7 @@ struct Whole<'a> {
     input: &'a Input<'a>,
     subnets: Subnets,
     machines: Vec<Machine>,
-    carriers: BTreeMap<Id, Carrier<'a>>,
+    carriers: BTreeMap<Id, Carrier>,
     /// The gateways' own addresses.
     own: Own,
     routers: Routers,
@@ -133,7 +189,7 @@ impl Whole<'_> {
 
     fn for_gateway(&mut self, name: Name, id: &Id) -> Option<plan::Tenant> {
         let carrier = self.carriers.get(id)?;
-        let (pa, connections) = (carrier.registration.pa, carrier.connections.clone());
+        let (pa, connections) = (carrier.pa, carrier.connections.clone());
         let mut vms = Vec::with_capacity(self.machines.len());
         let mut apart = Vec::new();
         for machine in &self.machines {
@@ -217,9 +273,8 @@ impl Whole<'_> {
             connections.extend(carried.map(|connection| (Id::from(connection.name.as_str()), id.clone())));
             planned.extend(carrier.destinations().keys().map(|destination| destination.net()));
         }
-        let addresses = |(id, carrier): (&Id, &Carrier<'_>)| {
-            carrier.registration.pa.iter().map(|pa| (pa, id.clone())).collect::<Vec<_>>()
-        };
+        let addresses =
+            |(id, carrier): (&Id, &Carrier)| carrier.pa.iter().map(|pa| (pa, id.clone())).collect::<Vec<_>>();
         let gateways = self.carriers.iter().flat_map(addresses).collect();
         Reach { router: Some(router.clone()), connections, gateways, hosts: BTreeMap::new(), planned }
     }
@@ -280,7 +335,7 @@ impl Whole<'_> {
     fn reached(&mut self, wanted: impl Fn(&Id) -> bool, pa: Dual, from: &str) -> BTreeMap<Id, IpAddr> {
         let mut reached = BTreeMap::new();
         for (id, carrier) in self.carriers.iter().filter(|(id, _)| wanted(id)) {
-            if let Some((_, gateway)) = common(pa, carrier.registration.pa) {
+            if let Some((_, gateway)) = common(pa, carrier.pa) {
                 reached.insert(id.clone(), gateway);
             } else if self.told.insert(format!("{from} {id}")) {
                 let message = format!(

@@ -22,7 +22,7 @@ impl Own {
         input: &Input<'_>,
         subnets: &Subnets,
         machines: &[Machine],
-        carriers: &BTreeMap<Id, Carrier<'_>>,
+        carriers: &BTreeMap<Id, Carrier>,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let reflector = reflector(input, carriers);
@@ -69,7 +69,7 @@ impl Own {
 }
 
 /// The gateway that was chosen; as long as it cannot be told anything, the one of the first connection that can.
-fn reflector(input: &Input<'_>, carriers: &BTreeMap<Id, Carrier<'_>>) -> Option<Id> {
+fn reflector(input: &Input<'_>, carriers: &BTreeMap<Id, Carrier>) -> Option<Id> {
     let chosen = input.placements.reflector.as_ref().filter(|id| carriers.contains_key(id));
     let first = || {
         let gateway = &input.tenant.gateway.as_ref()?.properties;

@@ -27,13 +27,14 @@ mod subnets;
 #[cfg(test)]
 mod tests;
 
-pub use documents::{base, tenant};
+pub use documents::{Pooled, base, base_in_pool, tenant};
 
 use crate::agent::protocol::Document;
 use crate::controller::model::fabric::LogicalSubnet;
 use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
 use crate::controller::model::tenant::Tenant;
 use crate::controller::model::{Id, Reference};
+use crate::plan::Dual;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -47,10 +48,31 @@ pub trait Fabric {
     /// A subnet of a logical network.
     fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet>;
 
+    /// Whether what is placed on a gateway is its own to carry, or its seat's.
+    fn seating(&self, _gateway: &Id) -> Seating {
+        Seating::Unseated
+    }
+
     /// The rack that a gateway is in; none if that is not known, in which case it is trusted to have every VLAN.
     fn rack(&self, _gateway: &Id) -> Option<Id> {
         None
     }
+}
+
+/// Who carries what is placed on a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seating {
+    /// It does: its pool has no seats.
+    Unseated,
+    /// Nobody yet, for this reason.
+    Vacant(String),
+    /// Whoever holds its seat.
+    Seat {
+        /// The seat's address on the fabric.
+        pa: Dual,
+        /// All gateways that hold it or may take it.
+        instances: Vec<Id>,
+    },
 }
 
 /// A tenant, and what was decided for it.
@@ -71,6 +93,8 @@ pub struct Planned {
     pub gateway: Option<Id>,
     /// The tenant's document for each agent that it concerns. It goes by the network's id on hosts, by the virtual gateway's on gateways.
     pub documents: BTreeMap<AgentId, Document>,
+    /// The same of each seat that carries the tenant, for each gateway that holds it or may take it.
+    pub replicas: BTreeMap<AgentId, BTreeMap<Id, Document>>,
     /// What cannot be done.
     pub problems: Vec<Problem>,
     /// What learned routes meet on the tenant's hosts.
@@ -101,6 +125,16 @@ impl Planned {
             _ => network,
         }
     }
+
+    /// The name that a seat's part of the tenant goes by on gateways.
+    pub fn replica(&self, network: &Id, seat: &Id) -> String {
+        instance(self.gateway.as_ref().unwrap_or(network), seat)
+    }
+}
+
+/// The name of a tenant's part that a seat carries.
+pub fn instance(tenant: &Id, seat: &Id) -> String {
+    format!("{tenant}@{seat}")
 }
 
 /// Something that cannot be done as wanted.

@@ -1,22 +1,25 @@
 //! A tenant's connections, as the gateways that carry them are told.
 
-use super::{FAILURE, Fabric, Input, Problem, UNREACHABLE};
+use super::{FAILURE, Fabric, Input, Problem, Seating, UNREACHABLE};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Placement, Registration, Role};
 use crate::controller::model::tenant::{Address, ConnectionStatus, ConnectionType, NetworkConnection, Route};
-use crate::plan::{self, Connection, ConnectionKind, Gre, Interface, Kbps, L3, PortName, Prefix, Vlan};
+use crate::plan::{self, Connection, ConnectionKind, Dual, Gre, Interface, Kbps, L3, PortName, Prefix, Vlan};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A gateway that carries the tenant.
-pub(super) struct Carrier<'a> {
-    pub registration: &'a Registration,
+pub(super) struct Carrier {
+    /// Where others reach it.
+    pub pa: Dual,
+    /// The seat's, by the gateways that hold it or may take it, each with its port to sites; none if the gateway has no seat.
+    pub instances: Option<BTreeMap<Id, PortName>>,
     /// At least one.
     pub connections: Vec<Connection>,
 }
 
-impl Carrier<'_> {
+impl Carrier {
     /// What is reached by its connections, with the lowest metric: their routes, their peers, their VLANs' networks.
     pub fn destinations(&self) -> BTreeMap<Prefix, u32> {
         let mut destinations = BTreeMap::new();
@@ -38,20 +41,15 @@ impl Carrier<'_> {
 }
 
 /// The gateways that carry the tenant, with what they carry.
-pub(super) fn carriers<'a>(
-    input: &Input<'_>,
-    fabric: &'a impl Fabric,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<Id, Carrier<'a>> {
-    let mut carriers: BTreeMap<Id, Carrier<'a>> = BTreeMap::new();
+pub(super) fn carriers(input: &Input<'_>, fabric: &impl Fabric, problems: &mut Vec<Problem>) -> BTreeMap<Id, Carrier> {
+    let mut carriers: BTreeMap<Id, Carrier> = BTreeMap::new();
     let gateway = input.tenant.gateway.as_ref();
     for connection in gateway.into_iter().flat_map(|gateway| &gateway.properties.network_connections) {
         let id = &connection.resource_id;
         let site = Site { id, properties: &connection.properties };
         match site.carried(input.placements.connections.get(id), fabric, problems) {
-            Ok((gateway, registration, connection)) => {
-                let carrier = carriers.entry(gateway).or_insert(Carrier { registration, connections: Vec::new() });
-                carrier.connections.push(connection);
+            Ok((gateway, carrier, connection)) => {
+                carriers.entry(gateway).or_insert(carrier).connections.push(connection);
             }
             Err(problem) => problems.push(problem),
         }
@@ -74,30 +72,44 @@ impl Site<'_> {
     }
 
     /// The gateway that carries the connection, and what it is told.
-    fn carried<'f>(
+    fn carried(
         &self,
         placement: Option<&Placement>,
-        fabric: &'f impl Fabric,
+        fabric: &impl Fabric,
         problems: &mut Vec<Problem>,
-    ) -> Result<(Id, &'f Registration, Connection), Problem> {
+    ) -> Result<(Id, Carrier, Connection), Problem> {
         if self.properties.connection_type == ConnectionType::IpSec {
             return Err(self.failure("no gateway can carry IPSec connections yet; use GRE or L3"));
         }
         let placement = placement.ok_or_else(|| self.unreachable("the connection is on no gateway; write it again"))?;
         let gateway = &placement.gateway;
-        let agent = AgentId { role: Role::Gateway, id: gateway.clone() };
-        let registration = fabric.registration(&agent).ok_or_else(|| {
-            self.unreachable(format!(
-                "no agent has enrolled as gateway {gateway}; create a join token for it and start `gatewayd gateway` there"
-            ))
-        })?;
-        let port = registration.ports.iter().find(|(_, role)| role.is_site()).map(|(name, _)| name);
-        let port = port.ok_or_else(|| {
-            self.unreachable(format!("gateway {gateway} has no port to sites; give it one with the role site or both"))
-        })?;
+        let (carrier, port) = match fabric.seating(gateway) {
+            Seating::Unseated => {
+                let (registration, port) = self.at(gateway, fabric)?;
+                (Carrier { pa: registration.pa, instances: None, connections: Vec::new() }, port.clone())
+            }
+            Seating::Vacant(why) => return Err(self.unreachable(why)),
+            Seating::Seat { pa, instances } => {
+                let mut ports = BTreeMap::new();
+                let mut wrong = None;
+                for instance in instances {
+                    match self.at(&instance, fabric) {
+                        Ok((_, port)) => _ = ports.insert(instance, port.clone()),
+                        Err(problem) => wrong = Some(problem),
+                    }
+                }
+                let Some(port) = ports.get(gateway).or(ports.values().next()).cloned() else {
+                    let nobody = || {
+                        self.unreachable(format!("no gateway may hold the seat of {gateway}; repair one of its pool"))
+                    };
+                    return Err(wrong.unwrap_or_else(nobody));
+                };
+                (Carrier { pa, instances: Some(ports), connections: Vec::new() }, port)
+            }
+        };
         let kind = match self.properties.connection_type {
             ConnectionType::Gre => ConnectionKind::Gre(self.tunnel(placement)?),
-            _ => ConnectionKind::L3(self.vlan(gateway, port, fabric)?),
+            _ => ConnectionKind::L3(self.vlan(gateway, &port, fabric)?),
         };
         let connection = Connection {
             name: self.id.as_str().parse().map_err(|complaint| self.failure(format!("{complaint}")))?,
@@ -110,7 +122,22 @@ impl Site<'_> {
             routes: self.routes(problems),
             kind,
         };
-        Ok((gateway.clone(), registration, connection))
+        Ok((gateway.clone(), carrier, connection))
+    }
+
+    /// What a gateway said of its machine, and its port to sites.
+    fn at<'f>(&self, gateway: &Id, fabric: &'f impl Fabric) -> Result<(&'f Registration, &'f PortName), Problem> {
+        let agent = AgentId { role: Role::Gateway, id: gateway.clone() };
+        let registration = fabric.registration(&agent).ok_or_else(|| {
+            self.unreachable(format!(
+                "no agent has enrolled as gateway {gateway}; create a join token for it and start `gatewayd gateway` there"
+            ))
+        })?;
+        let port = registration.ports.iter().find(|(_, role)| role.is_site()).map(|(name, _)| name);
+        let port = port.ok_or_else(|| {
+            self.unreachable(format!("gateway {gateway} has no port to sites; give it one with the role site or both"))
+        })?;
+        Ok((registration, port))
     }
 
     fn tunnel(&self, placement: &Placement) -> Result<Gre, Problem> {

@@ -34,6 +34,7 @@ fn registration(pa: &[&str], ports: &[(&str, PortRole)]) -> Registration {
         pa: Dual::try_from(pa).unwrap(),
         ports: ports.iter().map(|(name, role)| (name.parse().unwrap(), *role)).collect(),
         version: "1".to_owned(),
+        life: None,
         key: None,
     }
 }

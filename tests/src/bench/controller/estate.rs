@@ -192,6 +192,7 @@ impl Estate {
                 boot: Default::default(),
                 pa: Dual { v4: Some(Ipv4Addr::from_bits(address as u32)), v6: None },
                 ports: ports.into_iter().filter_map(|(name, role)| Some((name.parse().ok()?, role))).collect(),
+                life: None,
                 resume: None,
             };
             (agent, hello)

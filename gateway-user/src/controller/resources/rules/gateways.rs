@@ -1,12 +1,14 @@
 //! Gateway pools, gateways, virtual gateways.
 
+use super::fabric::range;
 use super::{Code, Faults, Node, Writing, address_of, is_station, within};
+use crate::controller::model::fabric::FailoverTimers;
 use crate::controller::resources::schema::Kind;
 use crate::controller::resources::tree::node::{get, list, target, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-pub(super) fn pool(_: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+pub(super) fn pool(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
     let addresses = get(node.value, "ipConfiguration");
     let subnets = addresses.and_then(|addresses| addresses.get("greVipSubnets")?.as_array()).map_or(0, Vec::len);
     let kind = text(node.value, "type").unwrap_or_default();
@@ -17,6 +19,55 @@ pub(super) fn pool(_: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
     for (name, list) in [("greVipSubnets", addresses), ("publicIPAddresses", addresses)] {
         let references = list.and_then(|list| list.get(name)?.as_array()).map_or(&[] as &[Value], Vec::as_slice);
         twice(references, &node.at(&format!("ipConfiguration.{name}")), faults);
+    }
+    seats(writing, node, faults);
+}
+
+/// Where seats' addresses come from, and when a gateway counts as gone.
+fn seats(writing: &Writing<'_>, node: &Node<'_>, faults: &mut Faults) {
+    let subnet = |name: &str| get(node.value, name).and_then(target);
+    let (fabric, rack) = (subnet("seatFabricSubnet"), subnet("seatRackSubnet"));
+    if fabric.is_none() && rack.is_some() {
+        let message =
+            "seats need addresses on the fabric first: write `seatFabricSubnet`, or leave `seatRackSubnet` out";
+        faults.add(Code::RequiredPropertyMissing, node.at("seatFabricSubnet"), message);
+    }
+    if let (Some(fabric), Some(rack)) = (&fabric, &rack)
+        && fabric.key() == rack.key()
+    {
+        faults.value(node.at("seatRackSubnet"), format!("{rack} is the seats' subnet on the fabric; take another one"));
+    }
+    let vips = get(node.value, "ipConfiguration").and_then(|addresses| addresses.get("greVipSubnets")?.as_array());
+    let vips: BTreeSet<String> = vips.into_iter().flatten().filter_map(target).map(|subnet| subnet.key()).collect();
+    for (name, subnet) in [("seatFabricSubnet", &fabric), ("seatRackSubnet", &rack)] {
+        let Some(subnet) = subnet else { continue };
+        if vips.contains(&subnet.key()) {
+            let message = format!("GRE VIPs are drawn from {subnet}; take another subnet for seats");
+            faults.add(Code::InvalidResourceReference, node.at(name), message);
+        }
+        let is_empty =
+            writing.lookup.with(subnet, |subnet| !list(subnet, "ipPools").iter().any(|pool| range(pool).is_some()));
+        if is_empty == Some(true) {
+            let message = format!("{subnet} has no ipPools to draw seats' addresses from; give it one");
+            faults.add(Code::InvalidResourceReference, node.at(name), message);
+        }
+    }
+    if let Some(fabric) = &fabric {
+        let enabled = |network: &Value| get(network, "networkVirtualizationEnabled").and_then(Value::as_bool);
+        if writing.lookup.with(&fabric.tree(), enabled).flatten() != Some(true) {
+            let message = format!(
+                "{} has no provider addresses, which seats' are on the fabric: its networkVirtualizationEnabled is not true; set it, or take a \
+                 subnet of another network",
+                fabric.tree()
+            );
+            faults.add(Code::InvalidResourceReference, node.at("seatFabricSubnet"), message);
+        }
+    }
+    let timers = get(node.value, "failoverTimers").cloned().map(serde_json::from_value::<FailoverTimers>);
+    if let Some(Ok(timers)) = timers
+        && let Err(error) = timers.all()
+    {
+        faults.value(node.at("failoverTimers"), error.to_string());
     }
 }
 

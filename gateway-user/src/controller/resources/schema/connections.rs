@@ -137,6 +137,7 @@ pub(super) const NETWORK_CONNECTION: &[Property] = &[
     read_only("outboundDroppedPackets"),
     read_only("inboundDroppedPackets"),
     read_only("gateway").doc("Where it is placed."),
+    read_only("seatHolder").ours().doc("The gateway that holds that one's seat, in a pool with seats."),
     CONFIGURATION_STATE,
 ];
 

@@ -14,6 +14,18 @@ const POOL_ADDRESSES: &[Property] = &[
         .no_effect("sites reach a shared public address by IPsec, which no gateway does in this version"),
 ];
 
+const TIME: Shape = Shape::Integer(1, 600_000);
+
+const FAILOVER_TIMERS: &[Property] = &[
+    property("probeMilliseconds", TIME).doc("Between two probes of a gateway's forwarding plane (5)."),
+    property("misses", Shape::Integer(1, 1000)).doc("Probes in a row without an answer that mean an end (3)."),
+    property("heartbeatMilliseconds", TIME).doc("Without a word from an agent, until it counts as dead (300)."),
+    property("restartMilliseconds", TIME).doc("What a dead agent is given to come back (2000)."),
+    property("renewalMilliseconds", TIME).doc("Between two rounds in which a holder has its lease renewed (500)."),
+    property("leaseMilliseconds", TIME).doc("How long a majority's answer lets a holder forward (4000)."),
+    property("patienceMilliseconds", TIME).doc("Until an unanswered question is asked again (50)."),
+];
+
 pub(super) const GATEWAY_POOL: &[Property] = &[
     property("type", Shape::Choice(&["s2sIPsec", "s2sGre", "forwarding", "All"]))
         .required()
@@ -26,10 +38,22 @@ pub(super) const GATEWAY_POOL: &[Property] = &[
         "How a connection's share of a gateway is counted: by the ratios of 2016, or the maxima of 2019 (default).",
     ),
     property("ipConfiguration", Shape::Object(POOL_ADDRESSES)),
+    property("seatFabricSubnet", Shape::Reference(&[Kind::LogicalSubnet])).ours().doc(
+        "Out of whose pools each active gateway's seat draws its address on the fabric: hosts and other gateways know that address \
+         alone, so that another gateway of the pool can take the seat over. Without it the pool has no seats.",
+    ),
+    property("seatRackSubnet", Shape::Reference(&[Kind::LogicalSubnet]))
+        .ours()
+        .doc("The same on the side of the racks' routers: the BGP next hop of VIPs. Optional."),
+    property("failoverTimers", Shape::Object(FAILOVER_TIMERS))
+        .ours()
+        .doc("When a gateway counts as gone; what is left out is as usual."),
     property("RadiusServer", NAME).secret().no_effect(NO_P2S),
     property("RadiusSecret", NAME).secret().no_effect(NO_P2S),
     back_references("gateways", Kind::Gateway, "pool"),
     back_references("virtualGateways", Kind::VirtualGateway, "gatewayPools"),
+    read_only("seats").ours().doc("Its seats: addresses, who holds each one and under which epoch, who may take it next."),
+    read_only("seatHistory").ours().doc("The latest moves of seats, the last one at the end."),
     CONFIGURATION_STATE,
 ];
 
@@ -79,6 +103,7 @@ pub(super) const GATEWAY: &[Property] = &[
     read_only("connections"),
     read_only("bgpPeerStates")
         .doc("How its sessions with the routers of bgpConfig are: connectionState, and why there is none."),
+    read_only("seats").ours().doc("The seats that it holds, and those that it may take, of a pool with seats."),
     read_only("externalIPAddress").doc("The addresses of its external port."),
     CONFIGURATION_STATE,
 ];

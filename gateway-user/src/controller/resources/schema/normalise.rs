@@ -3,6 +3,7 @@
 use super::values::{self, quoted, type_name};
 use super::{Access, Effect, Kind, Property, RESOURCE_METADATA, Shape};
 use crate::controller::resources::error::{Code, Error};
+use crate::controller::store::Secret;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -10,6 +11,16 @@ use std::collections::HashSet;
 pub trait Seal {
     /// What is stored instead of `secret`, which stands at `place`.
     fn seal(&self, place: &str, secret: &str) -> String;
+
+    /// A new random secret, sealed for this place; none if nothing is kept secret here.
+    fn draw(&self, _place: &str) -> Option<String> {
+        None
+    }
+
+    /// What was sealed for this place; none if it does not open.
+    fn open(&self, _place: &str, _sealed: &str) -> Option<Secret> {
+        None
+    }
 }
 
 /// Most elements of an array.

@@ -236,6 +236,7 @@ pub fn hello() -> Hello {
         boot: BootId("boot".to_owned()),
         pa,
         ports: Vec::new(),
+        life: None,
         resume: None,
     }
 }

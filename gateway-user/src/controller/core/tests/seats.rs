@@ -1,0 +1,327 @@
+//! Seats: what is settled of them when gateways join, what they are told, and what is made of the word of a gateway that took one.
+
+use super::*;
+use crate::agent::protocol::{BootId, Extent, Heartbeat, Holding, Report, SeatNews, TenantState};
+use crate::controller::core::agents::SILENCE;
+use crate::controller::model::records::Life;
+use crate::controller::seats::Seats;
+use crate::plan::Plan;
+
+impl World {
+    /// The same with seats.
+    fn seated() -> Self {
+        let mut world = Self::furnished();
+        world.put("/logicalNetworks/fabric", fabric());
+        world.put("/gatewayPools/default", pool());
+        world
+    }
+
+    /// A gateway joins and asks for its plan, which is applied.
+    fn join(&mut self, number: u8, incarnation: u64) {
+        let agent = gateway(&format!("GW{number}").into());
+        let key = KeyId([number; 32]);
+        let life = Some(Life { incarnation, site: None });
+        let pa = serde_json::from_value(json!([format!("10.10.0.{number}")])).expect("an address");
+        let ports =
+            serde_json::from_value(json!([["fab0", "fabric"], [format!("tor{number}"), "site"]])).expect("ports");
+        let hello = Hello { pa, ports, life, ..hello(None) };
+        if self.core.state().agents.get(&agent).is_none() {
+            let enrol = Enrol {
+                agent: agent.clone(),
+                token: format!("token-{number}"),
+                token_expires: u64::MAX,
+                key,
+                hello: hello.clone(),
+            };
+            self.step(Event::Enrol(CallId(900), enrol));
+            self.settle();
+        }
+        self.step(Event::Connect(
+            CallId(901),
+            StreamId(incarnation * 100 + u64::from(number)),
+            Connect { agent, key, hello },
+        ));
+        self.settle_all();
+    }
+
+    /// Everything is durable, and all agents that are there do as they were told.
+    fn settle_all(&mut self) {
+        for _ in 0..8 {
+            self.settle();
+            let agents: Vec<AgentId> = self.core.state().agents.iter().map(|(agent, _)| agent.clone()).collect();
+            for agent in agents {
+                let known = self.core.state().agents.get(&agent).expect("known");
+                let Some(sent) = known.sent.filter(|_| known.stream.is_some()) else { continue };
+                let epoch = self.core.epoch().expect("leads");
+                let position = Some(crate::agent::protocol::Position { epoch, revision: sent });
+                self.step(Event::Heartbeat(agent, Heartbeat { position, ..Heartbeat::default() }));
+            }
+            self.step(Event::Tick);
+        }
+        assert!(self.writes.is_empty(), "{:?}", self.writes);
+    }
+
+    fn seats(&self) -> Seats {
+        serde_json::from_str(&self.store["seats/default"]).expect("a record")
+    }
+
+    fn base(&self, gateway_name: &str) -> Plan {
+        let plan = self.core.plan(&gateway(&gateway_name.into())).expect("a plan");
+        plan.base.expect("a base").read().expect("a plan")
+    }
+
+    fn tenants(&self, gateway_name: &str) -> Vec<String> {
+        self.core.plan(&gateway(&gateway_name.into())).expect("a plan").set.into_keys().collect()
+    }
+
+    /// A gateway tells who holds a seat.
+    fn tell(&mut self, teller: &str, seat: &str, holder: &str, epoch: u64, sequence: u64) {
+        let news = SeatNews { holding: Holding::Held, holder: Some(holder.to_owned()), epoch };
+        let report = Report {
+            boot: BootId(teller.to_owned()),
+            sequence,
+            extent: Extent::Whole,
+            seats: [(seat.to_owned(), news)].into(),
+            tenants: [("contoso@GW1".to_owned(), up())].into(),
+            ..Report::default()
+        };
+        self.step(Event::Report(CallId(902), gateway(&teller.into()), report));
+        self.settle_all();
+    }
+}
+
+fn up() -> TenantState {
+    serde_json::from_value(json!({ "connections": { "hq": { "state": "up", "counters": { "in_packets": 3 } } } }))
+        .expect("a tenant's state")
+}
+
+fn fabric() -> Value {
+    let subnet = |id: &str, net: u8| {
+        json!({ "resourceId": id, "properties": { "addressPrefix": format!("10.{net}.9.0/24"),
+            "ipPools": [{ "resourceId": "p", "properties": { "startIpAddress": format!("10.{net}.9.1"), "endIpAddress": format!("10.{net}.9.20") } }] } })
+    };
+    json!({ "networkVirtualizationEnabled": true, "subnets": [subnet("seats", 10), subnet("racks", 20), subnet("others", 30)] })
+}
+
+fn pool() -> Value {
+    json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 10_000_000,
+            "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] },
+            "seatFabricSubnet": { "resourceRef": "/logicalNetworks/fabric/subnets/seats" },
+            "seatRackSubnet": { "resourceRef": "/logicalNetworks/fabric/subnets/racks" },
+            "failoverTimers": { "probeMilliseconds": 20 } })
+}
+
+/// Three gateways with lives of their own, and a tenant with a connection on the seat of the first.
+fn cloud() -> World {
+    let mut world = World::seated();
+    for number in 1..=3 {
+        world.join(number, 7);
+    }
+    world.connect_site("contoso", 100, 1000);
+    world.settle_all();
+    world.answers.clear();
+    world
+}
+
+#[test]
+fn a_pool_s_seats_are_settled_when_its_gateways_join() {
+    let mut world = cloud();
+    let seats = world.seats();
+    assert_eq!(seats.seats.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1", "GW2"]);
+    assert!(!seats.electorate.is_changing());
+    assert_eq!(seats.electorate.voters().count(), 3);
+    let plan = world.base("GW3");
+    let pool = plan.pool.as_ref().expect("a pool");
+    assert_eq!(pool.charter, seats.settled().expect("settled"));
+    assert_eq!(pool.timers.probe().as_millis(), 20);
+    assert_eq!(pool.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["GW1", "GW2"]);
+    assert_eq!(pool.peers[0].fabric.to_string(), "10.10.0.1");
+    let of_the_other = world.base("GW1");
+    let other = of_the_other.pool.as_ref().expect("a pool").peers.iter().find(|peer| peer.name.as_str() == "GW3");
+    assert_eq!(other.expect("GW3").key, pool.peers[0].key);
+    assert_ne!(pool.peers[0].key, pool.peers[1].key);
+    let (_, shown) = world.get("/gatewayPools/default");
+    let properties = &shown["properties"];
+    assert_eq!(properties["seats"][0]["next"][0]["gateway"], "GW1", "{properties}");
+    assert_eq!(properties["configurationState"]["status"], "Success", "{properties}");
+    // A secret is not stored as it is, and is never shown.
+    assert!(seats.secret.is_some_and(|secret| secret.starts_with("sealed")));
+}
+
+#[test]
+fn every_gateway_that_may_take_a_seat_has_its_tenants_with_its_own_ports() {
+    let mut world = cloud();
+    assert_eq!(
+        (world.tenants("GW1"), world.tenants("GW2"), world.tenants("GW3")),
+        (vec!["contoso@GW1".to_owned()], vec![], vec!["contoso@GW1".to_owned()])
+    );
+    let plan = world.core.plan(&gateway(&"GW3".into())).expect("a plan");
+    let mut whole: Value = plan.base.expect("a base").read().expect("JSON");
+    whole["tenant"] = plan.set.values().map(|document| document.read::<Value>().expect("JSON")).collect();
+    let whole: Plan = serde_json::from_value(whole).expect("it passes its own checks");
+    assert_eq!(whole.tenants[0].key(), "contoso@GW1");
+    // A host knows the seat alone.
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["gateway"]["resourceRef"], "/gateways/GW1");
+    assert_eq!(connection["properties"]["seatHolder"]["resourceRef"], "/gateways/GW1");
+}
+
+#[test]
+fn a_failover_is_heard_of_and_settled_anew_by_whoever_leads() {
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["connectionState"], "Connected", "{connection}");
+    let before = world.seats();
+    let grant = before.seats[&"GW1".into()].ahead().next().expect("a grant").clone();
+    assert_eq!(grant.to, "GW3".into());
+    // Another gateway of the pool may tell of it, too.
+    world.tell("GW2", "GW1", "GW3", grant.epoch, 1);
+    let after = world.seats();
+    assert_eq!(after.bearer(&"GW1".into()), Some(&"GW3".into()));
+    assert_eq!(after.candidates(&"GW1".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
+    assert_eq!(after.candidates(&"GW2".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
+    assert_eq!(world.tenants("GW1"), ["contoso@GW1"], "it stays a replica, and may take it again");
+    // What the one of before tells does not count any more.
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["gateway"]["resourceRef"], "/gateways/GW1", "no placement changes");
+    assert_eq!(connection["properties"]["seatHolder"]["resourceRef"], "/gateways/GW3");
+    assert_eq!(connection["properties"]["connectionState"], "Disconnected", "{connection}");
+    world.tell("GW3", "GW1", "GW3", grant.epoch, 1);
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["connectionState"], "Connected", "{connection}");
+    let (_, shown) = world.get("/gatewayPools/default");
+    let history = &shown["properties"]["seatHistory"];
+    assert_eq!((history[1]["from"].as_str(), history[1]["to"].as_str()), (Some("GW1"), Some("GW3")), "{history}");
+    // Stale and forged words change nothing, and the next leader knows all of it.
+    world.tell("GW1", "GW1", "GW1", 1, 2);
+    world.tell("GW2", "GW1", "GW2", 10_000, 2);
+    assert_eq!(world.seats(), after);
+    world.lead();
+    world.settle_all();
+    assert_eq!(world.seats(), after);
+}
+
+#[test]
+fn a_gateway_that_is_not_heard_of_moves_nothing_and_its_seat_is_given_nothing_until_it_is_taken() {
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    let before = world.seats();
+    world.now += SILENCE;
+    for name in ["GW2", "GW3"] {
+        world.step(Event::Heartbeat(gateway(&name.into()), Heartbeat::default()));
+    }
+    world.step(Event::Tick);
+    assert!(world.writes.is_empty());
+    let health = |world: &World| world.core.state().fleet.health(&"GW1".into());
+    assert_eq!(health(&world), Some(crate::controller::placement::Health::Failed));
+    let (_, shown) = world.get("/gatewayPools/default");
+    assert_eq!(shown["properties"]["configurationState"]["detailedInfo"][0]["code"], "Degraded", "{shown}");
+    assert_eq!(world.seats(), before);
+    let epoch = before.seats[&"GW1".into()].ahead().next().expect("a grant").epoch;
+    let news = SeatNews { holding: Holding::Held, holder: Some("GW3".to_owned()), epoch };
+    let report = Report {
+        boot: BootId("GW3".into()),
+        sequence: 1,
+        seats: [("GW1".to_owned(), news)].into(),
+        ..Report::default()
+    };
+    world.step(Event::Report(CallId(903), gateway(&"GW3".into()), report));
+    world.settle();
+    assert_eq!(health(&world), Some(crate::controller::placement::Health::Healthy), "who holds it is there");
+}
+
+#[test]
+fn a_gateway_that_starts_anew_is_granted_anew() {
+    let mut world = cloud();
+    let before = world.seats();
+    world.join(3, 8);
+    let after = world.seats();
+    let of = |seats: &Seats| {
+        let grants = &seats.seats[&"GW1".into()].grants;
+        grants.iter().find(|grant| grant.to == "GW3".into()).cloned().expect("granted")
+    };
+    assert_eq!((of(&before).incarnation, of(&after).incarnation), (7, 8));
+    assert!(of(&after).epoch > before.epoch);
+}
+
+#[test]
+fn who_holds_another_s_seat_stays_and_seats_keep_their_addresses() {
+    let mut world = cloud();
+    let epoch = world.seats().seats[&"GW2".into()].ahead().nth(1).expect("GW3's").epoch;
+    world.tell("GW3", "GW2", "GW3", epoch, 1);
+    let refused = |world: &mut World, method, path: &str, properties: Value| {
+        let call = world.ask(method, path, &json!({ "properties": properties }), None);
+        world.settle_all();
+        let (status, body) = world.answer(call);
+        assert_eq!((status, body["error"]["code"].as_str()), (409, Some("ResourceInUse")), "{body}");
+        body["error"]["message"].as_str().expect("a message").to_owned()
+    };
+    let told = refused(&mut world, Method::Delete, "/gateways/GW3", json!({}));
+    assert!(told.contains("holds seat GW2"), "{told}");
+    let mut elsewhere = pool();
+    elsewhere["seatFabricSubnet"]["resourceRef"] = json!("/logicalNetworks/fabric/subnets/others");
+    let told = refused(&mut world, Method::Put, "/gatewayPools/default", elsewhere);
+    assert!(told.contains("leave `seatFabricSubnet`"), "{told}");
+    // Without it there are no seats, and everything is as it was before there were any.
+    let mut without = pool();
+    for property in ["seatFabricSubnet", "seatRackSubnet", "failoverTimers"] {
+        without.as_object_mut().expect("an object").remove(property);
+    }
+    world.put("/gatewayPools/default", without);
+    world.settle_all();
+    assert!(world.seats().seats.is_empty() && world.base("GW1").pool.is_none());
+    assert_eq!((world.tenants("GW1"), world.tenants("GW3")), (vec!["contoso".to_owned()], vec![]));
+}
+
+#[test]
+fn an_agent_that_knows_nothing_of_seats_is_told_what_is_missing() {
+    let mut world = World::seated();
+    enrol(&mut world, &gateway(&"GW1".into()));
+    world.connect_site("contoso", 100, 1000);
+    world.settle();
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    let told = connection["properties"]["configurationState"].to_string();
+    assert!(told.contains("cannot hold a seat"), "{told}");
+}
+
+#[test]
+fn an_even_pool_says_that_the_controllers_vote_is_missing() {
+    let mut world = World::seated();
+    for number in 1..=2 {
+        world.join(number, 7);
+    }
+    let (_, shown) = world.get("/gatewayPools/default");
+    let told = shown["properties"]["configurationState"].to_string();
+    assert!(told.contains("Degraded") && told.contains("an even number"), "{told}");
+    // Neither outvotes the other, so that none stops because the other one does not answer.
+    let charter = world.base("GW1").pool.expect("a pool").charter;
+    assert!(charter.seats().values().all(|seat| seat.bound == seat::Bound::Unbounded));
+}
+
+#[test]
+fn what_is_written_of_seats_has_to_make_sense() {
+    let mut world = World::seated();
+    world.put(
+        "/logicalNetworks/bare",
+        json!({ "networkVirtualizationEnabled": true, "subnets": [
+        { "resourceId": "s", "properties": { "addressPrefix": "10.40.0.0/24" } }] }),
+    );
+    let mut refused = |change: &dyn Fn(&mut Value)| {
+        let mut wrong = pool();
+        change(&mut wrong);
+        let call = world.ask(Method::Put, "/gatewayPools/default", &json!({ "properties": wrong }), None);
+        world.settle();
+        let (status, body) = world.answer(call);
+        assert_eq!(status, 400, "{body}");
+        body["error"].to_string()
+    };
+    let fabric = |path: &'static str| move |pool: &mut Value| pool["seatFabricSubnet"]["resourceRef"] = json!(path);
+    assert!(refused(&fabric("/logicalNetworks/bare/subnets/s")).contains("has no ipPools"));
+    assert!(refused(&fabric("/logicalNetworks/fabric/subnets/racks")).contains("seats' subnet on the fabric"));
+    let told = refused(&fabric("/logicalNetworks/vips/subnets/gre"));
+    assert!(told.contains("GRE VIPs are drawn from") && told.contains("no provider addresses"), "{told}");
+    assert!(refused(&|pool| _ = pool.as_object_mut().expect("an object").remove("seatFabricSubnet")).contains("first"));
+    let told = refused(&|pool| pool["failoverTimers"] = json!({ "leaseMilliseconds": 1000 }));
+    assert!(told.contains("does not outlive the restart"), "{told}");
+}

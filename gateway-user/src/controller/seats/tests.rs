@@ -1,0 +1,398 @@
+//! What is settled of a pool, whatever happens to it.
+
+use super::record::Subnets;
+use super::settle::{Duty, Floor, Heard, Member, Pool, Standing};
+use super::survival::Because;
+use super::*;
+use crate::controller::model::{Id, Reference};
+use crate::controller::placement::VipRange;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+fn id(text: &str) -> Id {
+    Id::from(text)
+}
+
+fn range(first: [u8; 4], last: [u8; 4]) -> Vec<VipRange> {
+    vec![VipRange { first: IpAddr::from(first), last: IpAddr::from(last) }]
+}
+
+/// A pool, and what is settled of it.
+struct World {
+    gateways: BTreeMap<Id, Member>,
+    fabric: Vec<VipRange>,
+    rack: Vec<VipRange>,
+    /// Seats and gateways that do not go together.
+    apart: BTreeSet<(Id, Id)>,
+    seats: Seats,
+}
+
+impl World {
+    /// So many gateways with connections, and so many standbys, each in a rack of its own.
+    fn new(active: usize, standbys: usize) -> Self {
+        let member = |number: usize| {
+            let duty = if number <= active { Duty::Seat } else { Duty::Standby };
+            let rack = Some(Id::from(format!("r{number}")));
+            (Id::from(format!("GW{number}")), Member { rack, life: Some(1), duty, ..Member::default() })
+        };
+        let subnet = Reference { path: "/logicalNetworks/f/subnets/seats".into() };
+        let mut world = Self {
+            gateways: (1..=active + standbys).map(member).collect(),
+            fabric: range([10, 10, 9, 1], [10, 10, 9, 40]),
+            rack: range([10, 20, 9, 1], [10, 20, 9, 40]),
+            apart: BTreeSet::new(),
+            seats: Seats { subnets: Some(Subnets { fabric: subnet, rack: None }), ..Seats::default() },
+        };
+        assert!(world.settle());
+        world
+    }
+
+    fn with_pool<T>(&self, act: impl FnOnce(&Pool<'_>) -> T) -> T {
+        act(&Pool {
+            gateways: self.gateways.clone(),
+            fabric: self.fabric.clone(),
+            rack: self.rack.clone(),
+            is_taken: &|address| address == IpAddr::from([10, 10, 9, 1]),
+            may_take: &|seat, gateway| !self.apart.contains(&(seat.clone(), gateway.clone())),
+            floor: Floor::default(),
+        })
+    }
+
+    fn settle(&mut self) -> bool {
+        let mut seats = self.seats.clone();
+        let changed = self.with_pool(|pool| seats.settle(pool));
+        self.seats = seats;
+        changed
+    }
+
+    fn member(&mut self, gateway: &str) -> &mut Member {
+        self.gateways.get_mut(&id(gateway)).unwrap()
+    }
+
+    fn next(&self, seat: &str) -> Vec<String> {
+        self.seats.candidates(&id(seat)).map(ToString::to_string).collect()
+    }
+
+    /// The next one takes a seat.
+    fn fail_over(&mut self, seat: &str) -> (Id, u64) {
+        let grant = self.seats.seats[&id(seat)].ahead().next().unwrap().clone();
+        assert_eq!(self.seats.follow(&id(seat), &grant.to, grant.epoch, 7), Followed::Moved);
+        (grant.to, grant.epoch)
+    }
+
+    /// All who vote have heard of the change of voters.
+    fn elect(&mut self) {
+        let all: Vec<Id> = self.gateways.keys().cloned().collect();
+        while self.seats.elected(all.iter()) {
+            self.settle();
+        }
+    }
+}
+
+#[test]
+fn an_active_gateway_has_a_seat_and_is_the_first_to_take_it() {
+    let world = World::new(2, 1);
+    assert_eq!(world.seats.seats.keys().map(Id::as_str).collect::<Vec<_>>(), ["GW1", "GW2"]);
+    let seat = &world.seats.seats[&id("GW1")];
+    let written = |dual: crate::plan::Dual| dual.iter().map(|address| address.to_string()).collect::<Vec<_>>();
+    assert_eq!(written(seat.pa), ["10.10.9.2"], "the first address is another's");
+    assert_eq!(written(seat.next_hop), ["10.20.9.1"]);
+    assert_eq!(seat.mac.to_string(), "02:53:00:00:00:01");
+    let order: Vec<(&str, u64)> = seat.grants.iter().map(|grant| (grant.to.as_str(), grant.epoch)).collect();
+    assert_eq!(order, [("GW1", 1), ("GW3", 2)]);
+    let charter = world.seats.settled().unwrap();
+    assert_eq!(charter.electorate().voters().count(), 3);
+    assert!(charter.grants(&"GW2".into(), seat::Epoch(4), &"GW3".into()));
+    assert_eq!(charter.seats()[&"GW1".into()].bound, seat::Bound::Leased);
+}
+
+#[test]
+fn a_failover_is_followed_and_grants_are_fresh_afterwards() {
+    let mut world = World::new(2, 1);
+    world.fail_over("GW1");
+    world.settle();
+    let (to, epoch) = world.fail_over("GW1");
+    assert_eq!((to, epoch), (id("GW3"), 2), "nothing was taken back by that GW1 held it");
+    assert!(world.settle());
+    // GW1 is idle, GW3 is not: that one has to take GW2's as well no more.
+    assert_eq!((world.next("GW1"), world.next("GW2")), (vec!["GW1".to_owned()], vec!["GW1".to_owned()]));
+    assert!(world.seats.seats[&id("GW1")].ahead().all(|grant| grant.epoch > 2));
+    assert_eq!(world.seats.bearer(&id("gw1")), Some(&id("GW3")));
+    // What was, or never was, is not believed.
+    assert_eq!(world.seats.follow(&id("GW1"), &id("GW1"), 1, 8), Followed::Known);
+    assert_eq!(world.seats.follow(&id("GW1"), &id("GW2"), 99, 8), Followed::Never);
+    let last = world.seats.history.last().unwrap();
+    assert_eq!((last.from.as_ref(), &last.to, last.heard), (Some(&id("GW1")), &id("GW3"), 7));
+}
+
+#[test]
+fn a_grant_that_was_taken_back_may_have_been_used_before_that_was_heard() {
+    let mut world = World::new(1, 2);
+    world.fail_over("GW1");
+    let first = world.seats.seats[&id("GW1")].ahead().next().unwrap().clone();
+    world.member(first.to.as_str()).standing = Standing::Cordoned;
+    world.settle();
+    assert!(world.seats.seats[&id("GW1")].grants.iter().all(|grant| grant.epoch != first.epoch));
+    assert_eq!(world.seats.follow(&id("GW1"), &first.to, first.epoch, 1), Followed::Moved);
+    world.settle();
+    assert!(world.seats.settled().unwrap().grants(
+        &"GW1".into(),
+        seat::Epoch(first.epoch),
+        &super::record::gateway_name(&first.to)
+    ));
+}
+
+#[test]
+fn another_life_is_granted_anew() {
+    let mut world = World::new(2, 1);
+    let before: Vec<u64> = world.seats.seats[&id("GW1")].grants.iter().map(|grant| grant.epoch).collect();
+    world.member("GW3").life = Some(2);
+    assert!(world.settle());
+    let seat = &world.seats.seats[&id("GW1")];
+    let of_gw3 = seat.grants.iter().find(|grant| grant.to == id("GW3")).unwrap();
+    assert_eq!(of_gw3.incarnation, 2);
+    assert!(!before.contains(&of_gw3.epoch) && of_gw3.epoch > 4);
+}
+
+#[test]
+fn silence_takes_no_grant_away() {
+    let mut world = World::new(2, 1);
+    world.member("GW3").heard = Heard::Silent;
+    assert!(!world.settle(), "it may have lost its way to the controllers alone");
+}
+
+#[test]
+fn those_who_fail_together_do_not_wait_for_one_and_successors_stand_elsewhere() {
+    let mut world = World::new(2, 2);
+    for (gateway, rack) in [("GW1", "a"), ("GW2", "b"), ("GW3", "a"), ("GW4", "b")] {
+        world.member(gateway).rack = Some(id(rack));
+    }
+    world.settle();
+    assert_eq!(world.next("GW1"), ["GW4", "GW3"]);
+    assert_eq!(world.next("GW2"), ["GW3", "GW4"]);
+    // Where the seat's VLANs are counts for more.
+    world.apart.insert((id("GW1"), id("GW4")));
+    world.settle();
+    assert_eq!(
+        (world.next("GW1"), world.next("GW2")),
+        (vec!["GW3".into(), "GW4".to_owned()], vec!["GW4".into(), "GW3".to_owned()])
+    );
+}
+
+#[test]
+fn voters_change_in_two_steps() {
+    let mut world = World::new(2, 1);
+    let four = Member { life: Some(1), ..Member::default() };
+    world.gateways.insert(id("GW4"), four.clone());
+    assert!(world.settle());
+    assert!(world.seats.electorate.is_changing());
+    world.gateways.insert(id("GW5"), four);
+    world.settle();
+    assert_eq!(world.seats.electorate.voters().count(), 5, "GW1 to GW4 and the controllers; GW5 waits");
+    assert!(!world.seats.elected([id("GW1"), id("GW4")].iter()));
+    assert!(world.seats.elected([id("GW1"), id("GW2"), id("GW4")].iter()));
+    assert!(!world.seats.electorate.is_changing());
+    world.settle();
+    world.elect();
+    assert_eq!((world.seats.electorate.voters().count(), world.seats.electorate.is_changing()), (5, false));
+}
+
+#[test]
+fn what_is_not_survived_is_said() {
+    let mut world = World::new(2, 2);
+    let lost = |world: &World| -> Vec<String> {
+        world.with_pool(|pool| world.seats.unsurvived(pool)).iter().map(|loss| loss.of.to_string()).collect()
+    };
+    // Four gateways and the controllers: after one loss three of five are left.
+    assert_eq!(lost(&world), Vec::<String>::new());
+    world.member("GW4").heard = Heard::Silent;
+    assert_eq!(lost(&world), ["gateway GW1", "gateway GW2"], "two of five decide nothing");
+    world.gateways.remove(&id("GW4"));
+    world.settle();
+    world.elect();
+    assert_eq!(lost(&world), Vec::<String>::new());
+    // Both with connections in one rack: one standby is too few, and it has no majority.
+    world.member("GW1").rack = Some(id("r"));
+    world.member("GW2").rack = Some(id("r"));
+    world.settle();
+    let losses = world.with_pool(|pool| world.seats.unsurvived(pool));
+    assert_eq!((losses.len(), losses[0].of.to_string()), (1, "rack r".to_owned()));
+    assert_eq!(losses[0].because, Because::Votes { left: 1, of: 3 });
+    world.member("GW3").standing = Standing::Cordoned;
+    world.settle();
+    assert_eq!(lost(&world), ["gateway GW1", "gateway GW2", "rack r"]);
+    assert!(world.next("GW1").is_empty());
+    assert_eq!(world.seats.settled().unwrap().seats()[&"GW1".into()].bound, seat::Bound::Unbounded);
+}
+
+#[test]
+fn a_pool_that_gives_its_seats_up_grants_nothing_twice_later() {
+    let mut world = World::new(2, 1);
+    let (epoch, number) = (world.seats.epoch, world.seats.number);
+    let subnets = world.seats.subnets.clone();
+    assert!(world.seats.dissolve());
+    assert!(!world.seats.dissolve() && world.seats.seats.is_empty());
+    world.seats.subnets = subnets;
+    world.settle();
+    let seat = &world.seats.seats[&id("GW1")];
+    assert!(seat.number > number && seat.grants.iter().all(|grant| grant.epoch > epoch));
+}
+
+#[test]
+fn the_record_is_read_as_it_was_written() {
+    let mut world = World::new(2, 1);
+    world.fail_over("GW1");
+    world.settle();
+    let text = serde_json::to_string(&world.seats).unwrap();
+    assert_eq!(serde_json::from_str::<Seats>(&text).unwrap(), world.seats);
+}
+
+/// What may happen to a pool.
+#[derive(Clone, Debug)]
+enum Step {
+    Joins(u8),
+    StartsAnew(u8),
+    Leaves(u8),
+    Falls(u8),
+    IsHeard(u8),
+    Cordoned(u8),
+    Open(u8),
+    Active(u8),
+    Standby(u8),
+    Takes(u8, u8),
+    Elects(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..11u8, 1..6u8, any::<u8>()).prop_map(|(what, which, how)| match what {
+        0 => Step::Joins(which),
+        1 => Step::StartsAnew(which),
+        2 => Step::Leaves(which),
+        3 => Step::Falls(which),
+        4 => Step::IsHeard(which),
+        5 => Step::Cordoned(which),
+        6 => Step::Open(which),
+        7 => Step::Active(which),
+        8 => Step::Standby(which),
+        9 => Step::Takes(which, how),
+        _ => Step::Elects(how),
+    })
+}
+
+impl World {
+    fn make(&mut self, step: &Step, lives: &mut u64) {
+        let mut change = |which: u8, change: &dyn Fn(&mut Member)| {
+            if let Some(member) = self.gateways.get_mut(&Id::from(format!("GW{which}"))) {
+                change(member);
+            }
+        };
+        match *step {
+            Step::Joins(which) => {
+                *lives += 1;
+                let member = Member { life: Some(*lives), ..Member::default() };
+                self.gateways.entry(Id::from(format!("GW{which}"))).or_insert(member);
+            }
+            Step::StartsAnew(which) => {
+                *lives += 1;
+                let life = *lives;
+                change(which, &|member| member.life = Some(life));
+            }
+            Step::Leaves(which) => {
+                // A gateway that holds another's seat is not let go.
+                let gateway = Id::from(format!("GW{which}"));
+                if self.seats.carried(&gateway).all(|seat| *seat == gateway) {
+                    self.gateways.remove(&gateway);
+                }
+            }
+            Step::Falls(which) => change(which, &|member| member.heard = Heard::Silent),
+            Step::IsHeard(which) => change(which, &|member| member.heard = Heard::Lately),
+            Step::Cordoned(which) => change(which, &|member| member.standing = Standing::Cordoned),
+            Step::Open(which) => change(which, &|member| member.standing = Standing::Open),
+            Step::Active(which) => change(which, &|member| member.duty = Duty::Seat),
+            Step::Standby(which) => change(which, &|member| member.duty = Duty::Standby),
+            Step::Takes(which, how) => {
+                let seat = Id::from(format!("GW{which}"));
+                let grants: Vec<Grant> = self
+                    .seats
+                    .seats
+                    .get(&seat)
+                    .into_iter()
+                    .flat_map(|seat| seat.ahead().chain(&seat.withdrawn))
+                    .cloned()
+                    .collect();
+                if let Some(grant) = grants.get(usize::from(how) % grants.len().max(1))
+                    && self.gateways.contains_key(&grant.to)
+                {
+                    self.seats.follow(&seat, &grant.to, grant.epoch, 0);
+                }
+            }
+            Step::Elects(how) => {
+                let heard: Vec<Id> =
+                    (0..8).filter(|bit| how >> bit & 1 == 1).map(|bit| Id::from(format!("GW{bit}"))).collect();
+                self.seats.elected(heard.iter());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_no_epoch_is_granted_twice_and_who_can_take_a_seat_may(
+        steps in proptest::collection::vec(step(), 0..60),
+    ) {
+        let mut world = World::new(2, 1);
+        let mut lives = 1;
+        let mut granted: BTreeMap<u64, (Id, Id, u64)> = BTreeMap::new();
+        let mut numbers: BTreeMap<u32, Id> = BTreeMap::new();
+        let mut held: BTreeMap<u32, u64> = BTreeMap::new();
+        for step in &steps {
+            let before = world.seats.clone();
+            world.make(step, &mut lives);
+            world.settle();
+            prop_assert!(!world.settle(), "what is settled stays so: {:?}", step);
+            let seats = &world.seats;
+            prop_assert!(seats.epoch >= before.epoch && seats.charter >= before.charter && seats.number >= before.number);
+            prop_assert!(*seats == before || seats.charter > before.charter, "{:?}", step);
+            let mut addresses = BTreeSet::new();
+            for (name, seat) in &seats.seats {
+                prop_assert!(addresses.extend_new(seat.pa.iter().chain(seat.next_hop.iter())));
+                prop_assert_eq!(numbers.entry(seat.number).or_insert_with(|| name.clone()), name);
+                for grant in seat.grants.iter().chain(&seat.withdrawn) {
+                    let whose = (name.clone(), grant.to.clone(), grant.incarnation);
+                    prop_assert_eq!(granted.entry(grant.epoch).or_insert_with(|| whose.clone()), &whose, "epoch {}", grant.epoch);
+                    prop_assert!(grant.epoch <= seats.epoch);
+                }
+                if let Some(holder) = &seat.holder {
+                    let last = held.insert(seat.number, holder.epoch).unwrap_or_default();
+                    prop_assert!(holder.epoch >= last);
+                    prop_assert!(world.gateways.contains_key(&holder.gateway));
+                }
+                let bearing: BTreeSet<&Id> = seats.seats.keys().filter_map(|seat| seats.bearer(seat)).collect();
+                let voters: BTreeSet<String> =
+                    seats.electorate.voters().filter_map(seat::Voter::as_gateway).map(ToString::to_string).collect();
+                let idle = world.gateways.iter().any(|(id, member)| {
+                    member.life.is_some() && member.standing == Standing::Open && !bearing.contains(id) && voters.contains(id.as_str())
+                });
+                prop_assert_eq!(seats.candidates(name).next().is_some(), idle, "seat {}", name);
+            }
+            if seats.electorate.voters().next().is_some() {
+                prop_assert!(seats.settled().is_ok(), "{:?}", seats.settled());
+            }
+            let text = serde_json::to_string(seats).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Seats>(&text).unwrap(), seats);
+        }
+    }
+}
+
+/// A set that says whether all that came was new.
+trait ExtendNew<T> {
+    fn extend_new(&mut self, items: impl Iterator<Item = T>) -> bool;
+}
+
+impl<T: Ord> ExtendNew<T> for BTreeSet<T> {
+    fn extend_new(&mut self, mut items: impl Iterator<Item = T>) -> bool {
+        items.all(|item| self.insert(item))
+    }
+}
