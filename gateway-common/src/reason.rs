@@ -137,6 +137,10 @@ reasons! {
     FloodLimited = 54, "flood_limited";
     /// A virtual machine sent a kind of frame that the virtual network does not carry.
     VmFrame = 55, "vm_frame";
+    /// A probe's tag is not its observer's, or nobody of the pool sends such probes.
+    ProbeForged = 56, "probe_forged";
+    /// A probe asks for the way through a seat that this gateway does not hold.
+    ProbeUnheld = 57, "probe_unheld";
 }
 
 impl DropReason {

@@ -12,6 +12,9 @@
 //! | `COMPARTMENTS` | hash | interface index | [`Attachment`] |
 //! | `LOCAL` | hash | [`Address`] | [`Local`] |
 //! | `SEATS` | array | [`SeatId`] | [`Seat`] |
+//! | `SEAT_SETUP` | array | [`SeatId`] | [`SeatSetup`] |
+//! | `SEAT_NUMBERS` | hash | the seat's number in its pool | [`SeatId`] |
+//! | `PROBERS` | hash | the observer's number in the pool | [`Prober`] |
 //! | `TENANTS` | array | [`TenantId`] | [`Tenant`] |
 //! | `TENANT_STATE` | array | [`TenantId`] | [`TenantState`] |
 //! | `CONNECTIONS` | array | [`ConnectionId`] | [`Connection`] |
@@ -71,6 +74,8 @@ pub mod stage {
     pub const LEAST: u32 = 8;
     /// `stage_vm`: answers a virtual machine in place of its subnet's router and its other machines.
     pub const VM: u32 = 9;
+    /// `stage_probe`: returns a probe, or takes in what it tells of a seat.
+    pub const PROBE: u32 = 10;
     /// Every slot and the program that stands in it.
     pub const PROGRAMS: &[(u32, &str)] = &[
         (ORIGINATE, "stage_originate"),
@@ -83,6 +88,7 @@ pub mod stage {
         (STEER, "stage_steer"),
         (LEAST, "stage_least"),
         (VM, "stage_vm"),
+        (PROBE, "stage_probe"),
     ];
 }
 
@@ -280,15 +286,53 @@ pub struct Seat {
     pub epoch: Epoch,
     /// The gate as a program last found it open; it need not be tried again within the same tick of the clock.
     pub tried: Gate,
-    /// That tick.
+    /// That tick, in jiffies: when the last packet passed.
     pub tick: u64,
+    /// The highest epoch that a message with a right tag carried. A gate of a lower one is closed by whoever opens it too late.
+    pub seen: Epoch,
+    /// The epoch under which `first` was written.
+    pub passed: Epoch,
+    /// When the first packet passed under that epoch, in nanoseconds of the coarse monotonic clock.
+    pub first: u64,
 }
 
 impl Seat {
     /// A seat whose gate nobody has tried.
     pub const fn new(gate: Gate, epoch: Epoch) -> Self {
-        Self { gate, epoch, tried: Gate(0), tick: 0 }
+        Self { gate, epoch, tried: Gate(0), tick: 0, seen: Epoch(0), passed: Epoch(0), first: 0 }
     }
+}
+
+/// What of a seat its holder shows, by the seat's slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SeatSetup {
+    /// The MAC address that moves with the seat, and two bytes of zero; all zero for a seat that answers from its port's.
+    pub mac: [u8; 8],
+}
+
+/// A gateway of the pool that may send probes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Prober {
+    /// What its tags are made with.
+    pub key: [u64; 2],
+    /// By which ways a probe goes through this gateway to it: to its address on the fabric, and to the one at the sites' side.
+    pub ways: [ProbeWay; 2],
+}
+
+/// A way out for a probe.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ProbeWay {
+    /// The next hop towards the observer; [`NexthopId::NONE`] if there is no such way.
+    pub nexthop: NexthopId,
+    /// Zero.
+    pub reserved: u32,
+    /// This gateway's own address there.
+    pub source: Address,
+    /// The observer's, of the same family.
+    pub destination: Address,
 }
 
 /// A tenant.
@@ -710,7 +754,10 @@ table_types!(
     FabricPeerKey,
     Attachment,
     Local,
+    Prober,
     Seat,
+    SeatSetup,
+    SeatId,
     Tenant,
     TenantState,
     Connection,

@@ -25,7 +25,7 @@ pub fn admitted(packet: &Packet, run: &mut Run, tenant: &Tenant) -> Verdict {
         run.flags |= Run::TRACED;
         trace::arrived(packet);
     }
-    gate::check(run.seat, run.now)?;
+    gate::pass(run.seat, run.now)?;
     run.reach(Stage::Admit);
     if let Some(counters) = PORT_COUNTERS.get_ptr_mut(run.port.0) {
         count_in(counters, packet.len());

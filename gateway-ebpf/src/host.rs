@@ -3,11 +3,11 @@
 
 use crate::answers::{self, ICMP_HEADER, Mac, OVER_IPV4, OVER_IPV6};
 use crate::context::Context;
-use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS};
+use crate::maps::{CONNECTION_STATE, CONNECTIONS, DEVICES, EVENTS, GRE, LOCAL, PORTS, SEAT_SETUP};
 use crate::packet::Packet;
 use crate::run::Run;
-use crate::{PASS, Verdict, gate, seal, steer};
-use gateway_common::tables::{GreKey, Local, Port};
+use crate::{PASS, Verdict, gate, probe, seal, steer};
+use gateway_common::tables::{GreKey, Local, Port, stage};
 use gateway_common::trace::PathMtu;
 use gateway_common::wire::{
     GreFlags, IPV4_MIN_PATH_MTU, IPV6_MIN_MTU, KEEPALIVE_PROTOCOL, VXLAN_PORT, ethertype, protocol,
@@ -45,6 +45,15 @@ fn port(run: &Run) -> Option<Port> {
     PORTS.get_ptr(run.ifindex).map(|port| unsafe { *port })
 }
 
+/// The MAC address that an own address is at: the seat's, if it has one that moves with it, else the port's.
+#[inline(always)]
+fn shown_by(local: &Local, port: &Port) -> Mac {
+    match SEAT_SETUP.get(local.seat.0) {
+        Some(setup) if setup.mac != [0; 8] => Mac::padded(&setup.mac),
+        _ => Mac::padded(&port.mac),
+    }
+}
+
 /// Sends the frame back out of the port it came in by. (By redirection: XDP_TX needs more of a veth's far end than that.)
 #[inline(always)]
 fn back(port: &Port) -> Verdict {
@@ -60,7 +69,7 @@ fn arp(packet: &Packet, run: &Run) -> Verdict {
         return PASS;
     }
     gate::check(local.seat, run.now)?;
-    answers::reply(packet, Mac::padded(&port.mac), target).ok_or(DropReason::EthernetTruncated)?;
+    answers::reply(packet, shown_by(&local, &port), target).ok_or(DropReason::EthernetTruncated)?;
     back(&port)
 }
 
@@ -69,6 +78,9 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
     let header: [u32; 5] = packet.load(EthHdr::LEN).ok_or(DropReason::OuterTruncated)?;
     let protocol = (u32::from_be(header[2]) >> 16) as u8;
     let destination = Address::v4(header[4]);
+    if protocol == protocol::UDP && probe::is_probe(packet, OVER_IPV4) {
+        return run.hand_over(packet, stage::PROBE);
+    }
     let Some(local) = local(destination) else { return steer::back(packet) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMP {
         gate::check(local.seat, run.now)?;
@@ -80,7 +92,7 @@ fn ipv4(packet: &Packet, run: &mut Run) -> Verdict {
         8 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
-            answers::echo4(packet, Mac::padded(&port.mac), header).ok_or(DropReason::OuterTruncated)?;
+            answers::echo4(packet, shown_by(&local, &port), header).ok_or(DropReason::OuterTruncated)?;
             back(&port)
         }
         _ => unserved(&local),
@@ -97,6 +109,9 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         return solicitation(packet, run);
     }
     let destination = Address([header[6], header[7], header[8], header[9]]);
+    if protocol == protocol::UDP && probe::is_probe(packet, OVER_IPV6) {
+        return run.hand_over(packet, stage::PROBE);
+    }
     let Some(local) = local(destination) else { return steer::back(packet) };
     if local.flags & Local::STEERED != 0 && protocol != protocol::ICMPV6 {
         gate::check(local.seat, run.now)?;
@@ -107,7 +122,7 @@ fn ipv6(packet: &Packet, run: &mut Run) -> Verdict {
         128 if local.flags & Local::ANSWERED != 0 => {
             gate::check(local.seat, run.now)?;
             let Some(port) = port(run) else { return PASS };
-            answers::echo6(packet, Mac::padded(&port.mac), header).ok_or(DropReason::OuterTruncated)?;
+            answers::echo6(packet, shown_by(&local, &port), header).ok_or(DropReason::OuterTruncated)?;
             back(&port)
         }
         _ => unserved(&local),
@@ -181,7 +196,7 @@ fn solicitation(packet: &Packet, run: &Run) -> Verdict {
         return PASS;
     }
     gate::check(local.seat, run.now)?;
-    answers::advertise(packet, Mac::padded(&port.mac), target)?;
+    answers::advertise(packet, shown_by(&local, &port), target)?;
     back(&port)
 }
 

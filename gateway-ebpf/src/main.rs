@@ -22,6 +22,7 @@
 //! stage_frame             a reassembled frame, as a port's program takes it
 //! stage_steer             steer, on a gateway
 //! stage_least             forward, for IPv6 packets that are never too big
+//! stage_probe             another gateway's question whether this one forwards, or its claim to a seat
 //! stage_vm                ARP, neighbour discovery, echo and ICMP errors for a virtual machine
 //! ```
 //!
@@ -61,6 +62,7 @@ mod maps;
 mod packet;
 mod parse;
 mod police;
+mod probe;
 mod punt;
 mod reentry;
 mod resolve;
@@ -288,6 +290,8 @@ stage! {
     stage_least => forward::least;
     /// See [`gateway_common::tables::stage::VM`].
     stage_vm => host_answer::frame;
+    /// See [`gateway_common::tables::stage::PROBE`].
+    stage_probe => probe::stage;
 }
 
 #[panic_handler]

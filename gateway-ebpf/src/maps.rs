@@ -7,18 +7,18 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use gateway_common::tables::{
     Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FLOW4_PAIRS, FLOW6_PAIRS, FabricKey,
-    FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Route, Seat, Settings,
-    Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort, Vnet,
+    FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Prober, Route, Seat, SeatSetup,
+    Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort, Vnet,
 };
 use gateway_common::trace::Traced;
-use gateway_common::{Address, ConnectionId, OriginId};
+use gateway_common::{Address, ConnectionId, OriginId, SeatId};
 
 use crate::run::{Run, Scratch};
 
 const TENANTS_MAX: usize = 16 * 1024;
 const CONNECTIONS_MAX: usize = 64 * 1024;
 const NEXTHOPS_MAX: usize = 128 * 1024;
-/// Nobody maps it: such an array starts at a page, and so every element of it at a line of the processor's cache.
+/// Such an array starts at a page, and so every element of a flow cache at a line of the processor's. User space maps `SEATS` alone.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -57,7 +57,13 @@ pub static COMPARTMENTS: HashMap<u32, Attachment, { 4 * TENANTS_MAX }, NO_PREALL
 pub static LOCAL: HashMap<Address, Local, { 16 * 1024 }, NO_PREALLOC> = HashMap::new();
 
 #[btf_map]
-pub static SEATS: Array<Seat, 256> = Array::new();
+pub static SEATS: Array<Seat, 256, MMAPABLE> = Array::new();
+#[btf_map]
+pub static SEAT_SETUP: Array<SeatSetup, 256> = Array::new();
+#[btf_map]
+pub static SEAT_NUMBERS: HashMap<u32, SeatId, 1024, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub static PROBERS: HashMap<u32, Prober, 1024, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 pub static TENANTS: Array<Tenant, TENANTS_MAX> = Array::new();
 #[btf_map]

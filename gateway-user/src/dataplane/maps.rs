@@ -8,10 +8,10 @@ use super::{bpf, error::Error};
 use bytemuck::Pod;
 use gateway_common::tables::{
     Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FabricKey, FabricPeerKey, FeasibleKey,
-    Flood, FloodKey, GreKey, Local, Nexthop, Port, Route, Seat, Settings, Station, StationKey, SteerKey, SteerTarget,
-    Tenant, TenantState, VlanKey, VmPort, Vnet, changes,
+    Flood, FloodKey, GreKey, Local, Nexthop, Port, Prober, Route, Seat, SeatSetup, Settings, Station, StationKey,
+    SteerKey, SteerTarget, Tenant, TenantState, VlanKey, VmPort, Vnet, changes,
 };
-use gateway_common::{Address, ConnectionId, HostId, OriginId, TenantId};
+use gateway_common::{Address, ConnectionId, HostId, OriginId, SeatId, TenantId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::Path;
@@ -31,6 +31,9 @@ pub struct Maps {
     pub compartments: Table<u32, Attachment>,
     pub local: Table<Address, Local>,
     pub seats: Table<u32, Seat>,
+    pub seat_setup: Table<u32, SeatSetup>,
+    pub seat_numbers: Table<u32, SeatId>,
+    pub probers: Table<u32, Prober>,
     pub tenants: Table<u32, Tenant>,
     pub tenant_state: Table<u32, TenantState>,
     pub connections: Table<u32, Connection>,
@@ -70,6 +73,9 @@ impl Maps {
             compartments: Table::open(directory, "COMPARTMENTS")?,
             local: Table::open(directory, "LOCAL")?,
             seats: Table::open(directory, "SEATS")?,
+            seat_setup: Table::open(directory, "SEAT_SETUP")?,
+            seat_numbers: Table::open(directory, "SEAT_NUMBERS")?,
+            probers: Table::open(directory, "PROBERS")?,
             tenants: Table::open(directory, "TENANTS")?,
             tenant_state: Table::open(directory, "TENANT_STATE")?,
             connections: Table::open(directory, "CONNECTIONS")?,

@@ -42,6 +42,7 @@ pub mod pins;
 pub mod read;
 mod room;
 mod routes;
+pub mod seats;
 pub mod sizes;
 pub mod tables;
 pub mod world;
