@@ -37,6 +37,9 @@ pub struct LinkArgs {
     /// A provider address of this agent; one of each family
     #[arg(long = "pa", value_name = "ADDRESS", requires = "controllers")]
     pa: Vec<IpAddr>,
+    /// A gateway's own address where the sites are, which no seat has: others of its pool probe it there
+    #[arg(long, value_name = "ADDRESS", requires = "controllers")]
+    site_address: Option<IpAddr>,
     /// A port and what it leads to (fabric, site or both), such as fab0=fabric; may be given several times
     #[arg(long = "port", value_name = "NAME=ROLE", requires = "controllers")]
     ports: Vec<PortArg>,
@@ -82,6 +85,11 @@ impl FromStr for PortArg {
 }
 
 impl LinkArgs {
+    /// A gateway's own address where the sites are.
+    pub fn site_address(&self) -> Option<IpAddr> {
+        self.site_address
+    }
+
     /// What was said; nothing if no controller was named.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | which controller is asked, and when again | `preferred`, [`backoff`] |
 //! | one connection to a controller | [`http`], [`address`], [`events`] |
 //! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`] |
+//! | what tells a machine's lives apart | [`life`] |
 //! | how a plan is made of its documents, and kept | [`keeper`], [`journal`] |
 //! | the command line | [`args`] |
 //! | files with secrets | [`files`] |
@@ -22,6 +23,7 @@ pub mod files;
 pub mod http;
 pub mod journal;
 pub mod keeper;
+pub mod life;
 pub mod link;
 mod preferred;
 pub mod protocol;

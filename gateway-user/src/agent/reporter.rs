@@ -1,6 +1,6 @@
 //! What an agent has to report, kept until a controller has it. Only what is different since then is sent.
 
-use super::protocol::{BootId, Extent, Load, PeerState, Position, Problem, RackSession, Report, TenantState};
+use super::protocol::{BootId, Extent, Load, PeerState, Position, Problem, RackSession, Report, SeatNews, TenantState};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ struct State {
     peers: BTreeMap<String, BTreeMap<String, PeerState>>,
     machines: Option<Load>,
     rack: Vec<RackSession>,
+    seats: BTreeMap<String, SeatNews>,
 }
 
 impl State {
@@ -93,6 +94,11 @@ impl Reporter {
         self.change(|state| state.rack = sessions);
     }
 
+    /// How the pool's seats are: all of them.
+    pub fn seats(&self, seats: BTreeMap<String, SeatNews>) {
+        self.change(|state| state.seats = seats);
+    }
+
     /// A plan is in force, as far as it goes.
     pub(super) fn in_force(&self, position: Position, refused: BTreeMap<String, Problem>) {
         self.change(|state| {
@@ -138,6 +144,7 @@ impl Told {
             unreachable: state.unreachable,
             machines: state.machines,
             rack: state.rack,
+            seats: state.seats,
             ..Report::default()
         };
         match &self.tenants {

@@ -1,7 +1,9 @@
 //! The gateway's daemon: see [`gateway_user::gateway`].
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gateway_user::agent::args::LinkArgs;
+use gateway_user::agent::life;
 use gateway_user::controller::model::records;
 use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
@@ -209,8 +211,18 @@ impl Gateway {
         for size in &self.sizes {
             sizes.set(&size.map, size.entries);
         }
+        let site = self.link.site_address();
         let plan = match (self.plan, self.link.options(role)?) {
-            (_, Some(link)) => PlanOrigin::Controller(Box::new(link)),
+            (_, Some(mut link)) => {
+                if role == records::Role::Gateway {
+                    let state = &self.places.state;
+                    let life = life::life(state, site).with_context(|| {
+                        format!("cannot keep in {} which life of the machine this is", state.display())
+                    })?;
+                    link.hello.life = Some(life);
+                }
+                PlanOrigin::Controller(Box::new(link))
+            }
             (Some(path), None) => PlanOrigin::File(path),
             (None, None) => anyhow::bail!("--plan or --controller is missing"),
         };

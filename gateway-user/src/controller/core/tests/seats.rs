@@ -16,15 +16,19 @@ impl World {
         world
     }
 
+    /// What a gateway says of itself.
+    fn hello_of(&self, number: u8, incarnation: u64) -> Hello {
+        let life = Some(Life { incarnation, site: None });
+        let pa = serde_json::from_value(json!([format!("10.10.0.{number}")])).expect("an address");
+        let ports = json!([["fab0", "fabric"], [format!("tor{number}"), "site"]]);
+        Hello { pa, ports: serde_json::from_value(ports).expect("ports"), life, ..hello(None) }
+    }
+
     /// A gateway joins and asks for its plan, which is applied.
     fn join(&mut self, number: u8, incarnation: u64) {
         let agent = gateway(&format!("GW{number}").into());
         let key = KeyId([number; 32]);
-        let life = Some(Life { incarnation, site: None });
-        let pa = serde_json::from_value(json!([format!("10.10.0.{number}")])).expect("an address");
-        let ports =
-            serde_json::from_value(json!([["fab0", "fabric"], [format!("tor{number}"), "site"]])).expect("ports");
-        let hello = Hello { pa, ports, life, ..hello(None) };
+        let hello = self.hello_of(number, incarnation);
         if self.core.state().agents.get(&agent).is_none() {
             let enrol = Enrol {
                 agent: agent.clone(),
@@ -324,4 +328,78 @@ fn what_is_written_of_seats_has_to_make_sense() {
     assert!(refused(&|pool| _ = pool.as_object_mut().expect("an object").remove("seatFabricSubnet")).contains("first"));
     let told = refused(&|pool| pool["failoverTimers"] = json!({ "leaseMilliseconds": 1000 }));
     assert!(told.contains("does not outlive the restart"), "{told}");
+}
+
+/// A generator of numbers that are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        usize::try_from((mixed ^ (mixed >> 27)) % limit.max(1) as u64).expect("below a limit")
+    }
+}
+
+/// Whose an epoch is: of which seat, whom, in which life.
+type Granted = BTreeMap<u64, (String, String, u64)>;
+
+/// Notes what gateways were told since.
+fn note(world: &mut World, granted: &mut Granted) {
+    let bases = world.plans.drain(..).filter_map(|event| event.base.clone());
+    for plan in bases.map(|base| base.read::<Plan>().expect("a plan")) {
+        for (seat, succession) in plan.pool.iter().flat_map(|pool| pool.charter.seats()) {
+            for grant in &succession.grants {
+                let whose = (seat.to_string(), grant.to.to_string(), grant.incarnation.0);
+                let first = granted.entry(grant.epoch.0).or_insert_with(|| whose.clone());
+                assert_eq!(*first, whose, "epoch {} is granted twice", grant.epoch.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_epoch_is_granted_twice_whoever_leads_and_whenever_one_dies() {
+    for seed in 1..=6 {
+        let (mut world, mut random, mut granted) = (cloud(), Random(seed), Granted::new());
+        for step in 1..=40 {
+            let number = u8::try_from(1 + random.below(3)).expect("one of three");
+            match random.below(6) {
+                0 => {
+                    let hello = world.hello_of(number, 100 + step);
+                    let (agent, key) = (gateway(&format!("GW{number}").into()), KeyId([number; 32]));
+                    let stream = StreamId(10_000 + step);
+                    world.step(Event::Connect(CallId(904), stream, Connect { agent, key, hello }));
+                }
+                1 | 2 => {
+                    let all: Vec<_> = granted.iter().map(|(epoch, whose)| (*epoch, whose.clone())).collect();
+                    if let Some((epoch, (seat, holder, _))) = all.get(random.below(all.len())).cloned() {
+                        let news = SeatNews { holding: Holding::Replica, holder: Some(holder), epoch };
+                        let report = Report {
+                            boot: BootId(format!("{step}")),
+                            sequence: step,
+                            seats: [(seat, news)].into(),
+                            ..Report::default()
+                        };
+                        world.step(Event::Report(CallId(905), gateway(&format!("GW{number}").into()), report));
+                    }
+                }
+                // A leader dies, and what it wrote last may not have come to the store.
+                3 => {
+                    let kept = random.below(world.writes.len() + 1);
+                    world.writes.truncate(kept);
+                    world.settle();
+                    note(&mut world, &mut granted);
+                    world.lead();
+                }
+                4 => world.settle(),
+                _ => world.settle_all(),
+            }
+            note(&mut world, &mut granted);
+        }
+        world.settle_all();
+        note(&mut world, &mut granted);
+        assert!(granted.len() > 6, "{granted:?}");
+        assert!(world.seats().settled().is_ok());
+    }
 }
