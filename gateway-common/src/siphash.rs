@@ -20,7 +20,7 @@ pub const fn tag<const WORDS: usize>(key: Key, message: [u64; WORDS]) -> u64 {
         state = state.take(message[at]);
         at += 1;
     }
-    state.take((WORDS as u64 * 8 & 0xff) << 56).finish()
+    state.take(((WORDS as u64 * 8) & 0xff) << 56).finish()
 }
 
 #[derive(Clone, Copy)]
