@@ -9,6 +9,7 @@ use gateway_common::tables::GATEWAY_MAC;
 use gateway_user::dataplane::World;
 use gateway_user::dataplane::world::{ConnectionName, Neighbour, PortState};
 use gateway_user::gateway::compartment::{self, Compartments, PREFIX};
+use gateway_user::gateway::standing::Standing;
 use gateway_user::net::netlink::Netlink;
 use gateway_user::net::netns::{self, Netns};
 use gateway_user::plan::{self, Plan};
@@ -77,7 +78,7 @@ impl Gateway {
     }
 
     fn make(&mut self, tenants: &str) -> Result<World> {
-        let wanted = compartment::wanted(&plan(tenants)?, &ports());
+        let wanted = compartment::wanted(&plan(tenants)?, &ports(), &Standing::default());
         self.compartments.refuse_others(&mut self.netlink, &wanted, &self.known)?;
         let names: BTreeSet<String> = wanted.keys().cloned().collect();
         if let Some((tenant, error)) = self.compartments.reconcile(&mut self.netlink, wanted, &self.known).pop() {

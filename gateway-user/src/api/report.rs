@@ -264,8 +264,11 @@ pub struct NexthopReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SeatReport {
-    /// Its number.
+    /// Its slot here.
     pub id: u32,
+    /// Its name; absent for what is the gateway's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `held`, `replica` or `yielding`.
     pub state: String,
     /// The holdership's number.

@@ -321,11 +321,13 @@ fn nexthops(list: &[NexthopReport]) -> Table {
 }
 
 fn seats(list: &[SeatReport]) -> Table {
-    let mut table = Table::new("no seats", &[("ID", Right), ("STATE", Left), ("EPOCH", Right), ("LEASE", Right)]);
+    let mut table =
+        Table::new("no seats", &[("ID", Right), ("SEAT", Left), ("STATE", Left), ("EPOCH", Right), ("LEASE", Right)]);
     for row in list {
         table.push(
             Row::new()
                 .cell(row.id.to_string())
+                .cell(row.name.as_deref().unwrap_or("(own)"))
                 .state(&row.state)
                 .cell(row.epoch.to_string())
                 .cell(row.lease_seconds.map_or_else(|| "without end".to_owned(), |seconds| format!("{seconds:.1} s"))),

@@ -19,7 +19,9 @@ use super::tables::{Difference, Tables, TenantRoutes, difference, sorted_differe
 use bytemuck::{Pod, Zeroable};
 use gateway_common::gate::Gate;
 use gateway_common::policer::Policer;
-use gateway_common::tables::{Connection, ConnectionState, DropKey, Nexthop, Port, Route, Seat, Tenant, TenantState};
+use gateway_common::tables::{
+    Connection, ConnectionState, DropKey, Nexthop, Port, Route, Seat, SeatSetup, Tenant, TenantState,
+};
 use gateway_common::{ConnectionId, Epoch, TenantId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
@@ -229,6 +231,8 @@ impl<'a> Change<'a> {
 
         // 1. What is referred to.
         self.settings()?;
+        let seats = difference(&old.seats, &new.seats);
+        self.seats(&seats)?;
         self.devices(&devices)?;
         self.nexthops(&nexthops)?;
         self.write(&self.applier.maps.feasible, &feasible).map(|written| self.applied.written += written)?;
@@ -260,6 +264,7 @@ impl<'a> Change<'a> {
             maps.renew()?;
         }
         clear(&maps.connections, &connections.gone)?;
+        clear(&maps.seat_setup, &seats.gone)?;
         maps.feasible.delete_all(&feasible.gone)?;
         for outer in [&maps.routes4, &maps.routes6] {
             outer.delete_all(&tenants.gone)?;
@@ -301,6 +306,20 @@ impl<'a> Change<'a> {
             self.applier.maps.settings.set(&0, &self.new.settings)?;
             self.applied.written += 1;
         }
+        Ok(())
+    }
+
+    /// Seats come with a closed gate, which nobody but their holder opens, and go with one. The gate of a seat that stays is not touched.
+    fn seats(&mut self, seats: &Difference<u32, SeatSetup>) -> Result<()> {
+        let maps = &self.applier.maps;
+        let fresh = seats.keys.iter().filter(|slot| !self.old.seats.contains_key(slot));
+        let closed: Vec<u32> = fresh.chain(&seats.gone).copied().collect();
+        maps.seats.set_all(&closed, &vec![Seat::new(Gate::REPLICA, Epoch(0)); closed.len()])?;
+        self.applied.written += self.write(&maps.seat_setup, seats)?;
+        let mut probed = Applied::default();
+        let numbers = difference(&self.old.seat_numbers, &self.new.seat_numbers);
+        reconcile(&maps.seat_numbers, numbers, &mut probed, |_, _| None, &mut self.touched, &self.old.seat_numbers)?;
+        self.applied = self.applied + probed;
         Ok(())
     }
 
@@ -476,6 +495,8 @@ impl<'a> Change<'a> {
         reconcile(&maps.vlans, vlans, applied, |_, value| tenant_of(value), touched, &old.vlans)?;
         let gre = difference(&old.gre, &new.gre);
         reconcile(&maps.gre, gre, applied, |_, value| tenant_of(value), touched, &old.gre)?;
+        let probers = difference(&old.probers, &new.probers);
+        reconcile(&maps.probers, probers, applied, |_, _| None, touched, &old.probers)?;
         let steer = difference(&old.steer, &new.steer);
         reconcile(&maps.steer, steer, applied, |_, _| None, touched, &old.steer)?;
         // No decision about a virtual machine's packets is cached.

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, HashSet};
 /// The plan `new` without what `old` has otherwise or not at all, as far as that takes up room. What is in both goes on without a gap; what is in
 /// `old` alone is gone afterwards, and its room free.
 pub fn common(old: &Plan, new: &Plan) -> Plan {
-    let before: BTreeMap<&str, &Tenant> = old.tenants.iter().map(|tenant| (tenant.name.as_str(), tenant)).collect();
-    let same_fabric = (&old.gateway.pa, old.gateway.encapsulation) == (&new.gateway.pa, new.gateway.encapsulation);
+    let before: BTreeMap<_, &Tenant> = old.tenants.iter().map(|tenant| (tenant.key(), tenant)).collect();
     let mut plan = new.clone();
-    keep(&mut plan.tenants, |tenant| before.contains_key(tenant.name.as_str()));
+    keep(&mut plan.tenants, |tenant| before.contains_key(&tenant.key()));
     for tenant in &mut plan.tenants {
-        let Some(before) = before.get(tenant.name.as_str()) else { continue };
+        let Some(before) = before.get(&tenant.key()).copied() else { continue };
+        let same_fabric =
+            (old.pa_of(before), old.gateway.encapsulation) == (new.pa_of(before), new.gateway.encapsulation);
         let vms: HashSet<_> = before.vms.iter().collect();
         keep(&mut tenant.vms, |vm| same_fabric && vms.contains(vm));
         keep(&mut tenant.subnets, |subnet| before.subnets.contains(subnet));

@@ -7,7 +7,8 @@ use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
 use super::world::{ConnectionName, Hop, Mac, World};
 use crate::plan::{
-    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gre, Kbps, L3, Plan, Steer, SteerMatch, Tenant, Vm, Vsid,
+    AntiSpoofing, Connection, ConnectionKind, Dual, Encapsulation, Gre, Kbps, L3, Name, Plan, Steer, SteerMatch,
+    Tenant, Vm, Vsid,
 };
 use gateway_common::policer::Policer;
 use gateway_common::tables::{self, GATEWAY_MAC, Nexthop, Settings};
@@ -18,7 +19,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The one seat of a gateway that runs from a plan file.
+/// The slot of what is the gateway's own and moves nowhere: all of it where the plan has no seats.
 pub const SEAT: SeatId = SeatId(0);
 /// In place of a device-map slot: there is none.
 pub(super) const NO_DEVICE: PortId = tables::Tenant::NO_COMPARTMENT;
@@ -64,11 +65,13 @@ fn compile_onto(
     let mut compiler = Compiler::new(plan, world, ids);
     compiler.ports();
     compiler.settings();
+    compiler.seats();
     let mut tenants = HashMap::with_capacity(plan.tenants.len());
     for (index, tenant) in plan.tenants.iter().enumerate() {
         let (id, neighbours, chosen) = compiler.tenant(tenant, memory);
         tenants.insert(id, Remembered { index, neighbours, chosen });
     }
+    compiler.stand = compiler.stand_of(None);
     for rule in &plan.steer {
         compiler.steer(rule);
     }
@@ -87,10 +90,19 @@ struct PortHere {
     mtu: u32,
 }
 
-struct Compiler<'a> {
-    plan: &'a Plan,
-    world: &'a World,
-    ids: &'a mut Ids,
+/// Under whose gate something is, and by which addresses it is on the fabric.
+#[derive(Clone, Copy)]
+pub(super) struct Stand {
+    pub(super) seat: SeatId,
+    pa: Dual,
+}
+
+pub(super) struct Compiler<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) world: &'a World,
+    pub(super) ids: &'a mut Ids,
+    /// Whose it is that is compiled at the moment.
+    pub(super) stand: Stand,
     ports: HashMap<&'a str, PortHere>,
     by_ifindex: HashMap<u32, PortId>,
     /// What is known on each L3 connection's VLAN.
@@ -100,7 +112,7 @@ struct Compiler<'a> {
     blackhole: NexthopId,
     /// Of tenants whose router learns routes.
     exits: HashMap<TenantId, Exits>,
-    tables: Tables,
+    pub(super) tables: Tables,
 }
 
 impl<'a> Compiler<'a> {
@@ -124,6 +136,7 @@ impl<'a> Compiler<'a> {
             plan,
             world,
             ids,
+            stand: Stand { seat: SEAT, pa: plan.gateway.pa },
             ports: HashMap::new(),
             by_ifindex: HashMap::new(),
             neighbours,
@@ -157,8 +170,17 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn own_address(&mut self, address: IpAddr, purpose: u32) {
-        own_address(&mut self.tables, self.world, address, purpose);
+    /// Whose what is of a seat; none is the gateway itself.
+    pub(super) fn stand_of(&mut self, seat: Option<&Name>) -> Stand {
+        let seat = seat.and_then(|name| self.plan.seats.iter().find(|seat| seat.name == *name));
+        seat.map_or(Stand { seat: SEAT, pa: self.plan.gateway.pa }, |seat| Stand {
+            seat: self.ids.seat(seat.name.as_str()),
+            pa: seat.pa,
+        })
+    }
+
+    pub(super) fn own_address(&mut self, address: IpAddr, purpose: u32) {
+        own_address(&mut self.tables, self.world, self.stand.seat, (address, purpose));
     }
 
     fn settings(&mut self) {
@@ -173,9 +195,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn tenant(&mut self, tenant: &Tenant, memory: &Memory) -> (TenantId, Vec<(ConnectionId, IpAddr)>, Chosen) {
-        let id = self.ids.tenant(tenant.name.as_str());
+        self.stand = self.stand_of(tenant.seat.as_ref());
+        let id = self.ids.tenant(&tenant.key());
         let neighbours = self.neighbours_of(id, tenant);
-        let remembered = memory.of(id, (&self.plan.gateway, tenant), &neighbours);
+        let remembered = memory.of(id, (self.plan, tenant), &neighbours);
         let mut routes = if remembered.is_some() { Routes::Known } else { Routes::Gathered(RouteBuilder::default()) };
         self.own_addresses(id, tenant, &mut routes);
         if tenant.bgp.is_some() {
@@ -215,11 +238,12 @@ impl<'a> Compiler<'a> {
         if let Some(subnet) = tenant.gateway_subnet {
             routes.subnet(subnet.net(), self.blackhole);
         }
-        let compartment = self.world.compartments.get(tenant.name.as_str()).map(|state| {
+        let stand = self.stand;
+        let compartment = self.world.compartments.get(&*tenant.key()).map(|state| {
             let slot = self.device(&format!("compartment/{}", id.0), state.ifindex);
             let attachment = tables::Attachment {
                 tenant: id,
-                seat: SEAT,
+                seat: stand.seat,
                 connection: ConnectionId::NONE,
                 port: NO_DEVICE,
                 ..Default::default()
@@ -233,7 +257,7 @@ impl<'a> Compiler<'a> {
             gateway6: addresses.v6.map_or_else(Address::default, Address::from),
             compartment: slot,
             compartment_mac: padded(mac),
-            seat: SEAT,
+            seat: stand.seat,
             ..Default::default()
         };
         self.tables.tenants.insert(id.0, entry);
@@ -251,9 +275,9 @@ impl<'a> Compiler<'a> {
         }
         let vsids = tenant.subnets.iter().map(|subnet| subnet.vsid).chain(tenant.gateway_vsid);
         for vni in vsids.map(|vsid| Vni(vsid.get())) {
-            for pa in self.plan.gateway.pa.iter() {
+            for pa in self.stand.pa.iter() {
                 let key = tables::FabricKey { pa: pa.into(), vni, encapsulation };
-                self.tables.fabric.insert(key, tables::Vnet { tenant: id, seat: SEAT });
+                self.tables.fabric.insert(key, tables::Vnet { tenant: id, seat: self.stand.seat });
             }
         }
         let mut mtu = u32::MAX;
@@ -307,7 +331,7 @@ impl<'a> Compiler<'a> {
         station: Mac,
         flags: u32,
     ) -> NexthopId {
-        let local = self.plan.gateway.pa.same_family(to);
+        let local = self.stand.pa.same_family(to);
         let form = match travels {
             Encapsulation::Vxlan => "vxlan",
             Encapsulation::Nvgre => "nvgre",
@@ -317,7 +341,7 @@ impl<'a> Compiler<'a> {
         let ends = local.and_then(|local| Ends::new(local, to));
         let way = ends.zip(self.way(to));
         let nexthop = way.map_or_else(
-            || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
+            || unresolved(self.stand.seat, ConnectionId::NONE, MTU_UNKNOWN),
             |(ends, (hop, port))| {
                 let inner = Link { destination: station, source: GATEWAY_MAC };
                 let vni = Vni(vsid.get());
@@ -325,7 +349,7 @@ impl<'a> Compiler<'a> {
                     Encapsulation::Vxlan => Template::vxlan(link(hop), ends, vni, inner),
                     Encapsulation::Nvgre => Template::nvgre(link(hop), ends, vni, inner),
                 };
-                adjacency(&template, ConnectionId::NONE, port, room(hop.mtu, &template))
+                adjacency(self.stand.seat, &template, ConnectionId::NONE, port, room(hop.mtu, &template))
             },
         );
         self.tables.nexthops.insert(id.0, Nexthop { flags, ..nexthop });
@@ -362,7 +386,7 @@ impl<'a> Compiler<'a> {
             inbound: self.policer(connection.inbound_kbps, mtu),
             outbound: self.policer(connection.outbound_kbps, mtu),
             tenant: tenant_id,
-            seat: SEAT,
+            seat: self.stand.seat,
             flags,
             mss: u32::from(mss::for_mtu(segment, 20)) | u32::from(mss::for_mtu(segment, 40)) << 16,
             attachment,
@@ -409,11 +433,11 @@ impl<'a> Compiler<'a> {
         let limit = connection.mtu.map_or(u32::MAX, |mtu| mtu.get().into());
         let way = Ends::new(gre.vip, gre.remote).zip(self.way(gre.remote));
         let nexthop = way.map_or_else(
-            || unresolved(id, MTU_UNKNOWN.min(limit)),
+            || unresolved(self.stand.seat, id, MTU_UNKNOWN.min(limit)),
             |(ends, (hop, port))| {
                 let sequence = if gre.sequence { Sequence::Sent } else { Sequence::Omitted };
                 let template = Template::gre(link(hop), ends, gre.key, sequence);
-                adjacency(&template, id, port, room(hop.mtu, &template).min(limit))
+                adjacency(self.stand.seat, &template, id, port, room(hop.mtu, &template).min(limit))
             },
         );
         let key = gre.key.map_or_else(String::new, |key| key.to_string());
@@ -461,7 +485,7 @@ impl<'a> Compiler<'a> {
             Some(ifindex) => {
                 let entry = tables::Attachment {
                     tenant: tenant_id,
-                    seat: SEAT,
+                    seat: self.stand.seat,
                     connection: id,
                     port: port.map_or(NO_DEVICE, |port| port.id),
                     vlan: l3.vlan.get().into(),
@@ -520,7 +544,7 @@ impl<'a> Compiler<'a> {
 
     /// Notes by what learned routes leave.
     fn exit(&mut self, tenant: &Tenant, via: Via, exit: Exit) {
-        let id = self.ids.tenant(tenant.name.as_str());
+        let id = self.ids.tenant(&tenant.key());
         if let Some(exits) = self.exits.get_mut(&id) {
             exits.insert(via, exit);
         }
@@ -532,12 +556,13 @@ impl<'a> Compiler<'a> {
         let id = self.ids.nexthop(&format!("vlan/{}/{}/{}/{whose}", vlan.id.0, vlan.l3.port, vlan.l3.vlan));
         let mac =
             address.and_then(|address| vlan.known.iter().find(|(known, _)| *known == address)).map(|(_, mac)| *mac);
+        let seat = self.stand.seat;
         self.tables.nexthops.entry(id.0).or_insert_with(|| match (vlan.port, mac) {
             (Some(port), Some(mac)) => {
                 let link = Link { destination: mac, source: port.mac };
-                adjacency(&Template::vlan(link, VlanId(vlan.l3.vlan.get())), vlan.id, port.id, vlan.mtu)
+                adjacency(seat, &Template::vlan(link, VlanId(vlan.l3.vlan.get())), vlan.id, port.id, vlan.mtu)
             }
-            _ => unresolved(vlan.id, vlan.mtu),
+            _ => unresolved(seat, vlan.id, vlan.mtu),
         });
         id
     }
@@ -578,11 +603,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// The way to an outer address, without a tunnel.
-    fn hop(&mut self, address: IpAddr) -> NexthopId {
+    pub(super) fn hop(&mut self, address: IpAddr) -> NexthopId {
         let id = self.ids.nexthop(&format!("hop/{address}"));
         let nexthop = self.way(address).map_or_else(
-            || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
-            |(hop, port)| adjacency(&Template::ethernet(link(hop)), ConnectionId::NONE, port, hop.mtu),
+            || unresolved(SEAT, ConnectionId::NONE, MTU_UNKNOWN),
+            |(hop, port)| adjacency(SEAT, &Template::ethernet(link(hop)), ConnectionId::NONE, port, hop.mtu),
         );
         self.tables.nexthops.insert(id.0, nexthop);
         id
@@ -590,10 +615,10 @@ impl<'a> Compiler<'a> {
 }
 
 /// One of the outer addresses of our own: answered by the programs unless the host's kernel has it.
-pub(super) fn own_address(tables: &mut Tables, world: &World, address: IpAddr, purpose: u32) {
+pub(super) fn own_address(tables: &mut Tables, world: &World, seat: SeatId, (address, purpose): (IpAddr, u32)) {
     let answered = if world.owned.contains(&address) { 0 } else { tables::Local::ANSWERED };
     let local = tables.local.entry(address.into()).or_default();
-    *local = tables::Local { seat: SEAT, flags: local.flags | purpose | answered };
+    *local = tables::Local { seat, flags: local.flags | purpose | answered };
 }
 
 /// Settings without devices. The limits are our own protection; ICMP's is what Linux has (icmp_msgs_per_sec, icmp_msgs_burst).
@@ -619,7 +644,7 @@ pub(super) fn way<'w>(world: &'w World, ports: &HashMap<u32, PortId>, remote: Ip
 }
 
 fn connection_name(tenant: &Tenant, connection: &Connection) -> ConnectionName {
-    ConnectionName { tenant: tenant.name.as_str().into(), connection: connection.name.as_str().into() }
+    ConnectionName { tenant: tenant.key().into_owned(), connection: connection.name.as_str().into() }
 }
 
 /// An L3 connection while its routes are made.
@@ -648,7 +673,13 @@ pub(super) fn room(outer: u32, template: &Template) -> u32 {
     outer.saturating_sub(template.encapsulation.overhead() as u32)
 }
 
-pub(super) fn adjacency(template: &Template, connection: ConnectionId, port: PortId, mtu: u32) -> Nexthop {
+pub(super) fn adjacency(
+    seat: SeatId,
+    template: &Template,
+    connection: ConnectionId,
+    port: PortId,
+    mtu: u32,
+) -> Nexthop {
     Nexthop {
         kind: Nexthop::ADJACENCY,
         encapsulation: template.encapsulation as u32,
@@ -659,11 +690,11 @@ pub(super) fn adjacency(template: &Template, connection: ConnectionId, port: Por
         header_len: template.encapsulation.header_len() as u32,
         checksum_base: template.checksum_base,
         header: template.words(),
-        seat: SEAT,
+        seat,
         vni: Vni(0),
     }
 }
 
-pub(super) fn unresolved(connection: ConnectionId, mtu: u32) -> Nexthop {
-    Nexthop { kind: Nexthop::UNRESOLVED, connection, port: NO_DEVICE, mtu, seat: SEAT, ..Nexthop::default() }
+pub(super) fn unresolved(seat: SeatId, connection: ConnectionId, mtu: u32) -> Nexthop {
+    Nexthop { kind: Nexthop::UNRESOLVED, connection, port: NO_DEVICE, mtu, seat, ..Nexthop::default() }
 }

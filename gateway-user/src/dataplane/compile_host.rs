@@ -88,7 +88,7 @@ impl Compiler<'_> {
             self.by_ifindex.insert(state.ifindex, id);
         }
         for pa in self.plan.host.pa.iter() {
-            own_address(&mut self.tables, self.world, pa, tables::Local::FABRIC);
+            own_address(&mut self.tables, self.world, SEAT, (pa, tables::Local::FABRIC));
         }
         let blackhole = Nexthop {
             kind: Nexthop::BLACKHOLE,
@@ -183,9 +183,9 @@ impl Compiler<'_> {
             Some(state) => {
                 self.tables.devices.insert(slot.0, state.ifindex);
                 let template = Template::ethernet(Link { destination: vm.mac.octets(), source: GATEWAY_MAC });
-                adjacency(&template, connection, slot, state.mtu.min(side.limit))
+                adjacency(SEAT, &template, connection, slot, state.mtu.min(side.limit))
             }
-            None => unresolved(connection, side.limit.min(MTU_UNKNOWN)),
+            None => unresolved(SEAT, connection, side.limit.min(MTU_UNKNOWN)),
         };
         self.tables.nexthops.insert(id.0, Nexthop { vni, ..nexthop });
         for &ca in &vm.ca {
@@ -234,10 +234,10 @@ impl Compiler<'_> {
         let id = self.ids.nexthop(meaning);
         let ends = self.plan.host.pa.same_family(to).and_then(|own| Ends::new(own, to));
         let nexthop = ends.zip(way(self.world, &self.by_ifindex, to)).map_or_else(
-            || unresolved(ConnectionId::NONE, MTU_UNKNOWN),
+            || unresolved(SEAT, ConnectionId::NONE, MTU_UNKNOWN),
             |(ends, (hop, port))| {
                 let template = side.template(link(hop), ends, vni, inner);
-                adjacency(&template, ConnectionId::NONE, port, room(hop.mtu, &template).min(side.limit))
+                adjacency(SEAT, &template, ConnectionId::NONE, port, room(hop.mtu, &template).min(side.limit))
             },
         );
         self.tables.nexthops.insert(id.0, Nexthop { vni, flags, ..nexthop });

@@ -262,6 +262,13 @@ impl Dataplane {
         applied
     }
 
+    /// A tenant's router begins anew: what was learned stays until it is learned again or given up.
+    pub fn age(&mut self, tenant: &str) {
+        if let Some(id) = self.ids.tenant_id(tenant) {
+            self.learned.age(id);
+        }
+    }
+
     /// Gives up what an earlier daemon had learned for a tenant and this one has not. How many routes that were.
     ///
     /// # Errors

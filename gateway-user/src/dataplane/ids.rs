@@ -4,7 +4,7 @@
 //! names it would for a moment lead to its new owner.
 
 use super::error::{Error, Result};
-use gateway_common::{ConnectionId, HostId, NexthopId, OriginId, PortId, TenantId};
+use gateway_common::{ConnectionId, HostId, NexthopId, OriginId, PortId, SeatId, TenantId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -23,6 +23,8 @@ pub struct Ids {
     ports: Pool,
     devices: Pool,
     sets: Pool,
+    #[serde(default)]
+    seats: Pool,
 }
 
 /// Slots of the device map from here on are veths'; those below are ports', which alone have counters.
@@ -151,12 +153,14 @@ pub struct InUse {
     pub devices: Vec<u32>,
     /// Feasible sets.
     pub sets: Vec<u32>,
+    /// Slots of seats.
+    pub seats: Vec<u32>,
 }
 
 impl Ids {
-    fn pools(&mut self) -> [&mut Pool; 7] {
-        let Self { tenants, connections, hosts, nexthops, ports, devices, sets } = self;
-        [tenants, connections, hosts, nexthops, ports, devices, sets]
+    fn pools(&mut self) -> [&mut Pool; 8] {
+        let Self { tenants, connections, hosts, nexthops, ports, devices, sets, seats } = self;
+        [tenants, connections, hosts, nexthops, ports, devices, sets, seats]
     }
 
     pub(super) fn begin(&mut self) {
@@ -179,10 +183,10 @@ impl Ids {
 
     /// Tells which numbers the kernel's tables hold, so that none that is unknown here is given out before it is gone from there.
     pub fn found(&mut self, in_use: InUse) {
-        let InUse { tenants, connections, hosts, nexthops, devices, sets } = in_use;
+        let InUse { tenants, connections, hosts, nexthops, devices, sets, seats } = in_use;
         let (ports, mut devices): (Vec<u32>, Vec<u32>) = devices.into_iter().partition(|slot| *slot < FIRST_VETH);
         devices.iter_mut().for_each(|slot| *slot -= FIRST_VETH);
-        let in_use = [tenants, connections, hosts, nexthops, ports, devices, sets];
+        let in_use = [tenants, connections, hosts, nexthops, ports, devices, sets, seats];
         for (pool, in_use) in self.pools().into_iter().zip(in_use) {
             pool.found(in_use.into_iter());
         }
@@ -250,12 +254,22 @@ impl Ids {
         self.sets.get(&name)
     }
 
-    /// The tenant's number, if it has one.
+    /// The slot of a seat: never 0, which is the gateway's own.
+    pub(super) fn seat(&mut self, name: &str) -> SeatId {
+        SeatId(self.seats.get(name))
+    }
+
+    /// The slot of a seat, if it has one.
+    pub fn seat_id(&self, name: &str) -> Option<SeatId> {
+        self.seats.names.get(name).map(|entry| SeatId(entry.id))
+    }
+
+    /// The tenant's number, if it has one. It is asked for by its key: a tenant of several seats has a number for each.
     pub fn tenant_id(&self, name: &str) -> Option<TenantId> {
         self.tenants.names.get(name).map(|entry| TenantId(entry.id))
     }
 
-    /// The tenant's name.
+    /// The tenant's key.
     pub fn tenant_name(&self, id: TenantId) -> Option<&str> {
         self.tenants.name_of(id.0)
     }
@@ -277,7 +291,7 @@ impl Ids {
         self.ports.names.get(name).map(|entry| PortId(entry.id))
     }
 
-    /// Every tenant's name and number.
+    /// Every tenant's key and number.
     pub fn tenants(&self) -> impl Iterator<Item = (&str, TenantId)> {
         self.tenants.names.iter().map(|(name, entry)| (&**name, TenantId(entry.id)))
     }

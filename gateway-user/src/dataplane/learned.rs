@@ -352,6 +352,13 @@ impl Learned {
         (needs, refused)
     }
 
+    /// What was learned so far counts as found from here on: it stays until it is learned again or swept.
+    pub(super) fn age(&mut self, tenant: TenantId) {
+        let Some(of) = self.tenants.get_mut(&tenant) else { return };
+        of.by_ways.clear();
+        of.sets.iter_mut().for_each(|set| set.source = Source::Found);
+    }
+
     /// Gives up what was found and not learned again.
     pub(super) fn sweep(&mut self, tenant: TenantId) -> usize {
         let Some(of) = self.tenants.get_mut(&tenant) else { return 0 };

@@ -141,6 +141,9 @@ impl Maps {
             stations: whole(&self.stations)?,
             floods: whole(&self.floods)?,
             routes,
+            seats: used(&self.seat_setup)?,
+            seat_numbers: whole(&self.seat_numbers)?,
+            probers: whole(&self.probers)?,
             settings: self.settings.get(&0)?.unwrap_or_default(),
         };
         Ok((tables, generations))
@@ -193,5 +196,6 @@ pub fn in_use(tables: &Tables) -> InUse {
         nexthops: tables.nexthops.keys().copied().collect(),
         devices: tables.devices.keys().copied().collect(),
         sets: tables.feasible.keys().map(|key| key.set).collect(),
+        seats: tables.seats.keys().copied().collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! What was chosen for the last plan, so that a change costs what has changed and not what there is.
 
 use super::routes::Chosen;
-use crate::plan::{Gateway, Plan, Tenant};
+use crate::plan::{Plan, Tenant};
 use gateway_common::{ConnectionId, TenantId};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,15 +35,16 @@ impl Memory {
         self.plan.clone()
     }
 
-    /// What was chosen for a tenant of a gateway, if all that it depends on is as it was.
+    /// What was chosen for a tenant of a plan, if all that it depends on is as it was.
     pub(super) fn of(
         &self,
         id: TenantId,
-        (gateway, tenant): (&Gateway, &Tenant),
+        (now, tenant): (&Plan, &Tenant),
         neighbours: &[(ConnectionId, IpAddr)],
     ) -> Option<&Chosen> {
         let (plan, remembered) = (self.plan.as_ref()?, self.tenants.get(&id)?);
-        let before = (&plan.gateway, plan.tenants.get(remembered.index)?);
-        (before == (gateway, tenant) && remembered.neighbours == neighbours).then_some(&remembered.chosen)
+        let before = plan.tenants.get(remembered.index)?;
+        let same = (&plan.gateway, before, plan.pa_of(before)) == (&now.gateway, tenant, now.pa_of(tenant));
+        (same && remembered.neighbours == neighbours).then_some(&remembered.chosen)
     }
 }

@@ -25,6 +25,9 @@ mod bpf;
 mod common;
 pub mod compile;
 pub mod compile_host;
+mod compile_seats;
+#[cfg(test)]
+mod compile_seats_tests;
 #[cfg(test)]
 mod compile_tests;
 pub mod error;

@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 use gateway_common::tables::{
     Attachment, Connection, FabricKey, FabricPeerKey, FeasibleKey, Flood, FloodKey, GreKey, Local, Nexthop, Port,
-    Route, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, VlanKey, VmPort, Vnet,
+    Prober, Route, SeatSetup, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, VlanKey, VmPort, Vnet,
 };
-use gateway_common::{Address, ConnectionId, OriginId, TenantId};
+use gateway_common::{Address, ConnectionId, OriginId, SeatId, TenantId};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -49,6 +49,12 @@ pub struct Tables {
     pub floods: HashMap<FloodKey, Flood>,
     /// Each tenant's routes; shared with the tables of the next plan where nothing changed.
     pub routes: HashMap<TenantId, Arc<TenantRoutes>>,
+    /// What seats show, by slot. Their gates are in no tables: they are their holder's.
+    pub seats: HashMap<u32, SeatSetup>,
+    /// Seats' slots by their names on the wire.
+    pub seat_numbers: HashMap<u32, SeatId>,
+    /// The gateways whose probes are answered, by their names on the wire.
+    pub probers: HashMap<u32, Prober>,
     /// What holds for the whole gateway.
     pub settings: Settings,
 }

@@ -15,6 +15,7 @@ use super::heard_routes::HeardRoutes;
 use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
 use super::record::{Lock, Record};
+use super::standing::Standing;
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
 use crate::agent::RouteReporter;
@@ -25,15 +26,15 @@ use crate::dataplane::events::AsyncEvents;
 use crate::dataplane::pins::{Mode, Pins};
 use crate::dataplane::read::Reader;
 use crate::dataplane::world::{Hop, PortState, World};
-use crate::dataplane::{self, Dataplane, Found, compile};
+use crate::dataplane::{self, Dataplane, Found};
 use crate::host::{self, overlay};
 use crate::net::fitness;
 use crate::net::links::Link;
 use crate::net::netlink::{Change, Monitor, Netlink, Scope};
-use crate::net::next_hops::{Effect, Exit, NextHops};
+use crate::net::next_hops::{Exit, NextHops};
 use crate::plan::{Plan, PlanErrors, PortMode, PortRole};
+use crate::sentinel::{SentinelClient, client as sentinel};
 use gateway_common::TenantId;
-use gateway_common::tables::Seat;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
@@ -120,8 +121,10 @@ pub(super) struct Agent {
     pub(super) netlink: Netlink,
     pub(super) pending: Pending,
     pub(super) bgp: bgp::Handle,
-    /// How the gateway stood with its seat when BGP was told.
-    seat: bgp::Seat,
+    /// How the gateway stood with its seats when it looked last.
+    pub(super) standing: Standing,
+    /// Who watches the other gateways of the pool.
+    pub(super) sentinel: SentinelClient,
     /// When what an earlier daemon had learned for tenants is given up at the latest.
     pub(super) unswept: BTreeMap<String, Instant>,
     /// Where the controller hears what was learned here.
@@ -202,7 +205,8 @@ impl Agent {
             inside,
             pending: Pending::new(),
             bgp,
-            seat: bgp::Seat::Elsewhere,
+            standing: Standing::default(),
+            sentinel: SentinelClient::start(sentinel::Options::new(state.clone(), options.dataplane.pins.clone())),
             unswept: BTreeMap::new(),
             routes: controlled.as_ref().map(Controlled::routes).unwrap_or_default(),
             heard: BTreeMap::new(),
@@ -256,12 +260,12 @@ impl Agent {
         let events = self.dataplane.events()?.into_async()?;
         self.slow = slowpath::start()?;
         self.wait_for_routes(followed);
+        self.take_stand();
         if followed == Followed::Controller {
             self.report_routers();
         }
-        self.seat = self.stand();
-        self.bgp.stand(self.seat);
         self.bgp.configure(&self.assignment.plan);
+        self.configure_sentinel();
         self.plans_applied = 1;
         Ok(events)
     }
@@ -282,35 +286,8 @@ impl Agent {
             let times = tenant.bgp.iter().flat_map(|bgp| &bgp.peers).map(|peer| peer.graceful_restart.get());
             if tenant.bgp.is_some() {
                 let wait = Duration::from_secs(times.max().unwrap_or(0).into());
-                self.unswept.insert(tenant.name.to_string(), now + wait);
+                self.unswept.insert(tenant.key().into_owned(), now + wait);
             }
-        }
-    }
-
-    /// How the gateway stands with its seat: it holds it as far as its gate is open and its ports run their programs.
-    fn stand(&self) -> bgp::Seat {
-        let ports: Vec<Wanted> = self.attached.iter().filter(|it| self.links.contains_key(&it.name)).cloned().collect();
-        let is_open = |seat: &Seat| seat.gate.is_open(crate::api::clock::monotonic());
-        match (self.dataplane.runs(&ports), self.reader.seat(compile::SEAT)) {
-            (Ok(true), Ok(seat)) if !ports.is_empty() && is_open(&seat) => bgp::Seat::Held(seat.epoch),
-            _ => bgp::Seat::Elsewhere,
-        }
-    }
-
-    /// Tells the rack's routers how the gateway stands with its seat, if that is not as before. A port that has lost its program gets it again.
-    pub(super) fn watch_seat(&mut self) {
-        if self.assignment.host.is_some() {
-            return;
-        }
-        let seat = self.stand();
-        if seat == std::mem::replace(&mut self.seat, seat) {
-            return;
-        }
-        self.bgp.stand(seat);
-        if seat == bgp::Seat::Elsewhere {
-            tracing::error!("a port does not run its program: VIPs are announced no more; it gets it again");
-            self.attached.clear();
-            self.pending.add(Effect::Resync);
         }
     }
 
@@ -344,7 +321,7 @@ impl Agent {
             .map(|(name, link)| (name.clone(), PortState { ifindex: link.index, mac: link.mac, mtu: link.mtu }))
             .collect();
 
-        let wanted = compartment::wanted(&plan, &self.world.ports);
+        let wanted = compartment::wanted(&plan, &self.world.ports, &self.standing);
         self.record.netns.clone_from(&self.options.netns);
         let known = self.record.compartments.clone();
         self.compartments.refuse_others(&mut self.netlink, &wanted, &known)?;

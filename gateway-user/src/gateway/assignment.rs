@@ -1,6 +1,6 @@
 //! What the agent is to do: a gateway's plan, or a compute host's. Most of the agent asks for what both have.
 
-use crate::plan::{self, ConnectionKind, HostPlan, Plan, PlanErrors};
+use crate::plan::{self, ConnectionKind, HostPlan, Plan, PlanErrors, Pool};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -72,7 +72,8 @@ impl Assignment {
         });
         let steered = self.plan.steer.iter().flat_map(|rule| [(rule.gateway, None), (rule.source, Some(rule.vip))]);
         let gateways = self.plan.tenants.iter().flat_map(|tenant| &tenant.gateways).map(|gateway| own(gateway.pa));
-        hosts.chain(gateways).chain(sites).chain(steered).collect()
+        let pool = self.plan.pool.iter().flat_map(Pool::others).map(|other| (other, None));
+        hosts.chain(gateways).chain(sites).chain(steered).chain(pool).collect()
     }
 
     /// Our own outer addresses.
@@ -83,7 +84,15 @@ impl Assignment {
             ConnectionKind::L3(_) => None,
         });
         let next_hops = self.plan.tor.iter().flat_map(|tor| tor.next_hop.iter());
-        self.plan.gateway.pa.iter().chain(vips).chain(self.plan.steer.iter().map(|rule| rule.vip)).chain(next_hops)
+        let seats = self.plan.seats.iter().flat_map(|seat| seat.pa.iter().chain(seat.next_hop.iter()));
+        self.plan
+            .gateway
+            .pa
+            .iter()
+            .chain(seats)
+            .chain(vips)
+            .chain(self.plan.steer.iter().map(|rule| rule.vip))
+            .chain(next_hops)
     }
 
     /// Whether an interface of this name is a virtual machine's here.

@@ -1,6 +1,7 @@
 //! What differs between two plans, as a person names it.
 
 use crate::plan::{Plan, Tenant};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Things that came, changed and went.
@@ -20,14 +21,17 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
     if old.gateway != new.gateway {
         changes.changed.push(format!("gateway {}", new.gateway.name));
     }
-    changes.compare("port", named(&old.ports, |port| port.name.as_str()), named(&new.ports, |port| port.name.as_str()));
-    let (tenants_before, tenants_now) =
-        (named(&old.tenants, |tenant| tenant.name.as_str()), named(&new.tenants, |tenant| tenant.name.as_str()));
+    changes.compare(
+        "port",
+        named(&old.ports, |port| port.name.as_str().into()),
+        named(&new.ports, |port| port.name.as_str().into()),
+    );
+    let (tenants_before, tenants_now) = (named(&old.tenants, Tenant::key), named(&new.tenants, Tenant::key));
     for name in tenants_before.keys().filter(|name| !tenants_now.contains_key(*name)) {
         changes.removed.push(format!("tenant {name}"));
     }
     for (name, tenant) in tenants_now {
-        let Some(before) = tenants_before.get(name) else {
+        let Some(before) = tenants_before.get(&name) else {
             changes.added.push(format!("tenant {name}"));
             continue;
         };
@@ -36,10 +40,18 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
         }
         let kind = format!("connection {name}/");
         let (then, now) = (
-            named(&before.connections, |connection| connection.name.as_str()),
-            named(&tenant.connections, |connection| connection.name.as_str()),
+            named(&before.connections, |connection| connection.name.as_str().into()),
+            named(&tenant.connections, |connection| connection.name.as_str().into()),
         );
         changes.compare_as(&kind, then, now);
+    }
+    changes.compare(
+        "seat",
+        named(&old.seats, |seat| seat.name.as_str().into()),
+        named(&new.seats, |seat| seat.name.as_str().into()),
+    );
+    if old.pool != new.pool {
+        changes.changed.push("pool".to_owned());
     }
     if old.tor != new.tor {
         changes.changed.push("BGP with the rack's routers".to_owned());
@@ -56,21 +68,24 @@ fn itself(tenant: &Tenant) -> impl PartialEq + '_ {
     (&tenant.encapsulation, inside, &tenant.gateway_vsid, &tenant.gateways)
 }
 
-fn named<T>(list: &[T], name: impl Fn(&T) -> &str) -> BTreeMap<&str, &T> {
+fn named<'a, T>(list: &'a [T], name: impl Fn(&'a T) -> Cow<'a, str>) -> Named<'a, T> {
     list.iter().map(|item| (name(item), item)).collect()
 }
 
+/// By name.
+type Named<'a, T> = BTreeMap<Cow<'a, str>, &'a T>;
+
 impl Changes {
-    fn compare<T: PartialEq>(&mut self, kind: &str, old: BTreeMap<&str, &T>, new: BTreeMap<&str, &T>) {
+    fn compare<T: PartialEq>(&mut self, kind: &str, old: Named<'_, T>, new: Named<'_, T>) {
         self.compare_as(&format!("{kind} "), old, new);
     }
 
-    fn compare_as<T: PartialEq>(&mut self, prefix: &str, old: BTreeMap<&str, &T>, new: BTreeMap<&str, &T>) {
+    fn compare_as<T: PartialEq>(&mut self, prefix: &str, old: Named<'_, T>, new: Named<'_, T>) {
         for name in old.keys().filter(|name| !new.contains_key(*name)) {
             self.removed.push(format!("{prefix}{name}"));
         }
         for (name, item) in new {
-            match old.get(name) {
+            match old.get(&name) {
                 None => self.added.push(format!("{prefix}{name}")),
                 Some(before) if *before != item => self.changed.push(format!("{prefix}{name}")),
                 Some(_) => {}

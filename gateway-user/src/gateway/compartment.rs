@@ -12,6 +12,7 @@
 //! They outlive the daemon. A daemon that starts makes of what it finds what the plan wants, also of what was left half made.
 
 use super::inside;
+use super::standing::Standing;
 use crate::dataplane::world::{CompartmentState, ConnectionName, Neighbour, PortState, World};
 use crate::net::links::{Link, Mac, VethEnd};
 use crate::net::neighbours::{Heard, Neighbours, OnLink};
@@ -62,12 +63,15 @@ pub struct Attachment {
     pub peers: BTreeSet<IpAddr>,
 }
 
-/// The compartments that a plan needs, by tenant. A VLAN whose port is not there has no attachment yet.
-pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<String, Wanted> {
+/// The compartments that a plan needs, by tenant's key. A VLAN whose port is not there has no attachment yet. One of a seat has the seat's own
+/// MAC address, and asks for nobody while another gateway holds the seat.
+pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>, standing: &Standing) -> BTreeMap<String, Wanted> {
     let mtu = ports.values().map(|port| port.mtu).max().unwrap_or(1500).min(MAX_MTU);
     let mut all = BTreeMap::new();
     for tenant in &plan.tenants {
-        let name = tenant.name.to_string();
+        let name = tenant.key().into_owned();
+        let mac = plan.seat_of(tenant).map(|seat| seat.mac.get().octets());
+        let asks = standing.speaks_for(tenant);
         let vlans: Vec<Attachment> = tenant
             .connections
             .iter()
@@ -83,7 +87,7 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<Stri
                     root_name: root_name(&name, &inner),
                     alias: format!("gateway: tenant {name}, VLAN {} on {}", l3.vlan, l3.port),
                     name: inner,
-                    mac: port.mac,
+                    mac: mac.unwrap_or(port.mac),
                     mtu: port.mtu.min(MAX_MTU),
                     addresses: l3.addresses.iter().map(|address| (address.addr(), address.prefix_len())).collect(),
                     connection: Some(connection.name.to_string()),
@@ -93,6 +97,7 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>) -> BTreeMap<Stri
                         .copied()
                         .chain(next_hops)
                         .chain(tenant.peers_by(connection).map(|peer| peer.address))
+                        .filter(|_| asks)
                         .collect(),
                 })
             })
@@ -135,6 +140,29 @@ struct Compartment {
     links: BTreeMap<String, Ends>,
     /// Of a compartment with VLANs.
     inside: Option<Inside>,
+}
+
+impl Compartment {
+    /// Asks for others on its VLANs; nothing if that is not all that is to be different.
+    fn ask(&mut self, wanted: &Wanted) -> Option<anyhow::Result<()>> {
+        if self.wanted.without_peers() != wanted.without_peers() {
+            return None;
+        }
+        let inside = self.inside.as_mut()?;
+        let peers = peers(&vlans(wanted, &self.links));
+        inside.neighbours.want(vlans(wanted, &self.links).iter().map(|(_, link)| *link).collect(), peers);
+        let read = inside.neighbours.read(&mut inside.netlink);
+        inside.neighbours.manage(&mut inside.netlink);
+        self.wanted = wanted.clone();
+        Some(read.map_err(Into::into))
+    }
+}
+
+impl Wanted {
+    fn without_peers(&self) -> Vec<Attachment> {
+        let bare = |attachment: &Attachment| Attachment { peers: BTreeSet::new(), ..attachment.clone() };
+        self.attachments.iter().map(bare).collect()
+    }
 }
 
 /// The interface indices of a veth's ends.
@@ -217,6 +245,10 @@ impl Compartments {
             if self.live.get(&name).is_some_and(|compartment| compartment.wanted == wanted) {
                 continue;
             }
+            let asked = self.live.get_mut(&name).and_then(|compartment| compartment.ask(&wanted));
+            if let Some(Ok(())) = asked {
+                continue;
+            }
             match self.ensure(root, &name, wanted) {
                 Ok(compartment) => {
                     tracing::debug!(tenant = name, "compartment is ready");
@@ -229,6 +261,21 @@ impl Compartments {
             }
         }
         failures
+    }
+
+    /// Has those that are there ask for whom they are to ask, and for nobody else.
+    pub fn ask(&mut self, wanted: &BTreeMap<String, Wanted>) {
+        for (name, compartment) in &mut self.live {
+            if let Some(wanted) = wanted.get(name).filter(|wanted| compartment.wanted != **wanted)
+                && let Some(Err(error)) = compartment.ask(wanted)
+            {
+                tracing::warn!(
+                    tenant = name,
+                    error = format!("{error:#}"),
+                    "the compartment's neighbours cannot be asked for"
+                );
+            }
+        }
     }
 
     /// Tells the world of the compartments, their attachments and their neighbours.
@@ -450,12 +497,7 @@ fn keep_resolved(
     links: &BTreeMap<String, Ends>,
     before: Option<Inside>,
 ) -> anyhow::Result<Option<Inside>> {
-    let vlans: Vec<(&Attachment, u32)> = wanted
-        .attachments
-        .iter()
-        .filter(|attachment| attachment.connection.is_some())
-        .filter_map(|attachment| Some((attachment, links.get(&attachment.name)?.inner)))
-        .collect();
+    let vlans = vlans(wanted, links);
     if vlans.is_empty() {
         return Ok(None);
     }
@@ -463,18 +505,26 @@ fn keep_resolved(
         Some(before) => before,
         None => Inside { netlink, neighbours: Neighbours::default(), monitor: Some(inside::monitor()?) },
     };
-    let peers: HashSet<OnLink> = vlans
-        .iter()
-        .flat_map(|(attachment, link)| {
-            let on_link =
-                |peer: &&IpAddr| attachment.addresses.iter().any(|&(ip, length)| same_network(ip, length, **peer));
-            attachment.peers.iter().filter(on_link).map(|&peer| (*link, peer))
-        })
-        .collect();
-    inside.neighbours.want(vlans.iter().map(|(_, link)| *link).collect(), peers);
+    inside.neighbours.want(vlans.iter().map(|(_, link)| *link).collect(), peers(&vlans));
     inside.neighbours.read(&mut inside.netlink)?;
     inside.neighbours.manage(&mut inside.netlink);
     Ok(Some(inside))
+}
+
+/// The VLANs' attachments, each with the interface index of its inner end.
+fn vlans<'a>(wanted: &'a Wanted, links: &BTreeMap<String, Ends>) -> Vec<(&'a Attachment, u32)> {
+    let vlans = wanted.attachments.iter().filter(|attachment| attachment.connection.is_some());
+    vlans.filter_map(|attachment| Some((attachment, links.get(&attachment.name)?.inner))).collect()
+}
+
+/// Who is to be kept resolved on VLANs.
+fn peers(vlans: &[(&Attachment, u32)]) -> HashSet<OnLink> {
+    let of = |(attachment, link): &(&Attachment, u32)| {
+        let on_link =
+            |peer: &&IpAddr| attachment.addresses.iter().any(|&(ip, length)| same_network(ip, length, **peer));
+        attachment.peers.iter().filter(on_link).map(|&peer| (*link, peer)).collect::<Vec<_>>()
+    };
+    vlans.iter().flat_map(of).collect()
 }
 
 fn same_network(address: IpAddr, length: u8, other: IpAddr) -> bool {

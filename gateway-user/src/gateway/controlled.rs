@@ -172,6 +172,7 @@ impl Agent {
     pub(super) fn report(&mut self, controlled: &mut Controlled) {
         let reporter = controlled.link.reporter.clone();
         reporter.rack(self.bgp.rack());
+        reporter.seats(self.seat_news());
         let unreachable = self.next_hops.unresolved().into_iter().collect();
         reporter.unreachable(unreachable);
         let warnings = self.warnings.iter().filter(|(about, _)| !about.starts_with("way to "));
@@ -192,7 +193,7 @@ impl Agent {
                     .plan
                     .tenants
                     .iter()
-                    .map(|tenant| (tenant.name.as_str().to_owned(), TenantState::default()))
+                    .map(|tenant| (tenant.key().into_owned(), TenantState::default()))
                     .collect();
                 let counted = connections.iter().map(|connection| (key(connection), counters(connection)));
                 controlled.meter.look(Instant::now(), counted.collect());

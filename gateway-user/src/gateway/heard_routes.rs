@@ -8,7 +8,7 @@ use super::bgp::Told;
 use crate::agent::protocol::{Extent, Parts};
 use crate::agent::routes::{Rounds, RouteChanges, RouteEvent};
 use crate::dataplane::learned::{Change, Via, Way};
-use crate::plan::Gateway;
+use crate::plan::{Gateway, Tenant};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,10 +20,16 @@ pub(super) type HeardRoutes = Rounds<IpAddr>;
 impl Agent {
     /// Says which tenants have a router here. One whose peers are still to tell what the maps hold already has not learned all.
     pub(super) fn report_routers(&self) {
-        let tenants = self.assignment.plan.tenants.iter().filter(|tenant| tenant.bgp.is_some());
-        self.routes.tenants(tenants.map(|tenant| {
-            let name = tenant.name.as_str();
-            (name, if self.unswept.contains_key(name) { Parts::More } else { Parts::Last })
+        let tenants = self
+            .assignment
+            .plan
+            .tenants
+            .iter()
+            .filter(|tenant| tenant.bgp.is_some() && self.standing.speaks_for(tenant));
+        let keys: Vec<_> = tenants.map(Tenant::key).collect();
+        self.routes.tenants(keys.iter().map(|key| {
+            let key: &str = key;
+            (key, if self.unswept.contains_key(key) { Parts::More } else { Parts::Last })
         }));
     }
 

@@ -12,6 +12,7 @@
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
 //! | plans that come from a controller, and what it is told | [`controlled`] |
+//! | which seats are held here | [`standing`], `seats` |
 //! | what is undone by `detach` | [`record`] |
 
 mod agent;
@@ -29,8 +30,10 @@ mod ports;
 pub mod reassembly;
 pub mod record;
 mod requests;
+mod seats;
 mod show;
 pub mod slowpath;
+pub mod standing;
 mod watch;
 
 use crate::dataplane;
@@ -49,6 +52,9 @@ pub use assignment::{Assignment, Role};
 
 /// How long neighbours may take to be told that their BFD sessions are off.
 const BFD_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a sentinel may take to end.
+const SENTINEL_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -102,6 +108,7 @@ pub fn detach(pins: &Path, state: &Path) -> anyhow::Result<()> {
     dataplane::check_privileges()?;
     let lock = Lock::take(state)?;
     crate::bfd::client::end(&crate::bfd::socket_in(state), BFD_PATIENCE);
+    crate::sentinel::client::end(&crate::sentinel::socket_in(state), SENTINEL_PATIENCE);
     undo(pins, state)?;
     lock.remove()?;
     // Only if nobody else keeps anything there.

@@ -60,6 +60,8 @@ impl Agent {
         match result {
             Ok(writes) => {
                 self.bgp.configure(&self.assignment.plan);
+                self.watch_seats();
+                self.configure_sentinel();
                 self.plan_name = name;
                 self.plans_applied += 1;
                 self.trace();

@@ -69,7 +69,7 @@ impl Agent {
         let mut unannounced = Some((server, handle));
         let mut serving = None;
         let deadline = Instant::now() + ANSWERS;
-        let tracers = self.tracers.clone();
+        let (tracers, sentinel) = (self.tracers.clone(), self.sentinel.clone());
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut refreshed = Instant::now();
         loop {
@@ -100,6 +100,7 @@ impl Agent {
                     self.learn(told);
                 }
                 told = events.next() => self.told(told?),
+                news = sentinel.next() => self.heard_sentinel(&news),
                 news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
                 () = wait_until(unannounced.as_ref().map(|_| deadline)) => {}
@@ -110,7 +111,7 @@ impl Agent {
                     self.save_path_mtus();
                     self.warn_of_unresolved();
                     self.sweep();
-                    self.watch_seat();
+                    self.watch_seats();
                     if let Some(controlled) = &mut controlled {
                         self.report(controlled);
                     }
@@ -282,6 +283,7 @@ impl Agent {
             Effect::Resync => self.settle_host().and_then(|()| Ok(self.next_hops.resync(&mut self.netlink)?)),
         };
         let result = result.and_then(|()| {
+            self.configure_sentinel();
             // Most of what the kernel tells changes nothing for us.
             if self.look_around() == self.world && self.programs() == self.attached {
                 Ok(0)

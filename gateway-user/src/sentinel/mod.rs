@@ -22,6 +22,7 @@
 pub mod client;
 pub mod configuration;
 pub mod history;
+pub mod keys;
 pub mod protocol;
 
 pub use client::SentinelClient;

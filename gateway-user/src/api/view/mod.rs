@@ -134,7 +134,7 @@ impl<'a> View<'a> {
             Query::Drops => Answer::Drops(self.drops().map_err(Failure::internal)?),
             Query::Routes { tenant, prefix } => Answer::Routes(self.routes(tenant, *prefix)?),
             Query::Nexthops => Answer::Nexthops(self.nexthops()),
-            Query::Seats => Answer::Seats(vec![self.seat(SEAT).map_err(Failure::internal)?]),
+            Query::Seats => Answer::Seats(self.seats().map_err(Failure::internal)?),
             Query::PathMtus => Answer::PathMtus(self.path_mtus().map_err(Failure::internal)?),
             Query::BgpNeighbors { .. }
             | Query::BgpRoutes(_)
@@ -176,7 +176,7 @@ impl<'a> View<'a> {
 
     /// The plan's tenants that have a number.
     fn numbered_tenants(&self) -> impl Iterator<Item = (TenantId, &'a plan::Tenant)> {
-        self.plan.tenants.iter().filter_map(|tenant| Some((self.ids.tenant_id(tenant.name.as_str())?, tenant)))
+        self.plan.tenants.iter().filter_map(|tenant| Some((self.ids.tenant_id(&tenant.key())?, tenant)))
     }
 
     /// The plan's connections that have a number.
@@ -185,7 +185,7 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = (ConnectionId, &'a plan::Tenant, &'a plan::Connection)> + use<'_, 'a> {
         self.plan.tenants.iter().flat_map(move |tenant| {
             tenant.connections.iter().filter_map(move |connection| {
-                let id = self.ids.connection_id(tenant.name.as_str(), connection.name.as_str())?;
+                let id = self.ids.connection_id(&tenant.key(), connection.name.as_str())?;
                 Some((id, tenant, connection))
             })
         })
@@ -277,7 +277,7 @@ impl<'a> View<'a> {
                     (true, false) => "unresolved",
                 };
                 Ok(ConnectionReport {
-                    tenant: tenant.name.to_string(),
+                    tenant: tenant.key().into_owned(),
                     name: connection.name.to_string(),
                     state: state.to_owned(),
                     inbound_kbps: connection.inbound_kbps.map(|kbps| kbps.get().into()),
@@ -339,10 +339,10 @@ impl<'a> View<'a> {
                 let planned = self.tables.routes.get(&id).map_or(0, |routes| routes.v4.len() + routes.v6.len());
                 let routes = planned + self.learned.count(id);
                 let compartment = compartments
-                    .contains(tenant.name.as_str())
-                    .then(|| format!("{}{}", crate::gateway::compartment::PREFIX, tenant.name));
+                    .contains(&*tenant.key())
+                    .then(|| format!("{}{}", crate::gateway::compartment::PREFIX, tenant.key()));
                 Ok(TenantReport {
-                    name: tenant.name.to_string(),
+                    name: tenant.key().into_owned(),
                     id: id.0,
                     connections: tenant.connections.len() as u64,
                     vms: tenant.vms.len() as u64,
@@ -422,10 +422,18 @@ impl<'a> View<'a> {
         Ok(rows)
     }
 
-    fn seat(&self, id: SeatId) -> dataplane::Result<SeatReport> {
+    /// The gateway's own, and those that it holds or may take.
+    fn seats(&self) -> dataplane::Result<Vec<SeatReport>> {
+        let named = |seat: &plan::Seat| Some((self.ids.seat_id(seat.name.as_str())?, Some(seat.name.to_string())));
+        let all = std::iter::once((SEAT, None)).chain(self.plan.seats.iter().filter_map(named));
+        all.map(|(id, name)| self.seat(id, name)).collect()
+    }
+
+    fn seat(&self, id: SeatId, name: Option<String>) -> dataplane::Result<SeatReport> {
         let seat = self.counts.seat(id)?;
         Ok(SeatReport {
             id: id.0,
+            name,
             state: match seat.gate.state() {
                 State::Replica => "replica",
                 State::Held => "held",
@@ -446,7 +454,7 @@ impl<'a> View<'a> {
                 continue;
             }
             rows.push(PathMtuReport {
-                tenant: Some(tenant.name.to_string()),
+                tenant: Some(tenant.key().into_owned()),
                 connection: Some(connection.name.to_string()),
                 remote: endpoint(&connection.kind).remote,
                 mtu: state.path_mtu,

@@ -6,14 +6,15 @@ use crate::dataplane::ids::Ids;
 use gateway_common::tables::Nexthop;
 use gateway_common::template::{ETHERNET, Encapsulation, IPV4, IPV6};
 use gateway_common::{ConnectionId, HostId, NexthopId, OriginId, TenantId};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Names by number, gathered once for a long answer.
 pub struct Names<'a> {
     ids: &'a Ids,
-    tenants: HashMap<TenantId, &'a str>,
-    connections: HashMap<ConnectionId, (&'a str, &'a str)>,
+    tenants: HashMap<TenantId, Cow<'a, str>>,
+    connections: HashMap<ConnectionId, (Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Names<'a> {
@@ -21,17 +22,17 @@ impl<'a> Names<'a> {
     pub fn new(view: &View<'a>) -> Self {
         Self {
             ids: view.ids,
-            tenants: view.numbered_tenants().map(|(id, tenant)| (id, tenant.name.as_str())).collect(),
+            tenants: view.numbered_tenants().map(|(id, tenant)| (id, tenant.key())).collect(),
             connections: view
                 .numbered_connections()
-                .map(|(id, tenant, connection)| (id, (tenant.name.as_str(), connection.name.as_str())))
+                .map(|(id, tenant, connection)| (id, (tenant.key(), connection.name.as_str())))
                 .collect(),
         }
     }
 
     /// A tenant's name; its number if the plan has it no longer.
     pub fn tenant(&self, id: TenantId) -> String {
-        self.tenants.get(&id).map_or_else(|| format!("#{}", id.0), |name| (*name).to_owned())
+        self.tenants.get(&id).map_or_else(|| format!("#{}", id.0), |name| name.clone().into_owned())
     }
 
     /// The names of a tenant's connections.
@@ -43,7 +44,7 @@ impl<'a> Names<'a> {
     /// The names of a connection's tenant and its own; its number if the plan has it no longer.
     pub fn connection(&self, id: ConnectionId) -> (Option<String>, String) {
         match self.connections.get(&id) {
-            Some((tenant, connection)) => (Some((*tenant).to_owned()), (*connection).to_owned()),
+            Some((tenant, connection)) => (Some(tenant.clone().into_owned()), (*connection).to_owned()),
             // A machine of a compute host, by its interface.
             None => match self.ids.connection_name(id) {
                 Some((tenant, device)) => (Some(tenant.to_owned()), device.to_owned()),

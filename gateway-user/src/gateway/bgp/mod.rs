@@ -45,9 +45,9 @@ use crate::agent::protocol::{PeerState, RackSession};
 use crate::api::agent::{Reply, Shown};
 use crate::api::protocol::{Failure, Query};
 use crate::dataplane::learned::Change;
+use crate::gateway::standing::Standing;
 use crate::plan::Plan;
 use bgp::speaker::Start;
-use gateway_common::Epoch;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,19 +57,10 @@ use tokio::task::AbortHandle;
 /// Batches of routes that may wait for the data plane. While they do, what is learned waits as one change for each prefix.
 const BATCHES: usize = 16;
 
-/// How the gateway stands with the seat whose VIPs it may announce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seat {
-    /// It holds the seat in this epoch, and its forwarding plane runs.
-    Held(Epoch),
-    /// It does not: nobody is to send it packets for the seat's VIPs.
-    Elsewhere,
-}
-
 /// What the agent says to the runtime.
 enum Command {
     Plan(Arc<Plan>),
-    Seat(Seat),
+    Standing(Standing),
     Show(Query, Reply<Shown>),
     Peers(Box<dyn FnOnce(PeerStates) + Send>),
 }
@@ -121,9 +112,10 @@ impl Handle {
         let _ = self.commands.send(Command::Plan(Arc::clone(plan)));
     }
 
-    /// The gateway stands so with its seat. Before it is told it stands as one that does not hold it.
-    pub fn stand(&self, seat: Seat) {
-        let _ = self.commands.send(Command::Seat(seat));
+    /// The gateway stands so with its seats. Before it is told it stands as one that holds none. Routers of seats that it does not hold are
+    /// silent: they have no sockets, and their neighbours hear no farewell. Those of one that it takes begin as after a restart.
+    pub fn stand(&self, standing: Standing) {
+        let _ = self.commands.send(Command::Standing(standing));
     }
 
     /// How the sessions with the rack's routers are.

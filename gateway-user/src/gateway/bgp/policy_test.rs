@@ -23,7 +23,7 @@ use std::time::Duration;
 /// # Errors
 /// The question makes no sense, or names what the plan does not have.
 pub fn of_plan(plan: &Plan, test: &BgpPolicyTest) -> Result<BgpPolicyTestReport, Failure> {
-    let tenant = plan.tenants.iter().find(|tenant| tenant.name.as_str() == test.tenant);
+    let tenant = plan.tenants.iter().find(|tenant| tenant.key() == test.tenant);
     let with_router =
         tenant.and_then(|tenant| Some((tenant, translate::config(tenant, plan.gateway.routes_per_tenant)?)));
     let (tenant, config) = with_router.ok_or_else(|| {

@@ -141,6 +141,17 @@ impl Router {
         self.close_listeners();
     }
 
+    /// Ends without a word, as somebody does who is gone: neighbours keep what they know of its successor's routes.
+    pub(super) fn fall_silent(&mut self) {
+        self.close_listeners();
+        for (_, connection) in self.connections.drain() {
+            match connection {
+                Connection::Opening(task, _) => task.abort(),
+                Connection::Open(stream, _) => stream.close(Close::Abort),
+            }
+        }
+    }
+
     fn close_listeners(&mut self) {
         self.listeners.drain().for_each(|(_, listener)| listener.task.abort());
     }

@@ -5,13 +5,15 @@ use super::router::{News, Router};
 use super::stations::{News as StationNews, Stations};
 use super::stream::{Happening, Opener, RouterKey, Teller};
 use super::subject::Subject;
-use super::{Command, Seat, Told, monitor, report};
+use super::{Command, Told, monitor, report};
 use crate::agent::protocol::RackSession;
 use crate::api::clock;
 use crate::bfd::Report;
+use crate::gateway::standing::Standing;
 use crate::plan::Plan;
 use bgp::Moment;
-use bgp::speaker::{Input, Start, Watch as Listening};
+use bgp::speaker::{Config, Input, Start, Watch as Listening};
+use gateway_common::Epoch;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ pub(super) struct Runtime {
     start: Start,
     /// What is in force.
     plan: Option<Arc<Plan>>,
-    seat: Seat,
+    standing: Arc<Standing>,
     commands: mpsc::UnboundedReceiver<Command>,
     happenings: mpsc::UnboundedReceiver<Happening>,
     teller: mpsc::UnboundedSender<Happening>,
@@ -79,7 +81,7 @@ impl Runtime {
             netns,
             start,
             plan: None,
-            seat: Seat::Elsewhere,
+            standing: Arc::default(),
             commands,
             happenings,
             teller,
@@ -113,7 +115,7 @@ impl Runtime {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Plan(plan)) => self.configure(&plan),
-                    Some(Command::Seat(seat)) => self.stand(seat),
+                    Some(Command::Standing(standing)) => self.stand(standing),
                     Some(Command::Show(query, reply)) => reply.send(report::show(&query, self.routers.values_mut())),
                     Some(Command::Peers(tell)) => tell(report::peers(self.routers.values())),
                     None => return,
@@ -138,18 +140,44 @@ impl Runtime {
         }
     }
 
-    /// The gateway stands otherwise with its seat, which concerns its own router alone.
-    fn stand(&mut self, seat: Seat) {
-        self.seat = seat;
+    /// The gateway stands otherwise with its seats, which concerns its own router, and those of the seats that came or went.
+    fn stand(&mut self, standing: Standing) {
+        let before = std::mem::replace(&mut self.standing, Arc::new(standing));
         let Some(plan) = self.plan.clone() else { return };
-        let own = Subject::all(&plan, seat).find(|subject| subject.tenant().is_none());
-        if let Some((subject, config)) = own.and_then(|own| Some((own.clone(), own.config()?)))
-            && let Some(key) = self.by_tenant.get(subject.name()).copied()
-            && let Some(router) = self.routers.get_mut(&key)
-        {
-            router.configure(subject, config, now());
-            self.look_after(key);
+        let now = now();
+        let lost = plan.tenants.iter().filter(|tenant| before.speaks_for(tenant) && !self.standing.speaks_for(tenant));
+        for name in lost.map(|tenant| Box::from(tenant.key())).collect::<Vec<Box<str>>>() {
+            self.fall_silent(&name);
         }
+        let standing = Arc::clone(&self.standing);
+        for subject in Subject::all(&plan, &standing).filter(Subject::moves) {
+            let Some(config) = subject.config() else { continue };
+            let known = self.by_tenant.get(subject.name()).copied();
+            match (known, subject.tenant().and_then(|tenant| tenant.seat.as_ref())) {
+                // Of a seat that is held as before.
+                (Some(_), Some(_)) => {}
+                (Some(key), None) => {
+                    if let Some(router) = self.routers.get_mut(&key) {
+                        router.configure(subject, config, now);
+                    }
+                    self.look_after(key);
+                }
+                (None, seat) => {
+                    let epoch = seat.and_then(|seat| standing.held.get(seat)).copied();
+                    self.begin(subject, config, start_under(epoch), now);
+                }
+            }
+        }
+        self.tell_tables();
+    }
+
+    /// The router of a tenant whose seat is held by another gateway says nothing more.
+    fn fall_silent(&mut self, name: &str) {
+        let Some(key) = self.by_tenant.remove(name) else { return };
+        if let Some(router) = self.routers.get_mut(&key) {
+            router.fall_silent();
+        }
+        self.forget(key);
     }
 
     fn configure(&mut self, plan: &Arc<Plan>) {
@@ -159,58 +187,71 @@ impl Runtime {
         self.stations.configure(&plan.gateway.bmp);
         self.watch_as_needed();
         let mut wanted = HashMap::new();
-        for subject in Subject::all(plan, self.seat) {
+        for subject in Subject::all(plan, &self.standing) {
             if let Some(config) = subject.config() {
                 wanted.insert(Box::<str>::from(subject.name()), (subject, config));
             }
         }
         let gone: Vec<Box<str>> = self.by_tenant.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
-            if let Some(key) = self.by_tenant.remove(&name) {
+            if plan.tenants.iter().any(|tenant| tenant.bgp.is_some() && tenant.key() == *name) {
+                self.fall_silent(&name);
+            } else if let Some(key) = self.by_tenant.remove(&name) {
                 self.remove(key, now);
             }
         }
         for (name, (subject, config)) in wanted {
-            let sessions = subject.bfd(&self.netns);
-            let key = match self.by_tenant.get(&name) {
+            match self.by_tenant.get(&name).copied() {
                 Some(key) => {
-                    if let Some(router) = self.routers.get_mut(key) {
+                    let sessions = subject.bfd(&self.netns);
+                    if let Some(router) = self.routers.get_mut(&key) {
                         let was = monitor::chosen(&name, router.speaker.config());
                         router.configure(subject, config, now);
                         if was != monitor::chosen(&name, router.speaker.config()) {
                             // Another router stands in its place, with a table of its own.
-                            self.stations.tell(*key, &router.monitor.take());
-                            self.stations.tell(*key, &monitor::last_words(&was));
-                            self.stations.tell_anew(*key);
+                            self.stations.tell(key, &router.monitor.take());
+                            self.stations.tell(key, &monitor::last_words(&was));
+                            self.stations.tell_anew(key);
                         }
                     }
-                    *key
+                    self.enter(key);
+                    self.watch.want(key, sessions);
+                    self.look_after(key);
                 }
-                None => {
-                    self.last += 1;
-                    let key = RouterKey(self.last);
-                    let teller = Teller { router: key, to: self.teller.clone() };
-                    let mut router = Router::new(subject, config, self.start, (self.opener.clone(), teller), now);
-                    router.speaker.watch(self.listening);
-                    self.routers.insert(key, router);
-                    self.stations.tell_anew(key);
-                    self.by_tenant.insert(name, key);
-                    key
-                }
-            };
-            self.enter(key);
-            self.watch.want(key, sessions);
-            self.look_after(key);
+                None => self.begin(subject, config, self.start, now),
+            }
         }
         self.tell_tables();
         // What comes with a later plan was not here before.
         self.start = Start::Fresh;
     }
 
+    /// Another router speaks from here on.
+    fn begin(&mut self, subject: Subject, config: Config, start: Start, now: Moment) {
+        self.last += 1;
+        let key = RouterKey(self.last);
+        let (name, sessions) = (Box::from(subject.name()), subject.bfd(&self.netns));
+        let teller = Teller { router: key, to: self.teller.clone() };
+        let mut router = Router::new(subject, config, start, (self.opener.clone(), teller), now);
+        router.speaker.watch(self.listening);
+        self.routers.insert(key, router);
+        self.stations.tell_anew(key);
+        self.by_tenant.insert(name, key);
+        self.enter(key);
+        self.watch.want(key, sessions);
+        self.look_after(key);
+    }
+
     fn remove(&mut self, key: RouterKey, now: Moment) {
+        if let Some(router) = self.routers.get_mut(&key) {
+            router.end(now);
+        }
+        self.forget(key);
+    }
+
+    fn forget(&mut self, key: RouterKey) {
         if let Some(mut router) = self.routers.remove(&key) {
             let own = monitor::chosen(router.name(), router.speaker.config());
-            router.end(now);
             self.stations.tell(key, &router.monitor.take());
             self.stations.forget(key, &monitor::last_words(&own));
             if router.subject.tenant().is_none() {
@@ -373,6 +414,14 @@ impl Runtime {
         if router.has_news() {
             self.fresh.insert(key);
         }
+    }
+}
+
+/// How a router of a seat begins: as the successor of whoever held it before, unless nobody did.
+fn start_under(epoch: Option<Epoch>) -> Start {
+    match epoch {
+        Some(Epoch(0 | 1)) | None => Start::Fresh,
+        Some(_) => Start::Restart(true.into()),
     }
 }
 

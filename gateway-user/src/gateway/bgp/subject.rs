@@ -1,10 +1,10 @@
 //! Whose router it is: what a router asks of the plan, whether it speaks for a tenant or for the gateway itself.
 
-use super::Seat;
 use super::bfd::{Between, Session};
 use super::socket::Security;
 use super::{tor, translate};
 use crate::dataplane::learned::Way;
+use crate::gateway::standing::Standing;
 use crate::plan::bgp::Reach;
 use crate::plan::{BgpPeer, Plan, Tenant};
 use bgp::speaker::{Config, NeighborName, RouteNextHop};
@@ -20,23 +20,30 @@ const OWN: &str = "-";
 pub(super) struct Subject {
     plan: Arc<Plan>,
     whose: Whose,
+    name: Arc<str>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Whose {
     /// The tenant's at that place in the plan.
     Tenant(usize),
-    /// The gateway's own, for the rack's routers, while it stands so with its seat.
-    Gateway(Seat),
+    /// The gateway's own, for the rack's routers, while it stands so with its seats.
+    Gateway(Arc<Standing>),
 }
 
 impl Subject {
-    /// All who have a router by a plan.
-    pub(super) fn all(plan: &Arc<Plan>, seat: Seat) -> impl Iterator<Item = Self> + '_ {
-        let tenants = plan.tenants.iter().enumerate().filter(|(_, tenant)| tenant.bgp.is_some());
-        let own = plan.tor.iter().map(move |_| Whose::Gateway(seat));
-        let all = tenants.map(|(index, _)| Whose::Tenant(index)).chain(own);
-        all.map(|whose| Self { plan: Arc::clone(plan), whose })
+    /// All who have a router by a plan, and are spoken for here.
+    pub(super) fn all<'a>(plan: &'a Arc<Plan>, standing: &'a Arc<Standing>) -> impl Iterator<Item = Self> + 'a {
+        let tenants = plan.tenants.iter().enumerate();
+        let tenants = tenants.filter(|(_, tenant)| tenant.bgp.is_some() && standing.speaks_for(tenant));
+        let own = plan.tor.iter().map(move |_| (Whose::Gateway(Arc::clone(standing)), OWN.into()));
+        let all = tenants.map(|(index, tenant)| (Whose::Tenant(index), tenant.key().into())).chain(own);
+        all.map(|(whose, name)| Self { plan: Arc::clone(plan), whose, name })
+    }
+
+    /// Whether seats that move matter to it: it is of one, or tells of what is theirs.
+    pub(super) fn moves(&self) -> bool {
+        self.tenant().is_none_or(|tenant| tenant.seat.is_some())
     }
 
     /// The tenant, if it is a tenant's.
@@ -49,7 +56,7 @@ impl Subject {
 
     /// What it goes by in the log and in what is shown.
     pub(super) fn name(&self) -> &str {
-        self.tenant().map_or(OWN, |tenant| tenant.name.as_str())
+        &self.name
     }
 
     /// What its speaker is configured with.
@@ -58,14 +65,14 @@ impl Subject {
             Whose::Tenant(index) => {
                 translate::config(self.plan.tenants.get(index)?, self.plan.gateway.routes_per_tenant)
             }
-            Whose::Gateway(seat) => tor::config(&self.plan, seat),
+            Whose::Gateway(ref standing) => tor::config(&self.plan, standing),
         }
     }
 
     /// The path of its network namespace, below the directory of those; none for the host's own.
     pub(super) fn namespace(&self, directory: &Path) -> Option<PathBuf> {
-        let tenant = self.tenant()?;
-        Some(directory.join(format!("{}{}", crate::gateway::compartment::PREFIX, tenant.name)))
+        self.tenant()?;
+        Some(directory.join(format!("{}{}", crate::gateway::compartment::PREFIX, self.name)))
     }
 
     /// Its peers.

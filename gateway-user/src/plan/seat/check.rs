@@ -9,8 +9,8 @@ use super::{Pool, Seat};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Seats that a gateway can have a part in: the others of the table's slots are its own and spare.
-pub(in super::super) const MAX_SEATS: usize = 63;
+/// Seats that a gateway can have a part in: the table's slots but the one that is its own.
+const MAX_SEATS: usize = 255;
 
 /// Checks seats, pool, and whose seat what is.
 pub(in super::super) fn check(draft: &Draft, problems: &mut Problems) {

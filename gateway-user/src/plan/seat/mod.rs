@@ -134,6 +134,13 @@ pub struct PoolPeer {
     pub key: PairKey,
 }
 
+impl Pool {
+    /// The addresses of the other gateways.
+    pub fn others(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.peers.iter().flat_map(|peer| [Some(peer.fabric), peer.site].into_iter().flatten())
+    }
+}
+
 impl Tenant {
     /// What tells one instance of a tenant from the others on the same gateway, of which there is one for each seat. No name has an `@`.
     pub fn key(&self) -> Cow<'_, str> {
