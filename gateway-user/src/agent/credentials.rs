@@ -5,6 +5,7 @@ use super::tls::{self, Shown};
 use super::token::Fingerprint;
 use crate::controller::model::records::AgentId;
 use crate::controller::server::subject::{self, Subject};
+use crate::gateway::seat_log::tls::Identity;
 use anyhow::{Context, bail, ensure};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ClientConfig;
@@ -154,6 +155,15 @@ impl Credentials {
     /// When to ask for the next certificate: in the middle of this one's life.
     pub fn renewal(&self) -> OffsetDateTime {
         self.not_before + (self.not_after - self.not_before) / 2
+    }
+
+    /// How to show other gateways who this one is.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            certificate: self.certificate.clone(),
+            key: PrivatePkcs8KeyDer::from(self.key.0.serialize_der()).into(),
+            authority: self.authority.clone(),
+        }
     }
 
     /// How to speak to controllers.

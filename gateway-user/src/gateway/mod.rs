@@ -11,6 +11,7 @@
 //! | tenants' BGP | [`bgp`] |
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
+//! | what is told of seats to the gateways that may take them | [`seat_log`] |
 //! | plans that come from a controller, and what it is told | [`controlled`] |
 //! | which seats are held here | [`standing`], `seats` |
 //! | what is undone by `detach` | [`record`] |
@@ -30,6 +31,7 @@ mod ports;
 pub mod reassembly;
 pub mod record;
 mod requests;
+pub mod seat_log;
 mod seats;
 mod show;
 pub mod slowpath;
