@@ -9,7 +9,7 @@ use gateway_user::dataplane::object::Source;
 use gateway_user::dataplane::sizes::{Size, Sizes};
 use gateway_user::dataplane::{self, Migration};
 use gateway_user::gateway::PlanOrigin;
-use gateway_user::{api, bfd, controller, gateway, net};
+use gateway_user::{api, bfd, controller, gateway, net, sentinel};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +65,12 @@ Several controllers of one etcd need the same authority (--ca-cert, --ca-key) an
 It goes on without the agent: sessions stay up while that is restarted. Those that no agent claims for the owner's timeout are switched
 off, and without sessions and agents it ends. `gatewayctl bfd` shows the sessions.")]
     Bfd(Bfd),
+    /// Watch the other gateways of a pool, and hold seats, for an agent, which starts this by itself
+    #[command(after_help = "\
+It votes on who holds which seat, opens and shuts the gates of this gateway's, and tells the neighbours. It goes on without the agent; one
+that does not come back in time has its seats handed over. What is announced when a seat is taken is sent at once, again after 10, 40, 250
+and 1000 ms, and then every 30 s. `gatewayctl seats` and `gatewayctl history` ask it.")]
+    Sentinel(Places),
     /// Take the gateway off the host: programs, tables, compartments, and what was switched on ports
     Detach(Places),
 }
@@ -187,6 +193,7 @@ fn main() -> ExitCode {
             socket: options.socket,
             owner_timeout: std::time::Duration::from_secs(options.owner_timeout),
         }),
+        Role::Sentinel(places) => sentinel::run(&sentinel::Options { state: places.state, pins: places.pins }),
         Role::Detach(places) => gateway::detach(&places.pins, &places.state),
     };
     match result {

@@ -31,7 +31,7 @@ use std::path::PathBuf;
   gatewayctl apply -f contoso.yaml
   gatewayctl where tenant/contoso
 
-status, show, bgp, bfd, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
+status, show, bgp, bfd, seats, history, failover, top, trace, check, apply PLAN and detach speak of the gateway on this host; everything else asks a network controller.
 
 Exit codes: 0 it went well, 1 it did not (diff: or something differs), 2 it was called wrongly."
 )]
@@ -163,6 +163,27 @@ One that is refused does not keep the others back.")]
   gatewayctl bfd
   gatewayctl bfd -o json")]
     Bfd(BfdOptions),
+    /// Show the seats that this host's gateway holds or may take, and the other gateways of its pool as they are seen from here
+    #[command(after_help = "Examples:
+  gatewayctl seats
+  gatewayctl seats -o json
+
+LEASE is what is left of it; it is renewed all the time. NEXT are those who may take the seat after its holder, with their epochs.
+The gaps are the longest times without an answer of a gateway's forwarding plane; discounted, without the time in which this one was late itself.")]
+    Seats(SentinelOptions),
+    /// Show what happened to seats, with the times of each failover
+    #[command(after_help = "Examples:
+  gatewayctl history
+  gatewayctl history -o json
+
+Times are UTC by this host's clock. Of the other gateways' clocks it is said by how much they are ahead, and by how much that may be wrong.")]
+    History(SentinelOptions),
+    /// Have another gateway take a seat that this one holds, without losing a packet
+    #[command(after_help = "Examples:
+  gatewayctl failover GW1
+  gatewayctl failover GW1 --to GW3
+  gatewayctl failover --all && systemctl stop gatewayd")]
+    Failover(FailoverOptions),
     /// Take the gateway's programs, tables and compartments off this host
     #[command(after_help = "Example:
   systemctl stop gatewayd; gatewayctl detach
@@ -441,6 +462,31 @@ pub struct BfdOptions {
     /// Where the daemon keeps what it needs after a restart
     #[arg(long, value_name = "DIR", default_value = dataplane::DEFAULT_STATE)]
     pub state: PathBuf,
+}
+
+/// Options of what asks the sentinel.
+#[derive(Debug, clap::Args)]
+pub struct SentinelOptions {
+    /// Where the daemon keeps what it needs after a restart
+    #[arg(long, value_name = "DIR", default_value = dataplane::DEFAULT_STATE)]
+    pub state: PathBuf,
+}
+
+/// Options of `failover`.
+#[derive(Debug, clap::Args)]
+pub struct FailoverOptions {
+    /// The seat
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub seat: Option<String>,
+    /// All seats that this gateway holds
+    #[arg(long)]
+    pub all: bool,
+    /// Who is to take it; if absent, whose turn it is
+    #[arg(long, value_name = "GATEWAY")]
+    pub to: Option<String>,
+    /// Where the sentinel is found.
+    #[command(flatten)]
+    pub place: SentinelOptions,
 }
 
 /// Options of `detach`.

@@ -9,6 +9,7 @@
 //! | how traced packets are printed and written | `trace`, `capture` |
 //! | checking and applying plans | `plan` |
 //! | BFD sessions | `bfd` |
+//! | seats, who holds them, what happened to them | `seats` |
 //! | taking everything off the host | `detach` |
 //! | everything that asks a network controller | `remote` |
 
@@ -22,6 +23,7 @@ mod output;
 mod plan;
 mod reasons;
 mod remote;
+mod seats;
 mod show;
 mod table;
 mod terminal;
@@ -111,6 +113,9 @@ async fn run(args: &Args, output: &mut Output) -> anyhow::Result<u8> {
         Command::Apply { plan: None, files } => remote::apply(&args.reach, files, output).await,
         Command::Remote(command) => remote::run(&args.reach, command, output).await,
         Command::Bfd(options) => bfd::run(options, output).await.map(|()| OK),
+        Command::Seats(options) => seats::seats(options, output).await.map(|()| OK),
+        Command::History(options) => seats::history(options, output).await.map(|()| OK),
+        Command::Failover(options) => seats::failover(options, output).await.map(|()| OK),
         Command::Detach(options) => detach::run(options, output).map(|()| OK),
         Command::ExplainDrop { reason } => reasons::explain(reason.as_deref(), output).map(|()| OK),
     }

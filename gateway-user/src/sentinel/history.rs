@@ -2,7 +2,12 @@
 
 use seat::{GatewayName, SeatName, watch::Diagnosis};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::fmt;
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,5 +187,124 @@ impl fmt::Display for What {
             Self::AgentGivenUp => f.write_str("its agent was given up; its seats are handed over"),
             Self::AgentBack => f.write_str("its agent is heard again"),
         }
+    }
+}
+
+/// Entries that are kept.
+const KEPT: usize = 1000;
+
+/// The ring.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    entries: VecDeque<Entry>,
+    /// Lines in the file.
+    written: usize,
+    next: u64,
+}
+
+impl History {
+    /// What is kept in this directory.
+    pub fn open(state: &Path) -> Self {
+        let path = state.join("sentinel.history");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let written = text.lines().count();
+        // A line that a crash cut off is no entry.
+        let mut entries: VecDeque<Entry> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        entries.drain(..entries.len().saturating_sub(KEPT));
+        let next = entries.back().map_or(1, |last| last.number + 1);
+        Self { path, entries, written, next }
+    }
+
+    /// Notes what happened.
+    pub fn note(&mut self, at: u64, gateway: GatewayName, seat: Option<SeatName>, what: What) {
+        let entry = Entry { number: self.next, at, gateway, seat, what };
+        tracing::info!(seat = entry.seat.as_ref().map(SeatName::as_str), "{}", entry.what);
+        self.next += 1;
+        if self.entries.len() == KEPT {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+        if let Err(error) = self.write() {
+            tracing::warn!(%error, path = %self.path.display(), "what happened is not written down");
+        }
+    }
+
+    /// All entries from this number on, oldest first.
+    pub fn since(&self, number: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.number >= number)
+    }
+
+    /// The number of the next entry.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.written >= 2 * KEPT || self.written == 0 {
+            let fresh = self.path.with_extension("history.new");
+            let mut file = BufWriter::new(private(&fresh)?);
+            for entry in &self.entries {
+                line(&mut file, entry)?;
+            }
+            file.flush()?;
+            fs::rename(&fresh, &self.path)?;
+            self.written = self.entries.len();
+        } else if let Some(last) = self.entries.back() {
+            let mut text = Vec::new();
+            line(&mut text, last)?;
+            fs::OpenOptions::new().append(true).open(&self.path)?.write_all(&text)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+}
+
+fn private(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn line(to: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    serde_json::to_writer(&mut *to, entry)?;
+    to.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_known_after_a_restart_and_the_oldest_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let note = |history: &mut History, epoch| {
+            history.note(epoch, "a".into(), Some("s".into()), What::Bids { epoch });
+        };
+        let mut history = History::open(directory.path());
+        for epoch in 0..=u64::try_from(KEPT).unwrap() {
+            note(&mut history, epoch);
+        }
+        drop(history);
+        let mut again = History::open(directory.path());
+        assert_eq!(again.since(0).count(), KEPT);
+        assert_eq!(again.since(0).next().unwrap().number, 2);
+        note(&mut again, 5);
+        let last = again.next() - 1;
+        assert_eq!(again.since(last).map(|entry| entry.at).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn the_file_is_bounded_and_a_line_that_was_cut_off_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sentinel.history");
+        let mut history = History::open(directory.path());
+        for epoch in 0..5 * KEPT as u64 {
+            history.note(0, "a".into(), None, What::BidEnded { epoch });
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().count() <= 2 * KEPT);
+        fs::write(&path, &text[..text.len() - 9]).unwrap();
+        let again = History::open(directory.path());
+        assert_eq!(again.since(0).count(), KEPT);
+        assert_eq!(again.next(), history.next() - 1);
     }
 }

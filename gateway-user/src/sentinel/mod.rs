@@ -12,27 +12,52 @@
 //! | what client and process say to each other | [`protocol`], [`configuration`] |
 //! | what an agent does with it | [`client`] |
 //! | what gateways say to each other, and how it is sealed | [`letters`] |
-//! | probes: sockets, tags, and what their loss means | [`probing`], [`verdicts`] |
+//! | probes: sockets, tags, and what their loss means | [`probing`], [`keys`], [`verdicts`] |
 //! | gates | [`gates`] |
+//! | what a gateway is to its pool, as a whole | [`pool`], [`watch`] |
 //! | gratuitous ARP and neighbour advertisements | [`announcements`] |
 //! | what is kept over a restart | [`memory`] |
 //! | what is told afterwards | [`history`] |
-//! | how it all hangs together, the loop, its priority | [`engine`], [`process`], [`server`] |
+//! | clients, the loop, its priority | [`engine`], [`process`], [`server`], [`ports`] |
 
+pub mod announcements;
 pub mod client;
 pub mod configuration;
+pub mod engine;
+pub mod gates;
 pub mod history;
 pub mod keys;
+pub mod letters;
+pub mod memory;
+pub mod pool;
+pub mod ports;
+pub mod post;
+pub mod probing;
+pub mod process;
 pub mod protocol;
+pub mod server;
+pub mod verdicts;
+pub mod watch;
 
 pub use client::SentinelClient;
 pub use configuration::{Announcement, Configuration, PairKey, Peer, Seat};
 pub use history::{Entry, What};
+pub use keys::probe_key;
+pub use process::{Options, run};
 pub use protocol::{Holding, SeatReport, Status};
 
+use ring::rand::{SecureRandom, SystemRandom};
 use std::path::{Path, PathBuf};
 
 /// Where the process of an agent listens that keeps its own things in this directory.
 pub fn socket_in(state: &Path) -> PathBuf {
     state.join("sentinel.sock")
+}
+
+/// Any number.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // A machine without randomness has no keys either.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }

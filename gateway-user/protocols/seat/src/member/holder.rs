@@ -19,6 +19,15 @@ impl Seat {
             Standing::Holds { bid, ask_at, .. } if now >= *ask_at => {
                 *ask_at = next_ask;
                 let epoch = bid.epoch();
+                let supported = bid.supported(context.charter.electorate()).unwrap_or(bid.since());
+                if self.passed > epoch && now.since(supported) >= context.timers.renewal().saturating_mul(2) {
+                    // A majority stands by a successor that did not get to know of it: it is let take the seat while the lease lasts.
+                    let later = context.charter.seats().get(context.name).and_then(|it| it.granted(self.passed));
+                    if let Some(successor) = later.filter(|to| context.me.as_gateway() != Some(*to)).cloned() {
+                        self.hand_over(context, Some(&successor), out);
+                        return;
+                    }
+                }
                 self.ask_all(context, epoch, Claim::Holds, out);
             }
             Standing::Yields { bid, until, successor, .. } if now >= *until => {
@@ -29,7 +38,8 @@ impl Seat {
                 };
                 self.stop(context, epoch, event, out);
             }
-            Standing::Yields { bid, until, successor: Successor::Awaited(end), .. } if now >= *end => {
+            Standing::Yields { bid, until, to, successor: Successor::Awaited(end), .. } if now >= *end => {
+                self.declined = *to;
                 let (bid, until) = (bid.clone(), Some(*until));
                 let epoch = bid.epoch();
                 out.push(context.gate(epoch, Hold::Held(until)));
@@ -55,15 +65,18 @@ impl Seat {
         };
         let epoch = bid.epoch();
         let succession = context.charter.seats().get(context.name);
-        let next = succession.into_iter().flat_map(|succession| succession.beyond(epoch.max(self.passed)));
-        let mut next = next.filter(|grant| context.me.as_gateway() != Some(&grant.to));
-        let Some(grant) = next.find(|grant| to.is_none_or(|to| *to == grant.to)) else {
+        // An epoch that somebody was promised and that nobody holds is offered to whom it was granted.
+        let next = succession.into_iter().flat_map(|succession| succession.beyond(epoch));
+        let next = next.filter(|grant| grant.epoch >= self.passed && context.me.as_gateway() != Some(&grant.to));
+        let next: Vec<_> = next.filter(|grant| to.is_none_or(|to| *to == grant.to)).collect();
+        let undeclined = next.iter().find(|grant| grant.epoch > self.declined);
+        let Some(grant) = undeclined.or(next.first()) else {
             out.push(context.event(Event::NoSuccessor));
             return;
         };
         let (bid, to) = (bid.clone(), grant.epoch);
         let until = until.unwrap_or(now + timers.lease());
-        out.push(context.gate(epoch, Hold::Yielding(Some(until))));
+        out.push(context.gate(epoch, Hold::Yielding { until: Some(until), to }));
         out.push(context.event(Event::Yields { epoch, to }));
         let successor = Successor::Awaited(now + timers.renewal());
         self.standing = Standing::Yields { bid, until, ask_at: now + timers.patience(), to, successor };

@@ -35,8 +35,13 @@ pub enum Hold {
     Replica,
     /// It holds it until then; without an end if there is none.
     Held(Option<Moment>),
-    /// It forwards what still reaches it until then, and another is to take the seat.
-    Yielding(Option<Moment>),
+    /// It forwards what still reaches it, and another is to take the seat.
+    Yielding {
+        /// Until then.
+        until: Option<Moment>,
+        /// The other's epoch, of which packets may tell while this one still forwards.
+        to: Epoch,
+    },
 }
 
 /// What a member is told.

@@ -47,6 +47,8 @@ pub(super) struct Seat {
     pub standing: Standing,
     /// Epochs up to here were refused elsewhere as too low.
     pub passed: Epoch,
+    /// Up to this epoch nobody took the seat when it was handed over.
+    pub declined: Epoch,
     /// When the last promise to somebody was made.
     pub promised_at: Option<Moment>,
 }
@@ -63,7 +65,7 @@ impl Seat {
     pub fn resume(&mut self, epoch: Epoch, hold: Hold, now: Moment) {
         let until = match hold {
             Hold::Replica => return,
-            Hold::Held(until) | Hold::Yielding(until) => until,
+            Hold::Held(until) | Hold::Yielding { until, .. } => until,
         };
         if until.is_none_or(|until| until > now) {
             self.standing = Standing::Holds { bid: Bid::new(epoch, now), until, ask_at: now };
@@ -75,7 +77,7 @@ impl Seat {
         match &self.standing {
             Standing::Replica | Standing::Bids { .. } => (self.record.highest(), Hold::Replica),
             Standing::Holds { bid, until, .. } => (bid.epoch(), Hold::Held(*until)),
-            Standing::Yields { bid, until, .. } => (bid.epoch(), Hold::Yielding(Some(*until))),
+            Standing::Yields { bid, until, to, .. } => (bid.epoch(), Hold::Yielding { until: Some(*until), to: *to }),
         }
     }
 

@@ -25,6 +25,16 @@ impl Seat {
         let floor = self.passed.max(promised).max(held);
         let promised_to_me = self.record.promise.as_ref().filter(|promise| promise.to == *me && promise.epoch == floor);
         let succession = charter.seats().get(context.name)?;
+        // What a holder offers comes before what a bid of before got no majority for.
+        if let Some(incumbent) = &self.record.incumbent
+            && let Some(offered) = incumbent.yields_to.filter(|offered| *offered >= floor)
+            && succession
+                .grants
+                .iter()
+                .any(|grant| grant.epoch == offered && grant.to == *me && grant.incarnation == incarnation)
+        {
+            return Some(Opening { epoch: offered, from: incumbent.heard });
+        }
         let mine = match promised_to_me.filter(|promise| promise.epoch > held) {
             Some(promise) => promise.epoch,
             None => succession.beyond(floor).find(|grant| grant.to == *me && grant.incarnation == incarnation)?.epoch,

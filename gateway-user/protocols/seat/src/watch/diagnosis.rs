@@ -9,8 +9,8 @@
 //! | lost | lost | heard | [`Diagnosis::ForwardingDead`] | its seats are taken |
 //! | lost | lost | silent | [`Diagnosis::Dead`] | its seats are taken |
 //!
-//! A path that is not probed is left out. Beyond that, a seat whose through-probe is lost while the gateway is well is taken alone, and an
-//! observer that sees nobody is itself cut off, and sees nothing.
+//! A path that is not probed is left out. Beyond that, a seat whose through-probe is lost while the gateway is well is taken alone. An
+//! observer that sees nobody is itself cut off, and sees nothing; one that sees nobody on one side is cut off there, and goes by the other.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,8 +48,18 @@ pub struct Signs {
     pub agent: Sign,
 }
 
+impl Signs {
+    /// The probes that its program at one side returns.
+    pub const fn at(&self, side: Side) -> Sign {
+        match side {
+            Side::Fabric => self.fabric,
+            Side::Site => self.site,
+        }
+    }
+}
+
 /// A side of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Where the hosts are.
@@ -100,14 +110,30 @@ impl fmt::Display for Diagnosis {
 
 /// What is wrong with each of the gateways that are watched from one place.
 ///
-/// If none of several shows any sign of life, it is the observer that is cut off: it knows nothing of them.
+/// If none of several shows any sign of life, it is the observer that is cut off: it knows nothing of them. The same holds for one side.
 pub fn diagnose(watched: &[Signs]) -> Vec<Diagnosis> {
+    let is_cut_off_at = |side: Side| {
+        let mut signs = watched.iter().map(|signs| signs.at(side)).filter(|sign| *sign != Sign::Unknown).peekable();
+        watched.len() > 1 && signs.peek().is_some() && signs.all(|sign| sign == Sign::Lost)
+    };
+    let (fabric, site) = (is_cut_off_at(Side::Fabric), is_cut_off_at(Side::Site));
     let is_lost = |signs: &Signs| {
         let all = [signs.fabric, signs.site, signs.agent];
         all.contains(&Sign::Lost) && !all.contains(&Sign::Good)
     };
     let is_cut_off = watched.len() > 1 && watched.iter().all(is_lost);
-    watched.iter().map(|signs| if is_cut_off { Diagnosis::Unknown } else { of(*signs) }).collect()
+    let of_what_counts = |signs: &Signs| {
+        let mut signs = *signs;
+        if fabric && !site {
+            signs.fabric = Sign::Unknown;
+        }
+        if site && !fabric {
+            signs.site = Sign::Unknown;
+        }
+        of(signs)
+    };
+    let is_cut_off = is_cut_off || fabric && site;
+    watched.iter().map(|signs| if is_cut_off { Diagnosis::Unknown } else { of_what_counts(signs) }).collect()
 }
 
 fn of(Signs { fabric, site, agent }: Signs) -> Diagnosis {
@@ -161,5 +187,20 @@ mod tests {
         assert_eq!(diagnose(&[gone, signs(Lost, Unknown, Unknown)]), [Diagnosis::Unknown; 2]);
         assert_eq!(diagnose(&[gone, signs(Good, Good, Good)]), [Diagnosis::Dead, Diagnosis::Well]);
         assert_eq!(diagnose(&[gone]), [Diagnosis::Dead], "the only one there is to see");
+    }
+
+    #[test]
+    fn who_sees_nobody_on_one_side_is_cut_off_there() {
+        let half = signs(Lost, Good, Good);
+        assert_eq!(diagnose(&[half, half]), [Diagnosis::Well; 2], "it is the observer's own port");
+        assert_eq!(diagnose(&[half, signs(Good, Good, Good)]), [Diagnosis::HalfDead(Side::Fabric), Diagnosis::Well]);
+        assert_eq!(
+            diagnose(&[half, signs(Lost, Lost, Lost)]),
+            [Diagnosis::Well, Diagnosis::Dead],
+            "by the sites alone"
+        );
+        assert_eq!(diagnose(&[half]), [Diagnosis::HalfDead(Side::Fabric)], "the only one there is to see");
+        let unanswered = signs(Lost, Lost, Good);
+        assert_eq!(diagnose(&[unanswered, unanswered]), [Diagnosis::Unknown; 2], "no port of the observer's works");
     }
 }

@@ -96,6 +96,11 @@ impl Prober {
         if lost >= self.misses { Some(false) } else { self.answered.map(|_| true) }
     }
 
+    /// Whether a probe ever came back. A path that never carried one may not be there yet, which is not the same as its end.
+    pub const fn has_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
     /// When the last probe came back, or the prober began.
     pub const fn last_answer(&self) -> Moment {
         self.last_answer

@@ -176,7 +176,7 @@ impl State {
     fn is_wrong(&self, leases: Leases) -> bool {
         let open = self.gates.iter().filter(|(_, hold)| match hold {
             Hold::Replica => false,
-            Hold::Held(until) | Hold::Yielding(until) => {
+            Hold::Held(until) | Hold::Yielding { until, .. } => {
                 leases == Leases::Ignored || until.is_none_or(|until| until > self.now)
             }
         });

@@ -136,7 +136,7 @@ fn a_seat_that_is_handed_over_is_open_at_every_moment() {
     let is_shut = |pool: &Pool| pool.open().is_empty();
     assert!(!pool.run_until(pool.now + 10 * MILLISECOND, is_shut));
     let open: Vec<_> =
-        pool.open().into_iter().map(|(voter, _, hold)| (voter, matches!(hold, Hold::Yielding(_)))).collect();
+        pool.open().into_iter().map(|(voter, _, hold)| (voter, matches!(hold, Hold::Yielding { .. }))).collect();
     assert_eq!(open, [(gateway(0), true), (gateway(2), false)], "{:?}", pool.events);
     pool.tell(&gateway(0), Input::Still(seat()));
     assert!(pool.is_held_by(2));
@@ -165,4 +165,21 @@ fn a_packet_with_a_higher_epoch_stops_a_holder_at_once() {
     assert!(pool.is_held_by(0), "its own");
     pool.tell(&gateway(0), Input::HigherEpoch { seat: seat(), epoch: seat::Epoch(epoch.0 + 1) });
     assert_eq!(pool.open(), []);
+}
+
+#[test]
+fn what_was_promised_in_vain_is_what_a_holder_offers() {
+    let mut pool = held();
+    pool.sees(&gateway(1), &gateway(0), Opinion::Gone);
+    pool.run_for(SECOND);
+    pool.sees(&gateway(1), &gateway(0), Opinion::Alive);
+    pool.run_for(SECOND);
+    assert!(pool.is_held_by(0), "{:?}", pool.events);
+    pool.tell(&gateway(0), Input::HandOver { seat: seat(), to: Some(name(1)) });
+    let end = pool.now + 10 * MILLISECOND;
+    assert!(
+        pool.run_until(end, |pool| pool.open().iter().any(|(voter, ..)| *voter == gateway(1))),
+        "{:?}",
+        pool.events
+    );
 }

@@ -190,7 +190,7 @@ impl Pool {
     pub fn open(&self) -> Vec<(Voter, Epoch, Hold)> {
         let open = |(voter, node): (&Voter, &Node)| {
             let (epoch, hold) = *node.gates.get(&seat())?;
-            let (Hold::Held(until) | Hold::Yielding(until)) = hold else { return None };
+            let (Hold::Held(until) | Hold::Yielding { until, .. }) = hold else { return None };
             let is_open = self.fault == Some(Fault::SkipLease) || until.is_none_or(|until| until > self.now);
             (node.forwards && is_open).then(|| (voter.clone(), epoch, hold))
         };
