@@ -1,7 +1,7 @@
 //! What the first packet of a flow meets: classify (whose is it?), admit (may it come from there?), route (where does it go?).
 //! The answer is cached; see [`crate::cache`].
 
-use crate::maps::{CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, NEXTHOPS, PORTS, TENANTS, VLANS};
+use crate::maps::{CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, NEXTHOPS, PORTS, SEAT_SETUP, TENANTS, VLANS};
 use crate::parse::Refusal;
 use crate::route;
 use crate::run::Run;
@@ -123,7 +123,7 @@ fn try_decide(query: &Query, decision: &mut Decision) -> Result<(), Refusal> {
     if classify(query, &port)? != class {
         return Err(Refusal::Drop(DropReason::NoRoute));
     }
-    if query.mac & 0xffff_ffff_ffff != u64::from_le_bytes(port.mac) {
+    if !is_for(query, &port, class.seat) {
         return Err(Refusal::Drop(DropReason::OtherStation));
     }
     let flags = match class.origin.as_connection() {
@@ -297,6 +297,19 @@ pub fn on_host(query: &Query) -> Result<(TenantId, OriginId), Refusal> {
         return Err(Refusal::Drop(DropReason::OtherStation));
     }
     Ok((class.tenant, class.origin))
+}
+
+/// Whether a frame is for this station: the port's, or the one that moves with the seat.
+#[inline(always)]
+fn is_for(query: &Query, port: &Port, seat: SeatId) -> bool {
+    let to = query.mac & 0xffff_ffff_ffff;
+    if to == u64::from_le_bytes(port.mac) {
+        return true;
+    }
+    match SEAT_SETUP.get(seat.0) {
+        Some(setup) => to != 0 && to == u64::from_le_bytes(setup.mac),
+        None => false,
+    }
 }
 
 #[inline(always)]
