@@ -74,9 +74,11 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     }
     println!(
         "\nWhat the others cannot: neighbours of FRR's views and of GoBGP's VRFs must have addresses that differ; ours all have the same two,\n\
-         each tenant in a network of its own. Nobody can connect to FRR's views, which is why they connect here. BIRD has no tenants in\n\
-         one process whose neighbours could have the same addresses; it is beside the full table only. None of them has a data plane\n\
-         here: theirs is the RIB alone."
+         each tenant in a network of its own. Nobody can connect to FRR's views, which is why they connect here. GoBGP offers all that it\n\
+         learns to the neighbours of all VRFs, so what twice the tenants cost is several times as much, and 100 take it minutes: it is beside\n\
+         ours with {} of them. BIRD has no tenants in one process whose neighbours could have the same addresses; it is beside the full\n\
+         table only. None of them has a data plane here: theirs is the RIB alone.",
+        tenants::VRFS
     );
     Ok(rows)
 }

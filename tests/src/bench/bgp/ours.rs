@@ -110,7 +110,16 @@ impl Ours {
     /// A site's router that announces something.
     pub fn peer(&self, tenant: usize, site: usize, updates: Arc<Vec<u8>>, awaits: usize) -> Peer {
         let network = Arc::clone(&self.compartments[tenant]);
-        Peer { network, local: address(site), remote: ROUTER, asn: asn(site), updates, awaits, opening: Opening::Ours }
+        Peer {
+            network,
+            local: address(site),
+            remote: ROUTER,
+            asn: asn(site),
+            hold_time: 0,
+            updates,
+            awaits,
+            opening: Opening::Ours,
+        }
     }
 
     /// How many learned routes there are.

@@ -23,6 +23,8 @@ const START: Duration = Duration::from_secs(120);
 const ASK: Duration = Duration::from_millis(250);
 /// Over this time a daemon is looked at to see whether it is done.
 const QUIET: Duration = Duration::from_millis(200);
+/// The longest hold time there is, in seconds.
+const LONGEST: u16 = u16::MAX;
 /// The share of that time that one which is done may still use.
 const IDLE: f64 = 0.02;
 
@@ -89,6 +91,15 @@ impl Receiver {
     /// Its process.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The hold time that its neighbours offer: none. GoBGP takes the hold time for the time that a message may take to be written; without
+    /// one, no UPDATE leaves it in time, and it ends the session.
+    pub fn hold_time(&self) -> u16 {
+        match self.counter {
+            Counter::GoBgp => LONGEST,
+            Counter::Frr | Counter::Bird | Counter::Ours(_) => 0,
+        }
     }
 
     /// How many prefixes it has taken in.
@@ -242,7 +253,9 @@ pub fn gobgpd(node: &Arc<Node>, router: Ipv4Addr, neighbours: &[Neighbour]) -> R
         let _ = write!(
             text,
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = {asn}\nvrf = \"t{tenant}\"\n\
-             [neighbors.transport.config]\npassive-mode = true\n[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n"
+             [neighbors.timers.config]\nhold-time = {LONGEST}\nkeepalive-interval = {}\n\
+             [neighbors.transport.config]\npassive-mode = true\n[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n",
+            LONGEST / 3,
         );
     }
     node.write("/run/gobgpd.toml", &text)?;

@@ -1,7 +1,7 @@
 //! The sender: sessions that say what was made for them and read what they are told, one thread for all of them.
 //!
 //! It is no speaker of ours, and the same for every receiver: it connects, or is connected to, says OPEN and KEEPALIVE, and when the other side has said so too,
-//! hands its bytes to the kernel as fast as they are taken. Hold time 0, so that nothing else is ever due.
+//! hands its bytes to the kernel as fast as they are taken. The hold time is 0, or so long that nothing else is ever due.
 
 use super::load::message;
 use anyhow::{Context, Result, ensure};
@@ -39,6 +39,8 @@ pub struct Peer {
     pub remote: Ipv4Addr,
     /// Its system.
     pub asn: u32,
+    /// Its hold time, in seconds.
+    pub hold_time: u16,
     /// Its UPDATEs.
     pub updates: Arc<Vec<u8>>,
     /// How many prefixes it waits to be told.
@@ -247,7 +249,7 @@ impl Session {
     /// The connection is open.
     fn connected(&mut self, socket: Socket) -> std::io::Result<()> {
         // Fits into an empty buffer.
-        (&socket).write_all(&open(self.peer.asn, self.peer.local))?;
+        (&socket).write_all(&open(&self.peer))?;
         self.input.clear();
         (self.socket, self.stage) = (Some(socket), Stage::Opening);
         Ok(())
@@ -347,15 +349,15 @@ impl Session {
     }
 }
 
-/// An OPEN: version 4, hold time 0, IPv4 unicast, four octets for the number of a system.
-fn open(asn: u32, router: Ipv4Addr) -> Vec<u8> {
+/// An OPEN: version 4, IPv4 unicast, four octets for the number of a system.
+fn open(&Peer { asn, local, hold_time, .. }: &Peer) -> Vec<u8> {
     let capabilities = [&[1, 4, 0, 1, 0, 1, 65, 4][..], &asn.to_be_bytes()].concat();
     let short = u16::try_from(asn).unwrap_or(23456);
     let parameter = [&[2, capabilities.len() as u8][..], &capabilities].concat();
     let mut body = vec![4];
     body.extend(short.to_be_bytes());
-    body.extend([0, 0]);
-    body.extend(router.octets());
+    body.extend(hold_time.to_be_bytes());
+    body.extend(local.octets());
     body.push(parameter.len() as u8);
     body.extend(parameter);
     message(OPEN, &body)

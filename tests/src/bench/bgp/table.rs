@@ -108,6 +108,7 @@ fn receive(
         local: SENDER,
         remote: RECEIVER,
         asn: ASN,
+        hold_time: receiver.hold_time(),
         updates: Arc::clone(bytes),
         awaits: usize::MAX,
         opening: Opening::Ours,
