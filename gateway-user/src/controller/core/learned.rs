@@ -105,7 +105,25 @@ impl OfTenant {
         routes.filter(move |(_, via)| leads(via)).map(|(prefix, _)| prefix)
     }
 
+    /// What an address is looked up by among what was learned.
+    pub fn longest(&self, address: IpAddr) -> Option<(IpNet, &Arc<[Via]>)> {
+        let rounds = self.rounds()?;
+        let lengths = 0..=IpNet::from(address).max_prefix_len();
+        let prefixes = lengths.rev().filter_map(|length| IpNet::new(address, length).ok());
+        prefixes.map(|prefix| prefix.trunc()).find_map(|prefix| Some((prefix, rounds.get(&prefix)?)))
+    }
+
+    /// The gateway that has a provider address.
+    pub fn gateway_at(&self, pa: IpAddr) -> Option<&Id> {
+        self.reach.gateways.get(&pa)
+    }
+
     /// Whether what is known is all there is.
+    pub fn is_complete(&self) -> bool {
+        self.parts() == Parts::Last
+    }
+
+    /// How what is told goes on.
     fn parts(&self) -> Parts {
         let complete = match &self.reach.router {
             // Without a router nothing is learned.

@@ -21,6 +21,7 @@
 //! | what is known of the agents | [`agents`] |
 //! | what tenants' routers have learned | [`learned`] |
 //! | pools' seats, and who holds them | [`seats`] |
+//! | where an address of a tenant's is reached | `ways` |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
 //! | what waits for what | [`held`] |
@@ -44,6 +45,7 @@ pub mod requests;
 pub mod seats;
 pub mod state;
 pub mod watchers;
+mod ways;
 
 #[cfg(test)]
 mod tests;

@@ -132,7 +132,7 @@ impl Core {
         known.ok_or_else(|| Error::new(Code::ResourceNotFound, message))
     }
 
-    /// Why a connection is where it is, or who would take over a gateway.
+    /// Why a connection is where it is, who would take over a gateway, or where an address of a tenant's is.
     fn explain(&self, request: &Request, path: &Path) -> Answered {
         let seen = request.principal.sees(self.state.forest.tenant(path)) && self.state.forest.contains(path);
         let not_found = || Error::at(Code::ResourceNotFound, path.to_string(), format!("there is no {path}"));
@@ -161,7 +161,19 @@ impl Core {
                 };
                 Ok(body(200, &json!({ "resourceRef": path.to_string(), "successor": successor, "drain": drain })))
             }
-            _ => Err(Error::at(Code::MethodNotAllowed, path.to_string(), "connections and gateways can be explained")),
+            (Kind::VirtualGateway, _) => {
+                let address = request.query("explain").unwrap_or_default();
+                let address = address.parse().map_err(|_| {
+                    let message = format!("{address:?} is no IP address; write which one is meant: ?explain=10.1.2.3");
+                    Error::at(Code::InvalidParameterValue, path.to_string(), message)
+                })?;
+                Ok(body(200, &json!({ "resourceRef": path.to_string(), "ways": self.state.ways(path.id(), address) })))
+            }
+            _ => Err(Error::at(
+                Code::MethodNotAllowed,
+                path.to_string(),
+                "connections and gateways can be explained, and addresses of virtual gateways",
+            )),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::agent::address::ControllerAddress;
 use clap::{Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,13 +124,19 @@ Each connection that moves is interrupted for a moment. A gateway that is not co
         #[arg(value_name = "gateway/ID")]
         gateway: String,
     },
-    /// Say where a tenant is: its gateways, VIPs and hosts
-    #[command(after_help = "Example:
-  gatewayctl where tenant/contoso")]
+    /// Say where a tenant is: its gateways, VIPs and hosts; or by which connection and gateway an address of its is reached
+    #[command(after_help = "Examples:
+  gatewayctl where tenant/contoso
+  gatewayctl where tenant/contoso 10.2.0.1
+
+Of an address it tells the route that leads there, and whether that is written (Static) or learned by the tenant's router (BGP).")]
     Where {
         /// The tenant: its virtual gateway
         #[arg(value_name = "tenant/ID")]
         tenant: String,
+        /// An address that the tenant's machines or sites may ask for
+        #[arg(value_name = "ADDRESS")]
+        address: Option<IpAddr>,
     },
     /// Say who takes over if a gateway fails, and where its connections would go without a standby
     #[command(after_help = "Example:

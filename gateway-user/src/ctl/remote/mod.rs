@@ -75,7 +75,10 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
         Command::Uncordon { gateway } => {
             gateways::schedule(&mut client(reach).await?, gateway, gateways::Scheduling::Enabled, output).await?;
         }
-        Command::Where { tenant } => places::run(&mut client(reach).await?, tenant, output).await?,
+        Command::Where { tenant, address: None } => places::run(&mut client(reach).await?, tenant, output).await?,
+        Command::Where { tenant, address: Some(address) } => {
+            places::ways(&mut client(reach).await?, tenant, *address, output).await?;
+        }
         Command::WhoTakesOver { gateway } => {
             gateways::who_takes_over(&mut client(reach).await?, gateway, output).await?;
         }

@@ -1,4 +1,4 @@
-//! `gatewayctl where`: where a tenant is.
+//! `gatewayctl where`: where a tenant is, and an address of its.
 
 use super::client::Client;
 use super::columns::{self, Width};
@@ -12,6 +12,7 @@ use crate::ctl::output::Output;
 use crate::ctl::table::clean;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Where a tenant is.
 #[derive(Debug, Default, Serialize)]
@@ -69,6 +70,34 @@ pub async fn run(client: &mut Client, word: &str, output: &mut Output) -> anyhow
             output.line("")?;
         }
         output.line(&clean(problem))?;
+    }
+    Ok(())
+}
+
+/// Shows by what an address of a tenant's is reached.
+pub async fn ways(client: &mut Client, word: &str, address: IpAddr, output: &mut Output) -> anyhow::Result<()> {
+    let path = target::root(word, Kind::VirtualGateway)?;
+    let answer = client.get(&format!("{}?explain={address}", target::url(&path))).await?;
+    if output.format() == Format::Json {
+        return Ok(output.document(&answer)?);
+    }
+    let found = &answer["ways"];
+    let (prefix, protocol) = (text(&found["destinationPrefix"]), text(&found["protocol"]));
+    let ways = found["ways"].as_array().map_or(&[][..], Vec::as_slice);
+    for way in ways {
+        let parts = [("connection", "networkConnection"), ("gateway", "gateway"), ("virtual subnet", "virtualSubnet")];
+        let told = parts.iter().filter_map(|(name, key)| {
+            let what = way.get(*key)?;
+            Some(format!("{name} {}", text(what)))
+        });
+        let told: Vec<String> = told.collect();
+        output.line(&clean(format!("{address} is in {prefix} ({protocol}): {}", told.join(", "))))?;
+    }
+    if ways.is_empty() {
+        output.line(&clean(format!("no route of {} leads to {address}", path.id())))?;
+    }
+    if found["complete"].as_bool() == Some(false) {
+        output.line("the tenant's BGP router has not told this controller all that it has learned; the one that leads knows it first")?;
     }
     Ok(())
 }

@@ -113,6 +113,34 @@ fn hosts_hear_what_a_router_learns_aggregated_and_what_it_loses() {
 }
 
 #[test]
+fn an_address_is_where_the_longest_prefix_leads_planned_or_learned() {
+    let mut world = routed();
+    let ways = |world: &mut World, address: &str| {
+        let (status, body) = world.get(&format!("/virtualGateways/contoso?explain={address}"));
+        assert_eq!(status, 200, "{body}");
+        body["ways"].clone()
+    };
+    assert_eq!(ways(&mut world, "10.7.1.9")["complete"], false, "the router has told nothing");
+    tell(&mut world, 1, Extent::Whole, Parts::Last, &["10.7.0.0/16", "10.2.0.0/16", "10.1.0.0/16"], &[]);
+    let hq = json!({ "networkConnection": { "resourceRef": "/virtualGateways/contoso/networkConnections/hq" },
+                     "gateway": { "resourceRef": "/gateways/GW1" } });
+    let machines = json!({ "virtualSubnet": { "resourceRef": "/virtualNetworks/contoso/subnets/machines" } });
+    for (address, prefix, protocol, way) in [
+        ("10.7.1.9", "10.7.0.0/16", "BGP", &hq),
+        ("10.1.9.9", "10.1.0.0/16", "BGP", &hq),
+        // What is written stands in place of what is learned.
+        ("10.2.0.9", "10.2.0.0/16", "Static", &hq),
+        ("10.1.0.9", "10.1.0.0/24", "Local", &machines),
+    ] {
+        let expected = json!({ "address": address, "destinationPrefix": prefix, "protocol": protocol, "ways": [way], "complete": true });
+        assert_eq!(ways(&mut world, address), expected);
+    }
+    let nowhere = ways(&mut world, "10.9.9.9");
+    assert_eq!((&nowhere["destinationPrefix"], &nowhere["ways"]), (&Value::Null, &json!([])));
+    assert_eq!(world.get("/virtualGateways/contoso?explain=here").0, 400);
+}
+
+#[test]
 fn a_new_leader_withdraws_nothing_before_it_knows_all() {
     let (mut world, mut known) = (routed(), Rounds::default());
     tell(&mut world, 1, Extent::Whole, Parts::Last, &["10.7.0.0/16", "10.8.0.0/16"], &[]);

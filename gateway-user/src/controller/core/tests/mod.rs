@@ -125,7 +125,8 @@ impl World {
             path: format!("/networking/v1{}", path.split('?').next().unwrap_or_default()),
             query: path
                 .split_once('?')
-                .map(|(_, query)| vec![(query.to_owned(), "true".to_owned())])
+                .map(|(_, query)| query.split_once('=').unwrap_or((query, "true")))
+                .map(|(name, value)| vec![(name.to_owned(), value.to_owned())])
                 .unwrap_or_default(),
             if_match: None,
             if_none_match: None,

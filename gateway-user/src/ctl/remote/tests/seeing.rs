@@ -159,6 +159,19 @@ VIP        CONNECTIONS                  TAKES  GOES-TO
         said.starts_with("gateways: GW1\nVIPs: 192.0.2.1\nvirtual networks: contoso-net\nhosts: HOST1\n\nNAME  TENANT"),
         "{said}"
     );
+    let way = json!({ "networkConnection": { "resourceRef": "/virtualGateways/contoso/networkConnections/hq" },
+                      "gateway": { "resourceRef": "/gateways/GW1" } });
+    let answer =
+        json!({ "ways": { "destinationPrefix": "10.7.0.0/16", "protocol": "BGP", "ways": [way], "complete": true } });
+    rig.fix(Method::Get, "/virtualGateways/contoso?explain", Answer::json(200, answer.to_string()));
+    let said = rig.prints(&["where", "tenant/contoso", "10.7.1.9"]).await;
+    assert_eq!(said, "10.7.1.9 is in 10.7.0.0/16 (BGP): connection hq, gateway GW1\n");
+    let asked = rig.script().asked.last().map(|request| request.query.clone());
+    assert_eq!(asked, Some(vec![("explain".to_owned(), "10.7.1.9".to_owned())]));
+    let answer = json!({ "ways": { "destinationPrefix": null, "protocol": null, "ways": [], "complete": false } });
+    rig.fix(Method::Get, "/virtualGateways/fabrikam?explain", Answer::json(200, answer.to_string()));
+    let said = rig.prints(&["where", "tenant/fabrikam", "10.7.1.9"]).await;
+    assert!(said.starts_with("no route of fabrikam leads to 10.7.1.9\nthe tenant's BGP router has not told"), "{said}");
 }
 
 #[tokio::test]
