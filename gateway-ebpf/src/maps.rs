@@ -7,8 +7,9 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use gateway_common::tables::{
     Attachment, Connection, ConnectionShare, ConnectionState, Counters, DropKey, FLOW4_PAIRS, FLOW6_PAIRS, FabricKey,
-    FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Prober, Route, Seat, SeatSetup,
-    Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort, Vnet,
+    FabricPeerKey, FeasibleKey, Flood, FloodKey, Flow4, Flow6, GreKey, Local, Nexthop, Port, Prober, Route, Seat,
+    SeatSetup, Settings, Station, StationKey, SteerKey, SteerTarget, Tenant, TenantState, Totals, VlanKey, VmPort,
+    Vnet,
 };
 use gateway_common::trace::Traced;
 use gateway_common::{Address, ConnectionId, OriginId, SeatId};

@@ -166,7 +166,8 @@ fn write_udp<const AT: usize>(packet: &Packet, ports: [u16; 2], addresses: u64, 
     let ports = u32::from(ports[0]) | u32::from(ports[1]) << 16;
     let len = UDP_LEN.to_be() >> 16;
     // The length stands in the pseudo-header as well, beside the protocol.
-    let mut total = addresses + u64::from(ports) + 2 * u64::from(len) + u64::from(u32::from(protocol::UDP).to_be() >> 16);
+    let mut total =
+        addresses + u64::from(ports) + 2 * u64::from(len) + u64::from(u32::from(protocol::UDP).to_be() >> 16);
     for word in words {
         total += (*word & 0xffff_ffff) + (*word >> 32);
     }

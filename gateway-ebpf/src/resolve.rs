@@ -1,7 +1,9 @@
 //! What the first packet of a flow meets: classify (whose is it?), admit (may it come from there?), route (where does it go?).
 //! The answer is cached; see [`crate::cache`].
 
-use crate::maps::{CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, NEXTHOPS, PORTS, SEAT_SETUP, TENANTS, VLANS};
+use crate::maps::{
+    CONNECTIONS, FABRIC, FABRIC_PEERS, FEASIBLE, GRE, LOCAL, NEXTHOPS, PORTS, SEAT_SETUP, TENANTS, VLANS,
+};
 use crate::parse::Refusal;
 use crate::route;
 use crate::run::Run;

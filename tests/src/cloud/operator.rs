@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use gateway_user::api::report::ConnectionReport;
 use serde_json::{Value, json};
 
-use super::{CONTROLLER, Cloud, GATEWAY_PA, Members, SiteTunnel};
+use super::{CONTROLLER, Cloud, GATEWAY_PA, GATEWAY_TOR, Members, SiteTunnel};
 use crate::enter::CONTEXTS;
 use crate::gateway::{Log, program};
 use crate::identity::who_is_at;
@@ -307,6 +307,9 @@ impl Operated {
         arguments.extend(named.iter().map(String::as_str));
         arguments.extend(pa.iter().flat_map(|pa| ["--pa", pa]));
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
+        if let Some(index) = self.cloud.gateways.iter().position(|gateway| Arc::ptr_eq(gateway, node)) {
+            arguments.extend(["--site-address", GATEWAY_TOR[index][0]]);
+        }
         self.daemon(&name, node, &arguments)
     }
 

@@ -8,7 +8,7 @@
 //! | restart | 2 s | what a dead agent is given to come back |
 //! | renewal | 500 ms | between two rounds in which a holder has its lease renewed |
 //! | lease | 4 s | how long a majority's answer lets a holder forward |
-//! | patience | 50 ms | until an unanswered question is asked again, and until the next successor bids |
+//! | patience | 50 ms | until an unanswered question is asked again, and until the next successor bids; a voter that still sees the holder is asked again after a probe's time |
 //!
 //! *Detection* is `probe x (misses + 1)` at most. Then `probe < detection < heartbeat + restart`, so that a dead forwarding plane is known
 //! before a dead agent is given up, and `renewal + heartbeat + restart < lease`, so that a lease outlives the restart of an agent that died

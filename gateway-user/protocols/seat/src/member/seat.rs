@@ -126,6 +126,12 @@ impl Seat {
             }
             // Not yet a reason to stop: it may stand by one who never gets a majority.
             Verdict::Superseded(by) => self.passed = self.passed.max(by),
+            // Not everybody sees the holder's end in the same moment: who does not yet will before long.
+            Verdict::HolderAlive => {
+                if let Standing::Bids { ask_at, .. } = &mut self.standing {
+                    *ask_at = (*ask_at).min(context.now + context.timers.probe());
+                }
+            }
             _ => {}
         }
     }

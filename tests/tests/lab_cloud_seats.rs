@@ -1,0 +1,109 @@
+//! A whole cloud whose pool has seats: a gateway dies, the standby carries its tenants, and nobody else is told anything.
+
+use anyhow::{Context, Result, ensure};
+use lab::cloud::{Cloud, Operated};
+use lab::gateway::program;
+use lab::node::Node;
+use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
+use lab::wait::until;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const POOL: &str = "/gatewayPools/default";
+
+/// So long that a busy machine raises no alarm, as far as that can be had.
+fn timers() -> Value {
+    json!({ "probeMilliseconds": 50, "misses": 6, "heartbeatMilliseconds": 3000, "restartMilliseconds": 3000,
+            "renewalMilliseconds": 500, "leaseMilliseconds": 8000, "patienceMilliseconds": 100 })
+}
+
+fn ctl(gateway: &Node, words: &[&str]) -> String {
+    let asked = program("gatewayctl").and_then(|program| gateway.run(Command::new(program).args(words)));
+    asked.unwrap_or_else(|error| format!("{error:#}"))
+}
+
+/// What helps to see why something failed.
+fn about(operated: &Operated) -> String {
+    let mut text = format!("{:#}\n", operated.get(POOL).unwrap_or_default());
+    for gateway in &operated.cloud.gateways {
+        for words in [&["seats"][..], &["history"], &["show", "seats"], &["show", "drops"]] {
+            text += &format!("--- {} {words:?}\n{}\n", gateway.name(), ctl(gateway, words));
+        }
+    }
+    text + &operated.log()
+}
+
+/// Who holds a seat, and under which epoch, as the controller has heard.
+fn holder(operated: &Operated, seat: &str) -> Option<(String, u64)> {
+    let pool = operated.get(POOL).ok()?;
+    let found = pool["properties"]["seats"].as_array()?.iter().find(|it| it["seat"] == seat)?;
+    Some((found["holder"].as_str()?.to_owned(), found["epoch"].as_u64()?))
+}
+
+/// Has the switches know a gateway, or know it no more, of which its links, its processes and its TCP tell nothing.
+fn wire(operated: &Operated, gateway: &str, to: &str) -> Result<()> {
+    for switch in [&operated.cloud.fabric, &operated.cloud.tor] {
+        switch.ip(&format!("link set {gateway} {to}\n"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()> {
+    let mut operated = Operated::start(Cloud::build(|_| {})?)?;
+    operated.describe_fabric()?;
+    operated.apply_text(
+        "{ kind: logicalNetwork, resourceId: fabric, properties: { networkVirtualizationEnabled: true, subnets: [
+           { resourceId: seats, properties: { addressPrefix: 10.10.0.0/24, ipPools: [
+             { resourceId: pool, properties: { startIpAddress: 10.10.0.201, endIpAddress: 10.10.0.209 } } ] } } ] } }",
+    )?;
+    operated.put(
+        POOL,
+        &json!({ "type": "All", "redundantGatewayCount": 1, "gatewayCapacityKiloBitsPerSecond": 1_000_000,
+                 "seatFabricSubnet": { "resourceRef": "/logicalNetworks/fabric/subnets/seats" },
+                 "failoverTimers": timers(),
+                 "ipConfiguration": { "greVipSubnets": [{ "resourceRef": "/logicalNetworks/vips/subnets/gre" }] } }),
+    )?;
+    operated.start_agents()?;
+    operated.describe_tenant(CONTOSO)?;
+    operated.configured(&format!("/virtualGateways/{}", CONTOSO.name))?;
+    let seat = operated.carrier(CONTOSO.name)?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let [vm1, _] = &contoso.vms;
+    let reach = || -> Result<()> {
+        operated.finds(vm1, HQ[0], &contoso.hq)?;
+        operated.finds(vm1, DC[0], &contoso.dc)?;
+        operated.finds(&contoso.hq, SUBNETS[0].addresses[0], vm1)?;
+        operated.finds(&contoso.dc, SUBNETS[0].addresses[0], vm1)
+    };
+    reach().with_context(|| about(&operated))?;
+    let held = || holder(&operated, &seat).filter(|(gateway, _)| *gateway == seat);
+    let (_, epoch) = until(PATIENCE, "the seat to be held at home", held).with_context(|| about(&operated))?;
+
+    wire(&operated, &seat, "nomaster")?;
+    let taken = || holder(&operated, &seat).filter(|(gateway, _)| *gateway != seat);
+    let (successor, later) =
+        until(PATIENCE, "another gateway to hold the seat", taken).with_context(|| about(&operated))?;
+    ensure!(later > epoch, "{successor} holds it under {later}, after {epoch}\n{}", about(&operated));
+    reach().with_context(|| about(&operated))?;
+    ensure!(operated.carrier(CONTOSO.name)? == seat, "placements were changed\n{}", about(&operated));
+    let history = ctl(operated.cloud.gateway(&successor), &["history"]);
+    ensure!(history.contains(&format!("took it from {seat}")), "{history}\n{}", about(&operated));
+
+    // Who comes back is a replica, and takes nothing back by itself.
+    wire(&operated, &seat, "master switch")?;
+    let fenced = || {
+        let printed = ctl(operated.cloud.gateway(&seat), &["show", "seats", "-o", "json"]);
+        let seats: Value = serde_json::from_str(&printed).ok()?;
+        let own = seats.as_array()?.iter().find(|it| it["name"] == *seat || it["seat"] == *seat)?;
+        (own["state"] == "replica").then_some(())
+    };
+    until(PATIENCE, "the former holder to be a replica", fenced).with_context(|| about(&operated))?;
+    reach().with_context(|| about(&operated))?;
+    let last = holder(&operated, &seat);
+    ensure!(last.is_some_and(|(_, now)| now >= later), "an older epoch holds the seat\n{}", about(&operated));
+    Ok(())
+}
