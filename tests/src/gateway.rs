@@ -24,6 +24,7 @@ pub const PLAN: &str = "/run/plan.toml";
 pub struct Gateway {
     node: Arc<Node>,
     role: &'static str,
+    plan: &'static str,
     daemon: Option<Running>,
     log: Log,
 }
@@ -31,7 +32,12 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway whose daemon has not been started.
     pub fn new(node: &Arc<Node>) -> Self {
-        Self { node: Arc::clone(node), role: "gateway", daemon: None, log: Log::default() }
+        Self { node: Arc::clone(node), role: "gateway", plan: PLAN, daemon: None, log: Log::default() }
+    }
+
+    /// The same with its plan in another file on its machine: one of JSON may say what one of TOML cannot.
+    pub fn plan_in(self, plan: &'static str) -> Self {
+        Self { plan, ..self }
     }
 
     /// A compute host whose daemon has not been started.
@@ -56,7 +62,7 @@ impl Gateway {
 
     /// The same with one that may take this long.
     pub fn start_large(&mut self, plan: &str, patience: Duration) -> Result<()> {
-        self.node.write(PLAN, plan)?;
+        self.node.write(self.plan, plan)?;
         self.launch()?;
         self.await_answer_for(patience)
     }
@@ -69,7 +75,11 @@ impl Gateway {
     /// Starts the daemon on the plan that is there.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = Command::new(program("gatewayd")?);
-        command.args([self.role, "--plan", PLAN]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args([self.role, "--plan", self.plan])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         // An interrupt from the terminal is for the lab, which stops the daemon in order.
         command.process_group(0).env("NO_COLOR", "1");
         let mut daemon = self.node.spawn(&mut command)?;
@@ -122,7 +132,7 @@ impl Gateway {
     /// Gives the running daemon another plan by SIGHUP, and waits until it runs by it.
     pub fn reload(&mut self, plan: &Plan) -> Result<()> {
         let before = self.status()?.plans_applied;
-        self.node.write(PLAN, &plan.to_string())?;
+        self.node.write(self.plan, &plan.to_string())?;
         self.daemon.as_ref().context("no daemon runs")?.signal(Signal::SIGHUP)?;
         until(SOON, "the daemon to apply the plan", || {
             self.status().ok().filter(|status| status.plans_applied > before)

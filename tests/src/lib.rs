@@ -4,7 +4,7 @@
 //! - [`cloud`]: the same with a controller, three gateways and our own compute hosts
 //! - [`tunnel`], [`vlan`]: GRE, NVGRE and 802.1Q spoken in user space, for kernels without them
 //! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
-//! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`flows`]: echo requests that are counted; [`frame_socket`]: whole frames, sent and seen
+//! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`flows`]: echo requests that are counted; [`numbered`]: frames that the kernel sends and counts; [`frame_socket`]: whole frames, sent and seen
 //! - [`limit`]: whether a limit lets through what it should; [`meter`]: a running gateway's, looked at
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
 //! - [`compute`]: the lab with compute hosts of ours
@@ -34,6 +34,7 @@ pub mod link;
 pub mod live;
 pub mod meter;
 pub mod node;
+pub mod numbered;
 pub mod peers;
 pub mod ping;
 pub mod plan;

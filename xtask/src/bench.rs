@@ -18,11 +18,13 @@ Examples:
   cargo xtask bench dataplane
   cargo xtask bench dataplane --quick --json target/dataplane.json
   cargo xtask bench controller
-  cargo xtask bench bgp"
+  cargo xtask bench bgp
+  cargo xtask bench failover --quick
+  cargo xtask bench failover -- --only 'false alarms' --minutes 60"
 )]
 pub struct Arguments {
     /// Which bench
-    #[arg(value_parser = ["bgp", "controller", "dataplane", "host"])]
+    #[arg(value_parser = ["bgp", "controller", "dataplane", "failover", "host"])]
     name: String,
     /// Fewer and shorter runs
     #[arg(long)]

@@ -1,10 +1,13 @@
-//! The benches' XDP programs: what makes frames, what counts them, and the least that a forwarder can do between the two.
+//! The benches' XDP programs: what makes frames, what counts them, and the least that a forwarder can do between the two. Traffic whose every
+//! frame is accounted for is in [`numbered_programs`].
 //!
 //! A generator runs by BPF_PROG_TEST_RUN with live frames. The kernel gives it the same pages again and again without restoring what the
 //! gateway wrote into them, so it writes all headers anew, every time.
 #![no_std]
 #![no_main]
 
+mod numbered;
+mod numbered_programs;
 mod traffic;
 
 use aya_ebpf::bindings::xdp_action;

@@ -5,6 +5,7 @@
 //! | what BGP is measured at | [`bgp`] |
 //! | what the controller is measured at | [`controller`] |
 //! | what is compared, and which ratios are goals | [`dataplane`] |
+//! | what a gateway's death is measured at | [`failover`] |
 //! | compute hosts beside the kernel's | [`host`] |
 //! | how traffic is made and counted | [`rig`] |
 //! | what the frames look like | [`frames`] |
@@ -18,13 +19,14 @@ mod bgp;
 mod change;
 mod controller;
 mod dataplane;
+mod failover;
 mod frames;
 mod host;
 mod memory;
 mod openvswitch;
 mod peers;
 mod report;
-mod rig;
+pub(crate) mod rig;
 mod scenario;
 
 use std::path::PathBuf;
@@ -42,7 +44,9 @@ pub use bgp::own::{Options as OwnBgp, own as own_bgp};
   lab bench dataplane --quick --json dataplane.json
   lab bench dataplane --only gre-to-vxlan --only memory
   lab bench bgp --only tenants
-  lab bench controller")]
+  lab bench controller
+  lab bench failover --quick --only 'silent death'
+  lab bench failover --only 'false alarms' --minutes 60")]
 pub struct Options {
     /// Which bench
     #[arg(value_enum)]
@@ -56,6 +60,12 @@ pub struct Options {
     /// Only rows whose name contains this; may be repeated
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
+    /// How many connections the failover bench has
+    #[arg(long, value_name = "NUMBER")]
+    connections: Option<usize>,
+    /// For how many minutes the failover bench watches for false alarms
+    #[arg(long, value_name = "NUMBER")]
+    minutes: Option<u64>,
     /// XDP programs to measure in place of those that this program was built with
     #[arg(long, value_name = "FILE")]
     object: Option<PathBuf>,
@@ -72,6 +82,8 @@ enum Name {
     Dataplane,
     /// The controller at its full size: placement, a tenant's change, PUT, memory, restart
     Controller,
+    /// Seats that move: how long packets do not arrive when a gateway dies, beside keepalived
+    Failover,
     /// Compute hosts: TCP between machines
     Host,
 }
@@ -82,6 +94,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Name::Bgp => ("bgp", bgp::run(options)?),
         Name::Dataplane => ("dataplane", dataplane::run(options)?),
         Name::Controller => ("controller", controller::run(options)?),
+        Name::Failover => ("failover", failover::run(options)?),
         Name::Host => ("host", host::run(options)?),
     };
     let report = report::Report::new(name, rows);

@@ -25,6 +25,12 @@ impl Samples {
         }
     }
 
+    /// The value that so many in a hundred do not exceed.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let rank = (self.0.len() * percent).div_ceil(100).clamp(1, self.0.len().max(1));
+        self.0.get(rank - 1).copied().unwrap_or(f64::NAN)
+    }
+
     fn least(&self) -> f64 {
         self.0.first().copied().unwrap_or(f64::NAN)
     }
@@ -248,6 +254,13 @@ mod tests {
         assert_eq!(row(&[4.0], &[2.0], Goal::RatioAtMost(2.0)).met(), Some(true));
         assert_eq!(row(&[4.1], &[2.0], Goal::RatioAtMost(2.0)).met(), Some(false));
         assert_eq!(row(&[1.0], &[1.0], Goal::None).met(), None);
+    }
+
+    #[test]
+    fn a_percentile_is_a_sample_that_so_many_do_not_exceed() {
+        let hundred = Samples::new((1..=100).map(f64::from).collect());
+        assert_eq!([50, 99, 100].map(|percent| hundred.percentile(percent)), [50.0, 99.0, 100.0]);
+        assert_eq!(Samples::new(vec![7.0]).percentile(99), 7.0);
     }
 
     #[test]

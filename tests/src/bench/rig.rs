@@ -109,12 +109,9 @@ unsafe impl Send for Rig {}
 impl Rig {
     /// An empty rig.
     pub fn new() -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/lab.o");
-        let object =
-            std::fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask build`", path.display()))?;
         let processes = Processes::new()?;
         let ends = silent_node("ends", &processes)?;
-        let mut programs = EbpfLoader::new().load(&object).context("cannot load the bench's programs")?;
+        let mut programs = lab_programs()?;
         for name in ["gre", "vxlan", "vlan", "plain", "redirect", "sink", "nothing"] {
             program(&mut programs, name)?.load().with_context(|| format!("cannot load the bench's program {name}"))?;
         }
@@ -240,6 +237,14 @@ impl Rig {
             self.ends.within(|| std::fs::read_to_string(&path)).with_context(|| format!("cannot read {path}"))?;
         Ok((text.trim().parse()?, 0))
     }
+}
+
+/// The benches' own programs and their maps.
+pub fn lab_programs() -> Result<Ebpf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/lab.o");
+    let object =
+        std::fs::read(&path).with_context(|| format!("cannot read {}; run `cargo xtask build`", path.display()))?;
+    EbpfLoader::new().load(&object).context("cannot load the bench's programs")
 }
 
 /// A machine whose interfaces have no IPv6, which announces its groups (MLD) after they come up.

@@ -20,7 +20,7 @@ const fn program(group: Group, name: &'static str, package: &'static str, why: &
     Program { group, name, package, why }
 }
 
-const PROGRAMS: [Program; 22] = [
+const PROGRAMS: [Program; 23] = [
     program(Group::Build, "cc", "gcc", "links programs"),
     program(Group::Build, "protoc", "protobuf-compiler", "compiles the messages of etcd's client"),
     program(Group::Test, "ip", "iproute2", "makes the lab's namespaces and veths"),
@@ -43,6 +43,7 @@ const PROGRAMS: [Program; 22] = [
         "openvswitch-switch",
         "is the peer of the dataplane bench (never started as a service)",
     ),
+    program(Group::Bench, "keepalived", "keepalived", "is the peer of the failover bench (never started as a service)"),
     program(Group::Vm, "qemu-system-x86_64", "qemu-system-x86", "runs the virtual machine"),
     program(Group::Vm, "depmod", "kmod", "orders the virtual machine's kernel modules"),
     program(Group::Vm, "modprobe", "kmod", "orders the virtual machine's kernel modules"),

@@ -1,0 +1,358 @@
+//! Our three gateways between two switches, and the ways in which the one that holds a seat is struck.
+//!
+//! ```text
+//!           ┌ fabric ═ GW1 ═ rack ┐
+//!  fabric0 ─┤ fabric ═ GW2 ═ rack ├─ site0
+//!           └ fabric ═ GW3 ═ rack ┘
+//! ```
+//!
+//! One machine is all hosts and all sites. Its traffic goes through real switches (the kernel's bridge), which learn where a seat is as
+//! switches do. The first seat moves between the first gateway and the third, the second stays on the second.
+
+use super::estate::{END_MAC, Estate, FABRIC, HOST, RACK, SEATS, SITE};
+use super::routers::Routers;
+use crate::gateway::Gateway;
+use crate::link::{End, cable};
+use crate::node::{Node, Processes};
+use crate::numbered::{Account, Traffic};
+use crate::wait::{SOON, until};
+use anyhow::{Context, Result, bail, ensure};
+use gateway_common::SeatId;
+use gateway_common::gate::State;
+use gateway_user::dataplane::pins::{DEFAULT as PINS, Pins};
+use gateway_user::dataplane::seats::Gates;
+use gateway_user::sentinel::process::now;
+use gateway_user::sentinel::{Entry, PairKey, Status, What};
+use seat::watch::Diagnosis;
+use seat::{
+    Bound, Charter, CharterNumber, Electorate, ElectorateNumber, Epoch, GatewayName, Grant, Incarnation, SeatName,
+    Succession,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const NAMES: [&str; 3] = ["GW1", "GW2", "GW3"];
+const SIDES: [&str; 2] = ["fabric", "site"];
+const PLAN: &str = "/run/plan.json";
+/// Room for VXLAN around the largest frames of the sites.
+const MTU: u32 = 1600;
+/// Epochs that each seat is granted: more than any run takes.
+const GRANTS: u64 = 2000;
+/// This life of every machine.
+const INCARNATION: u64 = 1;
+/// How long gateways that hold a thousand connections may take to start.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The seat that moves.
+pub const MOVING: usize = 0;
+
+/// How the gateway that holds the seat is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    /// Nothing that it sends arrives anywhere, and nothing arrives at it; it is told nothing.
+    Silence,
+    /// The same on the fabric alone.
+    FabricSilence,
+    /// The same at the sites alone.
+    SiteSilence,
+    /// Its agent is killed, and not started again until its seats are elsewhere.
+    AgentDeath,
+    /// Its agent is killed and started again at once.
+    AgentRestart,
+    /// An operator has the other gateway take the seat.
+    HandOver,
+}
+
+impl Stroke {
+    /// Its name in a row's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Silence => "silent death",
+            Self::FabricSilence => "fabric side dead",
+            Self::SiteSilence => "site side dead",
+            Self::AgentDeath => "agent killed",
+            Self::AgentRestart => "agent restarted",
+            Self::HandOver => "handed over by hand",
+        }
+    }
+
+    /// Whether packets may be lost.
+    pub const fn is_lossy(self) -> bool {
+        matches!(self, Self::Silence | Self::FabricSilence | Self::SiteSilence)
+    }
+
+    const fn silences(self) -> &'static [usize] {
+        match self {
+            Self::Silence => &[0, 1],
+            Self::FabricSilence => &[0],
+            Self::SiteSilence => &[1],
+            _ => &[],
+        }
+    }
+}
+
+/// The gateways with all that is around them.
+pub struct Gateways {
+    /// The traffic through them.
+    pub traffic: Traffic,
+    members: Vec<Member>,
+    switches: [Arc<Node>; 2],
+    estate: Estate,
+    _routers: Routers,
+}
+
+struct Member {
+    gateway: Gateway,
+    gates: Gates,
+}
+
+/// A seat that moved.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// For each flow of the seat how long nothing arrived, in milliseconds.
+    pub outages: Vec<f64>,
+    /// What happened to all flows.
+    pub account: Account,
+    /// What the gateways tell of it.
+    pub story: String,
+}
+
+impl Gateways {
+    /// Three gateways whose traffic flows.
+    pub fn new(estate: Estate) -> Result<Self> {
+        let processes = Processes::new()?;
+        let switches = [Node::new("fabric", &processes)?, Node::new("rack", &processes)?];
+        for switch in &switches {
+            switch.ip("link add bridge mtu 1600 type bridge mcast_snooping 0\nlink set bridge up\n")?;
+        }
+        let ends = ends(&switches, &processes)?;
+        let gateways: Result<Vec<Gateway>> = (0..NAMES.len()).map(|at| gateway(at, &switches, &processes)).collect();
+        let mut gateways = gateways?;
+        let routers = Routers::new(&ends)?;
+        std::thread::scope(|scope| {
+            let starting: Vec<_> =
+                (0..).zip(&mut gateways).map(|(at, gateway)| scope.spawn(move || start(gateway, at, estate))).collect();
+            starting.into_iter().try_for_each(|it| it.join().unwrap_or_else(|_| bail!("a gateway's start panicked")))
+        })?;
+        let members = gateways.into_iter().map(|gateway| {
+            let gates = gateway.node().within(|| Gates::open(&Pins::new(Path::new(PINS)).maps()))?;
+            Ok(Member { gateway, gates })
+        });
+        let members = members.collect::<Result<Vec<_>>>()?;
+        let traffic = Traffic::new(&ends, &[FABRIC, SITE], &estate.flows()?)?;
+        let mut new = Self { traffic, members, switches, estate, _routers: routers };
+        new.settle().with_context(|| new.story(0))?;
+        new.traffic.start()?;
+        new.traffic.flows_all(PATIENCE).with_context(|| new.drops())?;
+        Ok(new)
+    }
+
+    /// Strikes the holder of the moving seat, waits until everything flows again, and until the gateway that was struck is a standby.
+    pub fn strike(&mut self, stroke: Stroke) -> Result<Move> {
+        self.traffic.flows_all(SOON).with_context(|| format!("{}\n{}", self.drops(), self.story(0)))?;
+        let began = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+        let (holder, epoch) = self.holder(MOVING).context("nobody holds the seat that is to move")?;
+        self.traffic.begin()?;
+        for side in stroke.silences() {
+            self.forward(holder, *side, "0")?;
+        }
+        match stroke {
+            Stroke::AgentDeath => self.members[holder].gateway.kill(),
+            Stroke::AgentRestart => {
+                self.members[holder].gateway.kill();
+                self.members[holder].gateway.launch()?;
+                self.members[holder].gateway.await_answer()?;
+            }
+            Stroke::HandOver => drop(self.members[holder].gateway.ctl(&["failover", SEATS[MOVING]])?),
+            _ => {}
+        }
+        if stroke != Stroke::AgentRestart {
+            let moved = || self.open(MOVING).into_iter().any(|(at, later)| at != holder && later > epoch).then_some(());
+            until(SOON, "another gateway to hold the seat", moved).with_context(|| self.story(began))?;
+        }
+        let flowing = self.traffic.flows_all(SOON);
+        flowing.with_context(|| format!("{}\n{}", self.drops(), self.story(began)))?;
+        if !stroke.is_lossy() {
+            self.traffic.stop()?;
+        }
+        let account = self.traffic.account()?;
+        if !stroke.is_lossy() {
+            self.traffic.start()?;
+        }
+        let outages = account.outages.iter().enumerate().filter(|(flow, _)| self.estate.is_of(*flow, MOVING));
+        let outages = outages.map(|(_, outage)| *outage).collect();
+        for side in stroke.silences() {
+            self.forward(holder, *side, "3")?;
+        }
+        if stroke == Stroke::AgentDeath {
+            let gateway = &mut self.members[holder].gateway;
+            gateway.launch()?;
+            gateway.await_answer()?;
+        }
+        let story = self.story(began);
+        self.settle().with_context(|| self.story(began))?;
+        Ok(Move { outages, account, story })
+    }
+
+    /// The times that a seat was taken, ever, and the longest gap between probes' answers that was seen, and that was discounted, in
+    /// milliseconds.
+    pub fn alarms(&self) -> Result<(usize, f64, f64)> {
+        let (mut taken, mut longest, mut discounted) = (0, 0.0f64, 0.0f64);
+        for member in &self.members {
+            taken += member.history()?.iter().filter(|entry| matches!(entry.what, What::Taken(_))).count();
+            for peer in member.status()?.peers {
+                longest = longest.max(peer.longest_gap_us as f64 / 1e3);
+                discounted = discounted.max(peer.longest_discounted_gap_us as f64 / 1e3);
+            }
+        }
+        Ok((taken, longest, discounted))
+    }
+
+    /// Waits until every seat has one holder and everybody sees everybody well.
+    fn settle(&self) -> Result<()> {
+        until(PATIENCE, "every seat to have one holder", || {
+            (0..SEATS.len()).all(|seat| self.open(seat).len() == 1).then_some(())
+        })?;
+        let start = Instant::now();
+        while !self.members.iter().all(Member::sees_all_well) {
+            ensure!(start.elapsed() < PATIENCE, "gateways do not see each other");
+            // What asks costs more than what is asked.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Who holds a seat, by the gates, and under which epoch.
+    fn holder(&self, seat: usize) -> Option<(usize, u64)> {
+        self.open(seat).into_iter().max_by_key(|(_, epoch)| *epoch)
+    }
+
+    /// All whose gate of a seat is open, and under which epoch.
+    fn open(&self, seat: usize) -> Vec<(usize, u64)> {
+        let open = |(at, member): (usize, &Member)| {
+            let it = member.gates.read(SeatId(u32::try_from(seat + 1).ok()?));
+            (it.gate.state() != State::Replica && it.gate.is_open(now().0)).then_some((at, it.epoch.0))
+        };
+        self.members.iter().enumerate().filter_map(open).collect()
+    }
+
+    /// Has a switch forward from and to a gateway, or nothing more; its link stays up.
+    fn forward(&self, at: usize, side: usize, state: &str) -> Result<()> {
+        self.switches[side].ip(&format!("link set {} type bridge_slave state {state}\n", NAMES[at]))
+    }
+
+    /// What all gateways tell, from a time on.
+    fn story(&self, since: u64) -> String {
+        let mut entries: Vec<Entry> =
+            self.members.iter().filter_map(|member| member.history().ok()).flatten().collect();
+        entries.retain(|entry| entry.at >= since);
+        entries.sort_by_key(|entry| entry.at);
+        let first = entries.first().map_or(0, |entry| if since == 0 { entry.at } else { since });
+        let told = |entry: &Entry| {
+            let seat = entry.seat.as_ref().map_or(String::new(), |seat| format!(" seat {seat}:"));
+            format!("  {:9.3} ms  {}:{seat} {}\n", (entry.at - first) as f64 / 1e6, entry.gateway, entry.what)
+        };
+        let skipped = entries.len().saturating_sub(60);
+        entries.iter().skip(skipped).map(told).collect()
+    }
+
+    fn drops(&self) -> String {
+        let drops = |member: &Member| {
+            let shown = member.gateway.ctl(&["show", "drops"]).unwrap_or_else(|error| format!("{error:#}"));
+            format!("{}:\n{shown}", member.gateway.node().name())
+        };
+        self.members.iter().map(drops).collect()
+    }
+}
+
+impl Member {
+    fn ask<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T> {
+        Ok(serde_json::from_str(&self.gateway.ctl(&[what, "-o", "json"])?)?)
+    }
+
+    fn status(&self) -> Result<Status> {
+        self.ask("seats")
+    }
+
+    fn history(&self) -> Result<Vec<Entry>> {
+        self.ask("history")
+    }
+
+    fn sees_all_well(&self) -> bool {
+        self.status().is_ok_and(|status| status.peers.iter().all(|peer| peer.diagnosis == Diagnosis::Well))
+    }
+}
+
+/// The machine that is all hosts and all sites.
+fn ends(switches: &[Arc<Node>; 2], processes: &Arc<Processes>) -> Result<Arc<Node>> {
+    let ends = Node::new("ends", processes)?;
+    ends.sh("for at in all default; do echo 1 > /proc/sys/net/ipv6/conf/$at/disable_ipv6; done")?;
+    let mac = format!("{END_MAC:?}");
+    for (switch, (name, address)) in switches.iter().zip([(FABRIC, HOST), (SITE, RACK)]) {
+        // It redirects into the cable, so what it receives is an XDP program's as well.
+        cable(MTU, End::new(&ends, name).mac(&mac).from_gateway(), End::new(switch, "ends").from_gateway())?;
+        switch.ip("link set ends master bridge\n")?;
+        ends.ip(&format!("address add {address}/24 dev {name}\n"))?;
+    }
+    Ok(ends)
+}
+
+fn own_fabric(at: usize) -> String {
+    format!("10.10.0.{}", at + 1)
+}
+
+fn own_site(at: usize) -> String {
+    format!("192.0.2.{}", at + 1)
+}
+
+/// A gateway's machine with its cables.
+fn gateway(at: usize, switches: &[Arc<Node>; 2], processes: &Arc<Processes>) -> Result<Gateway> {
+    let node = Node::new(NAMES[at], processes)?;
+    for (switch, side) in switches.iter().zip(SIDES) {
+        cable(MTU, End::new(&node, side), End::new(switch, NAMES[at]).from_gateway())?;
+        switch.ip(&format!("link set {} master bridge\n", NAMES[at]))?;
+    }
+    node.ip(&format!(
+        "address add {}/24 dev fabric\naddress add {}/24 dev site\nroute add 203.0.113.0/24 via {RACK}\n",
+        own_fabric(at),
+        own_site(at)
+    ))?;
+    node.sh(&format!("mkdir -p /run/gateway; echo {INCARNATION} > /run/gateway/incarnation"))?;
+    Ok(Gateway::new(&node).plan_in(PLAN))
+}
+
+fn start(gateway: &mut Gateway, at: usize, estate: Estate) -> Result<()> {
+    let plan = json!({
+        "gateway": {"name": NAMES[at], "encapsulation": "vxlan", "pa": [format!("10.10.0.{}", at + 51)]},
+        "port": [{"name": "fabric", "role": "fabric"}, {"name": "site", "role": "site"}],
+        "seat": Estate::seats(), "pool": pool(at)?, "tenant": estate.plan(),
+    });
+    gateway.start_large(&plan.to_string(), PATIENCE)
+}
+
+fn pool(at: usize) -> Result<Value> {
+    let peer = |peer: usize| {
+        let key = PairKey::new([1 + (at.min(peer) * NAMES.len() + at.max(peer)) as u8; 32]);
+        Ok(json!({"name": NAMES[peer], "number": peer + 1, "fabric": own_fabric(peer), "site": own_site(peer),
+                  "key": serde_json::to_value(&key)?}))
+    };
+    let peers = (0..NAMES.len()).filter(|peer| *peer != at).map(peer).collect::<Result<Vec<Value>>>()?;
+    Ok(json!({"name": "default", "number": at + 1, "fabric": own_fabric(at), "site": own_site(at),
+              "charter": serde_json::to_value(charter()?)?, "peers": peers}))
+}
+
+/// The first seat is granted to the first gateway and the third in turns, the second to the second before anybody else.
+fn charter() -> Result<Charter> {
+    let turns = [["GW1", "GW3"], ["GW2", "GW3"]];
+    let succession = |turns: [&str; 2]| {
+        let grant = |epoch: u64| {
+            let to = turns[usize::from(epoch.is_multiple_of(2))];
+            Grant { epoch: Epoch(epoch), to: to.into(), incarnation: Incarnation(INCARNATION) }
+        };
+        Succession { bound: Bound::Leased, grants: (1..=GRANTS).map(grant).collect() }
+    };
+    let electorate = Electorate::of(ElectorateNumber(1), NAMES.map(GatewayName::from));
+    let seats = SEATS.iter().zip(turns).map(|(seat, turns)| (SeatName::from(*seat), succession(turns)));
+    Ok(Charter::new(CharterNumber(1), electorate, seats.collect())?)
+}
