@@ -84,6 +84,20 @@ impl FrameSocket {
         Ok(())
     }
 
+    /// Sends a frame so many times at once; how many times it was.
+    pub fn send_many(&self, frame: &[u8], times: usize) -> Result<usize> {
+        let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        // SAFETY: all zeroes are a valid `mmsghdr`.
+        let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        message.msg_hdr.msg_iov = &raw mut part;
+        message.msg_hdr.msg_iovlen = 1;
+        let mut messages = vec![message; times];
+        let count = libc::c_uint::try_from(times)?;
+        // SAFETY: there are so many messages, which point to a frame of the length they say; nothing is written but their lengths.
+        let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        Ok(usize::try_from(Errno::result(sent).context("cannot send frames")?)?)
+    }
+
     /// The next frame, if there is one.
     pub fn receive(&self) -> Result<Option<Vec<u8>>> {
         let mut frame = vec![0u8; 65_600];

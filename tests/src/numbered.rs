@@ -1,16 +1,24 @@
 //! Numbered traffic: every flow has a frame sent at each interval, by the kernel, and what arrives of it is counted there, too.
+//!
+//! ```text
+//! packet socket ═ [number] ─> an interface … an interface [count]
+//! ```
+//!
+//! User space gives the time alone: for each frame that it puts into a cable, a program at the cable's other end sends the next flow's.
 
 #[path = "../ebpf/src/numbered.rs"]
 mod shared;
 
 use crate::bench::rig::lab_programs;
+use crate::frame_socket::FrameSocket;
+use crate::link::{End, cable};
 use crate::node::Node;
 use crate::precedence::run_first;
 use crate::wait::until;
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, DevMap, MapData};
-use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{Xdp, XdpMode};
 use nix::net::if_::if_nametoindex;
 use shared::{Arrivals, FLOWS_MAX, HEAD_WORDS, Head, MARK, Turn};
 pub use shared::{FRAME, MARK_LEN};
@@ -30,8 +38,10 @@ unsafe impl aya::Pod for Arrivals {}
 pub const INTERVAL: Duration = Duration::from_millis(10);
 /// Parts that a round is sent in, at equal distances, so that no queue has to hold it whole.
 const PARTS: u32 = 5;
-/// Frames that the kernel makes at once.
-const BATCH: u32 = 64;
+/// Frames that are put into the cable at once: a veth's ring has room for four times as many.
+const BATCH: usize = 64;
+/// The cable's ends.
+const CLOCK: [&str; 2] = ["clock0", "clock1"];
 
 /// A flow: what its frames look like up to their mark, and how they arrive.
 #[derive(Clone, Debug)]
@@ -86,9 +96,21 @@ impl Account {
 /// The account at one time.
 #[derive(Clone, Debug)]
 struct Look {
-    number: u64,
+    turn: Turn,
     arrivals: Vec<Arrivals>,
     at: Instant,
+}
+
+impl Look {
+    /// The number that a flow's next frame will have.
+    fn next(&self, flow: usize) -> u64 {
+        self.turn.number + u64::from(flow < self.turn.flow as usize)
+    }
+
+    /// Frames that were sent of all flows.
+    fn sent(&self) -> u64 {
+        self.turn.number * u64::from(self.turn.flows) + u64::from(self.turn.flow)
+    }
 }
 
 /// The traffic.
@@ -99,19 +121,15 @@ pub struct Traffic {
     trial: Array<MapData, u64>,
     trials: u64,
     flows: u32,
-    frame: Vec<u8>,
-    state: State,
+    sending: Option<Sending>,
     before: Option<Look>,
+    /// With the links that keep the programs where they are.
+    _programs: Ebpf,
 }
 
-enum State {
-    Still(Ebpf),
-    Sending {
-        ended: Arc<AtomicBool>,
-        thread: JoinHandle<Result<Ebpf>>,
-    },
-    /// Only while one becomes the other.
-    Neither,
+struct Sending {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<Result<()>>,
 }
 
 impl Traffic {
@@ -131,52 +149,49 @@ impl Traffic {
         for name in ["number", "count"] {
             program(&mut programs, name)?.load().with_context(|| format!("cannot load the program {name}"))?;
         }
+        let [near, far] = CLOCK;
+        cable(1500, End::new(ends, near), End::new(ends, far))?;
         ends.within_network(|| -> Result<()> {
+            program(&mut programs, "number")?.attach(far, XdpMode::Driver)?;
             for (name, slot) in interfaces.iter().zip(0u32..) {
                 devices.set(slot, if_nametoindex(*name)?, None, 0)?;
                 program(&mut programs, "count")?.attach(name, XdpMode::Driver)?;
             }
             Ok(())
         })?;
-        let frame = flows.first().context("no flows")?.frame.clone();
         let flows = u32::try_from(flows.len())?;
         let ends = ends.clone();
-        let state = State::Still(programs);
-        let mut new = Self { ends, turn, arrivals, trial, trials: 0, flows, frame, state, before: None };
+        let mut new =
+            Self { ends, turn, arrivals, trial, trials: 0, flows, sending: None, before: None, _programs: programs };
         new.turn.set(0, Turn { number: 0, flow: 0, flows }, 0)?;
         Ok(new)
     }
 
     /// Sends from now on.
     pub fn start(&mut self) -> Result<()> {
-        let State::Still(programs) = std::mem::replace(&mut self.state, State::Neither) else {
-            return Err(anyhow!("it is sent already"));
-        };
+        ensure!(self.sending.is_none(), "it is sent already");
+        let clock = FrameSocket::open(&self.ends, CLOCK[0])?;
         let ended = Arc::new(AtomicBool::new(false));
-        let (ends, told, frame, flows) = (self.ends.clone(), ended.clone(), self.frame.clone(), self.flows);
-        let thread = std::thread::spawn(move || {
-            ends.within_network(move || {
-                run_first();
-                send(programs, &told, &frame, flows)
-            })
-        });
-        self.state = State::Sending { ended, thread };
+        let (told, flows) = (ended.clone(), self.flows as usize);
+        let thread = std::thread::Builder::new().name("traffic".into()).spawn(move || {
+            run_first();
+            send(&clock, &told, flows)
+        })?;
+        self.sending = Some(Sending { ended, thread });
         Ok(())
     }
 
-    /// Sends no more, once a round is complete.
+    /// Sends no more.
     pub fn stop(&mut self) -> Result<()> {
-        if let State::Sending { ended, thread } = std::mem::replace(&mut self.state, State::Neither) {
-            ended.store(true, Ordering::Relaxed);
-            self.state = State::Still(thread.join().map_err(|_| anyhow!("the sender panicked"))??);
-        }
-        Ok(())
+        let Some(Sending { ended, thread }) = self.sending.take() else { return Ok(()) };
+        ended.store(true, Ordering::Relaxed);
+        thread.join().map_err(|_| anyhow!("the sender panicked"))?
     }
 
     fn look(&self) -> Result<Look> {
-        let number = self.turn.get(&0, 0)?.number;
+        let turn = self.turn.get(&0, 0)?;
         let arrivals = (0..self.flows).map(|flow| self.arrivals.get(&flow, 0)).collect::<Result<_, _>>()?;
-        Ok(Look { number, arrivals, at: Instant::now() })
+        Ok(Look { turn, arrivals, at: Instant::now() })
     }
 
     /// Begins an account.
@@ -214,15 +229,17 @@ impl Traffic {
     pub fn account(&mut self) -> Result<Account> {
         let before = self.before.take().context("no account was begun")?;
         let mut now = self.look()?;
-        if matches!(self.state, State::Still(_)) {
+        if self.sending.is_none() {
             // What is under way arrives within a moment, or never does.
             let settled = until(Duration::from_secs(1), "all to arrive", || {
-                now = self.look().ok()?;
-                now.arrivals.iter().all(|it| it.next == now.number).then_some(())
+                now = Look { at: now.at, ..self.look().ok()? };
+                now.arrivals.iter().enumerate().all(|(flow, it)| it.next == now.next(flow)).then_some(())
             });
             drop(settled);
-            for it in &mut now.arrivals {
-                let missing = now.number.saturating_sub(it.next);
+            for flow in 0..now.arrivals.len() {
+                let next = now.next(flow);
+                let it = &mut now.arrivals[flow];
+                let missing = next.saturating_sub(it.next);
                 it.lost += missing;
                 if it.trial != self.trials {
                     (it.trial, it.longest_loss) = (self.trials, 0);
@@ -235,9 +252,9 @@ impl Traffic {
 
     fn difference(&self, before: &Look, now: &Look) -> Account {
         let time = now.at - before.at;
-        let rounds = now.number - before.number;
-        let interval = time.as_secs_f64() * 1e3 / rounds.max(1) as f64;
-        let mut account = Account { sent: rounds * u64::from(self.flows), time, ..Account::default() };
+        let sent = now.sent() - before.sent();
+        let interval = time.as_secs_f64() * 1e3 * f64::from(self.flows) / sent.max(1) as f64;
+        let mut account = Account { sent, time, ..Account::default() };
         for (was, is) in before.arrivals.iter().zip(&now.arrivals) {
             account.arrived += is.arrived - was.arrived;
             // A number that came late was lost before.
@@ -268,22 +285,20 @@ fn head(flow: &Flow, slot: u32) -> Result<Head> {
     Ok(Head { words, slot, whose: u32::from_ne_bytes(flow.whose) })
 }
 
-/// Sends a part of a round at each of its times. A part that comes late is not made up for: the flows are what they are, and their frames at
-/// most one at a time.
-fn send(mut programs: Ebpf, ended: &AtomicBool, frame: &[u8], flows: u32) -> Result<Ebpf> {
-    let parts = PARTS.min(flows);
+/// Gives the time for a part of a round at each of its times. A part that comes late is not made up for.
+fn send(clock: &FrameSocket, ended: &AtomicBool, flows: usize) -> Result<()> {
+    let parts = PARTS.min(u32::try_from(flows)?);
     let step = INTERVAL / parts;
+    let frame = [0; FRAME];
     let mut due = Instant::now();
     while !ended.load(Ordering::Relaxed) {
-        for part in 0..parts {
-            let frames = flows * (part + 1) / parts - flows * part / parts;
-            let options = TestRunOptions {
-                data_in: Some(frame),
-                repeat: frames,
-                attrs: TestRunAttrs::new().xdp_live_frames(BATCH.min(frames)),
-                ..TestRunOptions::new()
-            };
-            program(&mut programs, "number")?.test_run(options).context("the kernel does not send")?;
+        for part in 0..parts as usize {
+            let (from, to) = (flows * part / parts as usize, flows * (part + 1) / parts as usize);
+            let mut left = to - from;
+            while left > 0 {
+                let sent = clock.send_many(&frame, left.min(BATCH))?;
+                left -= sent;
+            }
             due += step;
             let now = Instant::now();
             match due.checked_duration_since(now) {
@@ -292,7 +307,7 @@ fn send(mut programs: Ebpf, ended: &AtomicBool, frame: &[u8], flows: u32) -> Res
             }
         }
     }
-    Ok(programs)
+    Ok(())
 }
 
 fn program<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {

@@ -17,21 +17,22 @@ static ARRIVALS: Array<Arrivals, { FLOWS_MAX as usize }> = Array::new();
 #[btf_map]
 static TRIAL: Array<u64, 1> = Array::new();
 
-/// Sends the frame of the flow whose turn it is.
+/// Sends the frame of the flow whose turn it is in place of the one that has come.
 #[xdp]
 pub fn number(ctx: XdpContext) -> u32 {
+    let start = ctx.data();
+    // What a stack says of itself is nobody's turn.
+    if start + FRAME > ctx.data_end() {
+        return xdp_action::XDP_DROP;
+    }
     let Some(turn) = TURN.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
-    // SAFETY: the sender runs on one CPU at a time, and user space changes the turn only between its runs.
+    // SAFETY: what comes has one queue, so this runs on one CPU at a time; user space only reads the turn meanwhile.
     let turn = unsafe { &mut *turn };
     let (flow, number) = (turn.flow, turn.number);
     let is_last = flow + 1 >= turn.flows;
     turn.flow = if is_last { 0 } else { flow + 1 };
     turn.number = number + u64::from(is_last);
     let Some(head) = HEADS.get(flow) else { return xdp_action::XDP_ABORTED };
-    let start = ctx.data();
-    if start + FRAME > ctx.data_end() {
-        return xdp_action::XDP_ABORTED;
-    }
     for (index, word) in head.words.iter().enumerate() {
         // SAFETY: these bytes lie within the frame, as checked above, and BPF takes any alignment; so do those below.
         unsafe { *((start + index * 8) as *mut u64) = *word };

@@ -154,9 +154,11 @@ impl Gateways {
         let began = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
         let (holder, epoch) = self.holder(MOVING).context("nobody holds the seat that is to move")?;
         self.traffic.begin()?;
-        for side in stroke.silences() {
-            self.forward(holder, *side, "0")?;
-        }
+        std::thread::scope(|scope| {
+            let cut = |side: &usize| self.wire(holder, *side, "nomaster");
+            let cuts: Vec<_> = stroke.silences().iter().map(|side| scope.spawn(move || cut(side))).collect();
+            cuts.into_iter().try_for_each(|it| it.join().unwrap_or_else(|_| bail!("cutting a wire panicked")))
+        })?;
         match stroke {
             Stroke::AgentDeath => self.members[holder].gateway.kill(),
             Stroke::AgentRestart => {
@@ -183,7 +185,7 @@ impl Gateways {
         let outages = account.outages.iter().enumerate().filter(|(flow, _)| self.estate.is_of(*flow, MOVING));
         let outages = outages.map(|(_, outage)| *outage).collect();
         for side in stroke.silences() {
-            self.forward(holder, *side, "3")?;
+            self.wire(holder, *side, "master bridge")?;
         }
         if stroke == Stroke::AgentDeath {
             let gateway = &mut self.members[holder].gateway;
@@ -237,9 +239,9 @@ impl Gateways {
         self.members.iter().enumerate().filter_map(open).collect()
     }
 
-    /// Has a switch forward from and to a gateway, or nothing more; its link stays up.
-    fn forward(&self, at: usize, side: usize, state: &str) -> Result<()> {
-        self.switches[side].ip(&format!("link set {} type bridge_slave state {state}\n", NAMES[at]))
+    /// Has a switch know a gateway no more, or again; its link stays up.
+    fn wire(&self, at: usize, side: usize, to: &str) -> Result<()> {
+        self.switches[side].ip(&format!("link set {} {to}\n", NAMES[at]))
     }
 
     /// What all gateways tell, from a time on.

@@ -124,18 +124,17 @@ impl Keepalived {
         self.traffic.flows_all(PATIENCE)?;
         let holder = *self.holders().first().context("nobody has the address")?;
         self.traffic.begin()?;
-        self.forward(holder, "0")?;
+        self.wire(holder, "nomaster")?;
         until(PATIENCE, "the other router to have the address", || (self.holders().len() == 2).then_some(()))?;
         self.traffic.flows_all(SOON)?;
         let account = self.traffic.account()?;
-        self.forward(holder, "3")?;
+        self.wire(holder, "master bridge")?;
         Ok(account.outages)
     }
 
-    fn forward(&self, at: usize, state: &str) -> Result<()> {
-        self.switches
-            .iter()
-            .try_for_each(|switch| switch.ip(&format!("link set {} type bridge_slave state {state}\n", NAMES[at])))
+    /// Has the switches know a router no more, or again; its links stay up.
+    fn wire(&self, at: usize, to: &str) -> Result<()> {
+        self.switches.iter().try_for_each(|switch| switch.ip(&format!("link set {} {to}\n", NAMES[at])))
     }
 
     /// Who has the address.
