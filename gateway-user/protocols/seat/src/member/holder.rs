@@ -4,6 +4,7 @@ use super::seat::{Seat, Standing, Successor};
 use super::{Context, Event, Hold, Output};
 use crate::message::Claim;
 use crate::names::GatewayName;
+use crate::voter::Incumbent;
 use gateway_common::Epoch;
 
 impl Seat {
@@ -101,6 +102,19 @@ impl Seat {
             _ => {}
         }
         self.passed = self.passed.max(by);
+        self.learn_holder(context, by);
+    }
+
+    /// Who holds an epoch that was told of by a packet is who was granted it. It may die before it says a word to this one.
+    fn learn_holder(&mut self, context: Context<'_>, epoch: Epoch) {
+        let succession = context.charter.seats().get(context.name);
+        let granted = succession.and_then(|succession| succession.granted(epoch));
+        if let Some(gateway) =
+            granted.filter(|to| epoch > self.record.holding() && context.me.as_gateway() != Some(*to))
+        {
+            let gateway = gateway.clone();
+            self.record.incumbent = Some(Incumbent { epoch, gateway, heard: context.now, yields_to: None });
+        }
     }
 
     /// Nothing comes any more for a seat that was handed over.

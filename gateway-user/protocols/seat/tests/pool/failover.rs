@@ -168,6 +168,23 @@ fn a_packet_with_a_higher_epoch_stops_a_holder_at_once() {
 }
 
 #[test]
+fn who_was_stopped_by_a_packet_knows_whose_death_to_look_out_for() {
+    let mut pool = Pool::new(3, &[0, 1, 0], None);
+    assert!(pool.run_until(pool.now + LEASE + SECOND, |pool| pool.is_held_by(0)));
+    for other in [1, 2] {
+        pool.cut(&gateway(0), &gateway(other));
+        pool.sees(&gateway(other), &gateway(0), Opinion::Gone);
+    }
+    assert!(pool.run_until(pool.now + SECOND, |pool| pool.open().len() == 2), "{:?}", pool.events);
+    let epoch = pool.nodes[&gateway(1)].gates[&seat()].0;
+    pool.tell(&gateway(0), Input::HigherEpoch { seat: seat(), epoch });
+    // Before it says anything to the one that was away.
+    pool.crash(&gateway(1));
+    pool.heal();
+    assert!(held_by(&mut pool, 0, DETECTION + 3 * MILLISECOND), "{:?}", pool.events);
+}
+
+#[test]
 fn what_was_promised_in_vain_is_what_a_holder_offers() {
     let mut pool = held();
     pool.sees(&gateway(1), &gateway(0), Opinion::Gone);
