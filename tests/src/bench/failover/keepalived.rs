@@ -86,9 +86,10 @@ impl Keepalived {
         switches[0].ip("link set ends master bridge\n")?;
         switches[1].ip("link set router master bridge\n")?;
         ends.ip(&format!("address add {HOST}/24 dev {FABRIC}\n"))?;
-        for (name, sh) in [(&router, "ip address add 192.0.2.254/24 dev rack; ip address add 10.8.0.1/24 dev sites")] {
-            name.sh(&format!("{FORWARD}; {sh}; ip route add 10.9.0.0/16 via {ADDRESS}"))?;
-        }
+        router.sh(&format!(
+            "{FORWARD}; ip address add 192.0.2.254/24 dev rack; ip address add 10.8.0.1/24 dev sites
+             ip route add 10.9.0.0/16 via {ADDRESS}"
+        ))?;
         let mut nodes = Vec::new();
         let mut daemons = Vec::new();
         for (at, name) in (1..).zip(NAMES) {

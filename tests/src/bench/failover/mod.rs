@@ -114,17 +114,6 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 /// Strikes so many times; tells the story of the worst.
 fn strikes(gateways: &mut Gateways, stroke: Stroke, times: usize) -> Result<Vec<Move>> {
     let moves: Vec<Move> = (0..times).map(|_| gateways.strike(stroke)).collect::<Result<_>>()?;
-    for one in &moves {
-        eprintln!(
-            "DEBUG {:?} lost {} sent {} arr {} dup {} late {}",
-            one.outages.iter().map(|o| *o as u32).collect::<Vec<_>>(),
-            one.account.lost,
-            one.account.sent,
-            one.account.arrived,
-            one.account.duplicates,
-            one.account.late
-        );
-    }
     let longest = |one: &Move| one.outages.iter().copied().fold(0.0, f64::max);
     if let Some(worst) = moves.iter().max_by(|one, other| longest(one).total_cmp(&longest(other)))
         && longest(worst) > 0.0
