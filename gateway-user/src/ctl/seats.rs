@@ -113,7 +113,6 @@ fn seat_table(status: &Status) -> Table {
     let mut table = Table::new("no seats", &columns);
     for seat in &status.seats {
         let report = &seat.report;
-        let next: Vec<String> = seat.next.iter().map(|(gateway, epoch)| format!("{gateway} ({epoch})")).collect();
         let lease = match (report.holding, seat.lease_ms) {
             (Holding::Replica, _) => "-".to_owned(),
             (_, None) => "no end".to_owned(),
@@ -127,10 +126,21 @@ fn seat_table(status: &Status) -> Table {
                 .cell(report.epoch.to_string())
                 .cell(lease)
                 .cell(holder.map_or("-".into(), |(gateway, epoch)| format!("{gateway} ({epoch})")))
-                .cell(if next.is_empty() { "nobody".to_owned() } else { next.join(", ") }),
+                .cell(successors(&seat.next)),
         );
     }
     table
+}
+
+/// The first of those who may take a seat next: a seat may be granted ahead many times over.
+fn successors(next: &[(GatewayName, u64)]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = next.iter().take(SHOWN).map(|(gateway, epoch)| format!("{gateway} ({epoch})")).collect();
+    match next.len() {
+        0 => "nobody".to_owned(),
+        all if all > SHOWN => format!("{}, {} more", shown.join(", "), all - SHOWN),
+        _ => shown.join(", "),
+    }
 }
 
 fn gateway_table(status: &Status) -> Table {
@@ -261,5 +271,13 @@ mod tests {
         let text = gateway_table(&status).render(Style::Plain);
         let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(words, ["GW3", "is", "dead", "5.7", "ms", "5.0", "ms", "-"]);
+    }
+
+    #[test]
+    fn of_many_who_may_take_a_seat_the_first_three_are_shown() {
+        let granted: Vec<(GatewayName, u64)> = (6..11).map(|epoch| ("GW3".into(), epoch)).collect();
+        assert_eq!(successors(&granted), "GW3 (6), GW3 (7), GW3 (8), 2 more");
+        assert_eq!(successors(&granted[..3]), "GW3 (6), GW3 (7), GW3 (8)");
+        assert_eq!(successors(&[]), "nobody");
     }
 }
