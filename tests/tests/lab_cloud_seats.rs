@@ -1,7 +1,8 @@
-//! A whole cloud whose pool has seats: a gateway dies, the standby carries its tenants, and nobody else is told anything.
+//! A whole cloud whose pool has seats: a gateway dies, the standby carries its tenants with all that the dead one knew, and nobody else is told
+//! anything.
 
 use anyhow::{Context, Result, ensure};
-use lab::cloud::{Cloud, Operated};
+use lab::cloud::{Cloud, LEARNED_DC, Operated};
 use lab::gateway::program;
 use lab::node::Node;
 use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
@@ -28,7 +29,7 @@ fn ctl(gateway: &Node, words: &[&str]) -> String {
 fn about(operated: &Operated) -> String {
     let mut text = format!("{:#}\n", operated.get(POOL).unwrap_or_default());
     for gateway in &operated.cloud.gateways {
-        for words in [&["seats"][..], &["history"], &["show", "seats"], &["show", "drops"]] {
+        for words in [&["seats"][..], &["history"], &["show", "seats"], &["show", "connections"], &["show", "drops"]] {
             text += &format!("--- {} {words:?}\n{}\n", gateway.name(), ctl(gateway, words));
         }
     }
@@ -42,6 +43,33 @@ fn holder(operated: &Operated, seat: &str) -> Option<(String, u64)> {
     Some((found["holder"].as_str()?.to_owned(), found["epoch"].as_u64()?))
 }
 
+/// What a gateway shows of something.
+fn shown(gateway: &Node, words: &[&str]) -> Option<Vec<Value>> {
+    serde_json::from_str(&ctl(gateway, &[&["show"], words, &["-o", "json"]].concat())).ok()
+}
+
+/// The gateways that the seat's holder tells what it knows, once all of them know it: whichever of them is going to take the seat.
+fn ready<'a>(operated: &'a Operated, seat: &str) -> Option<Vec<&'a str>> {
+    let mut ready = Vec::new();
+    for gateway in &operated.cloud.gateways {
+        let seats = shown(gateway, &["seats"])?;
+        let log = &seats.iter().find(|it| it["name"] == seat)?["log"];
+        if log["part"] == "replica" {
+            (log["whole"] == true && knows_everything(gateway, seat)?).then(|| ready.push(gateway.name()))?;
+        }
+    }
+    (!ready.is_empty()).then_some(ready)
+}
+
+/// Whether a gateway knows the L3 site's router on its VLAN, and what that one has announced.
+fn knows_everything(gateway: &Node, seat: &str) -> Option<bool> {
+    let tenant = format!("{}@{seat}", CONTOSO.name);
+    let resolved = |it: &Value| it["tenant"] == *tenant && it["name"] == "dc" && it["state"] == "up";
+    let connected = shown(gateway, &["connections"])?.iter().any(resolved);
+    let routes = shown(gateway, &["routes", "--tenant", &tenant, "--prefix", LEARNED_DC.0])?;
+    Some(connected && routes.iter().any(|it| it["prefix"] == LEARNED_DC.0))
+}
+
 /// Has the switches know a gateway, or know it no more, of which its links, its processes and its TCP tell nothing.
 fn wire(operated: &Operated, gateway: &str, to: &str) -> Result<()> {
     for switch in [&operated.cloud.fabric, &operated.cloud.tor] {
@@ -50,8 +78,8 @@ fn wire(operated: &Operated, gateway: &str, to: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()> {
+/// Starts a cloud whose pool has seats, with one tenant on the seat that is returned.
+fn start() -> Result<(Operated, String)> {
     let mut operated = Operated::start(Cloud::build(|_| {})?)?;
     operated.describe_fabric()?;
     operated.apply_text(
@@ -70,6 +98,12 @@ fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()>
     operated.describe_tenant(CONTOSO)?;
     operated.configured(&format!("/virtualGateways/{}", CONTOSO.name))?;
     let seat = operated.carrier(CONTOSO.name)?;
+    Ok((operated, seat))
+}
+
+#[test]
+fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()> {
+    let (operated, seat) = start()?;
     let contoso = operated.cloud.members(CONTOSO.name);
     let _tunnel = operated.dig(contoso)?;
     let [vm1, _] = &contoso.vms;
@@ -104,5 +138,40 @@ fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()>
     reach().with_context(|| about(&operated))?;
     let last = holder(&operated, &seat);
     ensure!(last.is_some_and(|(_, now)| now >= later), "an older epoch holds the seat\n{}", about(&operated));
+    Ok(())
+}
+
+#[test]
+fn who_takes_a_seat_knows_stations_and_learned_routes_before() -> Result<()> {
+    let (operated, seat) = start()?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let routers = contoso.start_routers()?;
+    let [vm1, _] = &contoso.vms;
+    let reach = || -> Result<()> {
+        operated.finds(vm1, DC[0], &contoso.dc)?;
+        operated.finds(vm1, LEARNED_DC.1[0], &contoso.dc)
+    };
+    reach().with_context(|| about(&operated))?;
+    let held = || holder(&operated, &seat);
+    let (first, _) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let ready = until(PATIENCE, "the replicas to know everything", || ready(&operated, &seat));
+    let ready = ready.with_context(|| about(&operated))?;
+
+    // From here on the site's router announces nothing, and answers nobody who asks for its link-layer address.
+    wire(&operated, &first, "nomaster")?;
+    drop(routers.dc);
+    contoso.dc.sh(&format!(
+        "device=vlan{}; gateway={}
+         mac=$(ip neighbour show $gateway dev $device | sed -n 's/.* lladdr \\([^ ]*\\).*/\\1/p')
+         ip neighbour replace $gateway lladdr $mac dev $device nud permanent
+         echo 8 > /proc/sys/net/ipv4/conf/all/arp_ignore",
+        CONTOSO.vlan, CONTOSO.vlan_gateway[0]
+    ))?;
+    reach().with_context(|| about(&operated))?;
+    let taken = || holder(&operated, &seat).filter(|(gateway, _)| *gateway != first);
+    let (successor, _) =
+        until(PATIENCE, "another gateway to hold the seat", taken).with_context(|| about(&operated))?;
+    ensure!(ready.contains(&successor.as_str()), "{successor} took the seat\n{}", about(&operated));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The rows that the daemon reports. Field names are stable: scripts read them by `gatewayctl -o json`.
 
+use crate::gateway::seat_log::report::Part;
 use gateway_common::tables::Counters;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -276,6 +277,9 @@ pub struct SeatReport {
     /// Seconds until the lease runs out; absent without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_seconds: Option<f64>,
+    /// How what it knows beyond the plan is told to others, or by another; absent for the gateway's own, and without a controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Part>,
 }
 
 /// A path MTU that was learned for a tunnel.

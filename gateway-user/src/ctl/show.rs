@@ -9,6 +9,7 @@ use crate::api::report::{
     StatusReport, TenantReport,
 };
 use crate::api::{Answer, Client, Query, Request};
+use crate::gateway::seat_log::report::Part;
 use std::path::Path;
 
 use Align::{Left, Right};
@@ -321,8 +322,10 @@ fn nexthops(list: &[NexthopReport]) -> Table {
 }
 
 fn seats(list: &[SeatReport]) -> Table {
-    let mut table =
-        Table::new("no seats", &[("ID", Right), ("SEAT", Left), ("STATE", Left), ("EPOCH", Right), ("LEASE", Right)]);
+    let mut table = Table::new(
+        "no seats",
+        &[("ID", Right), ("SEAT", Left), ("STATE", Left), ("EPOCH", Right), ("LEASE", Right), ("LOG", Left)],
+    );
     for row in list {
         table.push(
             Row::new()
@@ -330,7 +333,8 @@ fn seats(list: &[SeatReport]) -> Table {
                 .cell(row.name.as_deref().unwrap_or("(own)"))
                 .state(&row.state)
                 .cell(row.epoch.to_string())
-                .cell(row.lease_seconds.map_or_else(|| "without end".to_owned(), |seconds| format!("{seconds:.1} s"))),
+                .cell(row.lease_seconds.map_or_else(|| "without end".to_owned(), |seconds| format!("{seconds:.1} s")))
+                .cell(row.log.as_ref().map_or_else(|| "-".to_owned(), Part::to_string)),
         );
     }
     table

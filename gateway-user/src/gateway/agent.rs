@@ -15,6 +15,7 @@ use super::heard_routes::HeardRoutes;
 use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
 use super::record::{Lock, Record};
+use super::replicas::Replicas;
 use super::standing::Standing;
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
@@ -125,6 +126,8 @@ pub(super) struct Agent {
     pub(super) standing: Standing,
     /// Who watches the other gateways of the pool.
     pub(super) sentinel: SentinelClient,
+    /// What is told between the holders of seats and their replicas.
+    pub(super) replicas: Replicas,
     /// When what an earlier daemon had learned for tenants is given up at the latest.
     pub(super) unswept: BTreeMap<String, Instant>,
     /// Where the controller hears what was learned here.
@@ -207,6 +210,7 @@ impl Agent {
             bgp,
             standing: Standing::default(),
             sentinel: SentinelClient::start(sentinel::Options::new(state.clone(), options.dataplane.pins.clone())),
+            replicas: Replicas::default(),
             unswept: BTreeMap::new(),
             routes: controlled.as_ref().map(Controlled::routes).unwrap_or_default(),
             heard: BTreeMap::new(),
@@ -260,6 +264,7 @@ impl Agent {
         let events = self.dataplane.events()?.into_async()?;
         self.slow = slowpath::start()?;
         self.wait_for_routes(followed);
+        self.configure_seat_log();
         self.take_stand();
         if followed == Followed::Controller {
             self.report_routers();
@@ -403,6 +408,7 @@ impl Agent {
             ..World::default()
         };
         self.compartments.tell(&mut world);
+        self.replicas.tell(&mut world);
         for (remote, way) in self.next_hops.ways() {
             let Some(port) = self.links.values().find(|link| link.index == way.link) else { continue };
             let mtu = self.path_mtus.get(remote, now).map_or(way.mtu, |learned| learned.min(way.mtu));
@@ -420,6 +426,7 @@ impl Agent {
     /// Makes the data plane what the plan and the host say. How many elements were written or removed.
     pub(super) fn settle_dataplane(&mut self) -> anyhow::Result<u64> {
         self.world = self.look_around();
+        self.log_stations();
         let started = Instant::now();
         let applied = match &self.assignment.host {
             Some(host) => self.dataplane.apply_host(host, &self.world)?,

@@ -143,18 +143,25 @@ struct Compartment {
 }
 
 impl Compartment {
-    /// Asks for others on its VLANs; nothing if that is not all that is to be different.
-    fn ask(&mut self, wanted: &Wanted) -> Option<anyhow::Result<()>> {
+    /// Asks for others on its VLANs, of whom some are known; nothing if that is not all that is to be different.
+    fn ask(&mut self, wanted: &Wanted, known: &[(Neighbour, Mac)]) -> Option<anyhow::Result<()>> {
         if self.wanted.without_peers() != wanted.without_peers() {
             return None;
         }
         let inside = self.inside.as_mut()?;
-        let peers = peers(&vlans(wanted, &self.links));
-        inside.neighbours.want(vlans(wanted, &self.links).iter().map(|(_, link)| *link).collect(), peers);
+        let vlans = vlans(wanted, &self.links);
+        inside.neighbours.want(vlans.iter().map(|(_, link)| *link).collect(), peers(&vlans));
+        let links: BTreeMap<&str, u32> =
+            vlans.iter().filter_map(|(attachment, link)| Some((attachment.connection.as_deref()?, *link))).collect();
+        let known = known.iter().filter_map(|(station, mac)| {
+            let link = links.get(station.connection.connection.as_str())?;
+            Some(((*link, station.address), *mac))
+        });
+        let adopted = inside.neighbours.adopt(&mut inside.netlink, known);
         let read = inside.neighbours.read(&mut inside.netlink);
         inside.neighbours.manage(&mut inside.netlink);
         self.wanted = wanted.clone();
-        Some(read.map_err(Into::into))
+        Some(adopted.and(read).map_err(Into::into))
     }
 }
 
@@ -245,7 +252,7 @@ impl Compartments {
             if self.live.get(&name).is_some_and(|compartment| compartment.wanted == wanted) {
                 continue;
             }
-            let asked = self.live.get_mut(&name).and_then(|compartment| compartment.ask(&wanted));
+            let asked = self.live.get_mut(&name).and_then(|compartment| compartment.ask(&wanted, &[]));
             if let Some(Ok(())) = asked {
                 continue;
             }
@@ -263,11 +270,13 @@ impl Compartments {
         failures
     }
 
-    /// Has those that are there ask for whom they are to ask, and for nobody else.
-    pub fn ask(&mut self, wanted: &BTreeMap<String, Wanted>) {
+    /// Has those that are there ask for whom they are to ask, and for nobody else. Their kernels go by the stations that are known, by tenant's
+    /// key, and ask whether they are still there.
+    pub fn ask(&mut self, wanted: &BTreeMap<String, Wanted>, known: &BTreeMap<String, Vec<(Neighbour, Mac)>>) {
         for (name, compartment) in &mut self.live {
-            if let Some(wanted) = wanted.get(name).filter(|wanted| compartment.wanted != **wanted)
-                && let Some(Err(error)) = compartment.ask(wanted)
+            let known = known.get(name).map_or(&[][..], Vec::as_slice);
+            if let Some(wanted) = wanted.get(name).filter(|wanted| compartment.wanted != **wanted || !known.is_empty())
+                && let Some(Err(error)) = compartment.ask(wanted, known)
             {
                 tracing::warn!(
                     tenant = name,

@@ -12,6 +12,7 @@
 //! | a tenant's network namespace | [`compartment`], `inside` |
 //! | fragments, outer and inner | [`slowpath`], [`reassembly`], [`fragmentation`] |
 //! | what is told of seats to the gateways that may take them | [`seat_log`] |
+//! | what of it comes from the agent, and what becomes of it there | `replicas` |
 //! | plans that come from a controller, and what it is told | [`controlled`] |
 //! | which seats are held here | [`standing`], `seats` |
 //! | what is undone by `detach` | [`record`] |
@@ -30,6 +31,7 @@ pub mod path_mtu;
 mod ports;
 pub mod reassembly;
 pub mod record;
+mod replicas;
 mod requests;
 pub mod seat_log;
 mod seats;

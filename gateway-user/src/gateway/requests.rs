@@ -60,7 +60,9 @@ impl Agent {
         match result {
             Ok(writes) => {
                 self.bgp.configure(&self.assignment.plan);
+                self.configure_seat_log();
                 self.watch_seats();
+                self.learn_of_added(&changes.added);
                 self.configure_sentinel();
                 self.plan_name = name;
                 self.plans_applied += 1;

@@ -3,6 +3,7 @@
 use super::PlanOrigin;
 use super::agent::Agent;
 use super::compartment;
+use super::replicas::Station;
 use super::standing::Standing;
 use crate::agent::life::life;
 use crate::agent::protocol::{self, SeatNews};
@@ -40,8 +41,9 @@ impl Agent {
     /// Takes the seats that are held for granted, and tells BGP.
     pub(super) fn take_stand(&mut self) {
         self.standing = self.stand();
+        let known = self.settle_logs();
         self.bgp.stand(self.standing.clone());
-        self.ask_neighbours();
+        self.ask_neighbours(&known);
     }
 
     /// Meets seats that came and went, and ports that have lost their programs, which get them again.
@@ -53,6 +55,8 @@ impl Agent {
         if standing == self.standing {
             return;
         }
+        // What was heard of a seat comes before what it is here.
+        self.hear_out_seats();
         let before = std::mem::replace(&mut self.standing, standing);
         let taken: Vec<(Name, Epoch)> = (self.standing.held.iter())
             .filter(|(seat, _)| !before.held.contains_key(*seat))
@@ -65,8 +69,9 @@ impl Agent {
         for seat in before.held.keys().filter(|seat| !self.standing.held.contains_key(*seat)) {
             tracing::info!(%seat, "the seat is held here no more");
         }
+        let known = self.settle_logs();
         // First who is to be reached, then who is to be told.
-        self.ask_neighbours();
+        self.ask_neighbours(&known);
         self.bgp.stand(self.standing.clone());
         if let PlanOrigin::Controller(_) = &self.options.plan {
             self.report_routers();
@@ -91,9 +96,9 @@ impl Agent {
     }
 
     /// Has the compartments of seats that are held ask for their neighbours, and those of others for nobody.
-    fn ask_neighbours(&mut self) {
+    fn ask_neighbours(&mut self, known: &BTreeMap<String, Vec<Station>>) {
         let wanted = compartment::wanted(&self.assignment.plan, &self.world.ports, &self.standing);
-        self.compartments.ask(&wanted);
+        self.compartments.ask(&wanted, known);
         self.pending.add(Effect::Ways);
     }
 

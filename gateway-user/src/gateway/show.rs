@@ -40,6 +40,7 @@ fn daemon(agent: &Agent) -> Daemon {
         traced: agent.traced.iter().copied().collect(),
         warnings: agent.warnings.iter().map(|(about, what)| format!("{about}: {what}")).collect(),
         slow_path: agent.slow.report(),
+        seat_logs: agent.replicas.report(),
         path_mtus: path_mtus
             .map(|(remote, learned)| (remote, learned.mtu, learned.until.saturating_duration_since(now)))
             .collect(),

@@ -94,12 +94,19 @@ impl Agent {
                         controlled.report_soon();
                         self.report(controlled);
                     }
-                    if let bgp::Told::Routes { tenant, changes } = &told {
-                        self.report_routes(tenant, changes);
+                    match &told {
+                        // Its router was here a moment ago; what the seat knows comes from its holder now.
+                        bgp::Told::Routes { tenant, .. } if self.replicas.follows(tenant) => continue,
+                        bgp::Told::Routes { tenant, changes } => {
+                            self.report_routes(tenant, changes);
+                            self.log_routes(tenant, changes);
+                        }
+                        _ => {}
                     }
                     self.learn(told);
                 }
                 told = events.next() => self.told(told?),
+                heard = self.replicas.next() => self.heard_of_seat(heard),
                 news = sentinel.next() => self.heard_sentinel(&news),
                 news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
@@ -112,6 +119,7 @@ impl Agent {
                     self.warn_of_unresolved();
                     self.sweep();
                     self.watch_seats();
+                    self.watch_logs();
                     if let Some(controlled) = &mut controlled {
                         self.report(controlled);
                     }
@@ -228,6 +236,12 @@ impl Agent {
 
     pub(super) fn give_up(&mut self, tenant: &str) {
         self.routes.complete(tenant);
+        self.log_complete(tenant);
+        self.sweep_found(tenant);
+    }
+
+    /// Nobody tells any more what was found and not learned again.
+    pub(super) fn sweep_found(&mut self, tenant: &str) {
         match self.dataplane.sweep(tenant) {
             Ok(0) => {}
             Ok(routes) => {

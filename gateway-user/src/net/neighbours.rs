@@ -85,6 +85,23 @@ impl Neighbours {
         }
     }
 
+    /// Has the kernel know link-layer addresses that somebody else knew a moment ago. It goes by them; those that are wanted it asks once
+    /// they are [managed](Self::manage). Others grow old. [`Self::read`] follows.
+    pub fn adopt(
+        &self,
+        netlink: &mut Netlink,
+        known: impl IntoIterator<Item = (OnLink, Mac)>,
+    ) -> Result<(), NetlinkError> {
+        let is_own = |key: &OnLink| matches!(self.entries.get(key), Some(Entry { keeper: Keeper::Administrator, .. }));
+        let adopted = known.into_iter().filter(|(key, _)| !is_own(key));
+        // Only what is released again may be exempt from the kernel's limit; see `managed`.
+        let flags =
+            |key: &OnLink| if self.wanted.contains(key) { NeighbourFlags::ExtLearned } else { NeighbourFlags::empty() };
+        let request = |(key, mac)| (RouteNetlinkMessage::NewNeighbour(stale(key, mac, flags(&key))), Mode::Replace);
+        let answers = netlink.batch(adopted.map(request).collect());
+        answers.into_iter().try_for_each(|answer| answer.map(drop))
+    }
+
     /// Lets go of all that is kept, as when the gateway is taken off the host.
     pub fn release(&mut self, netlink: &mut Netlink) {
         self.wanted.clear();
@@ -181,6 +198,15 @@ pub enum Heard {
 pub fn permanent(key: OnLink, mac: Mac) -> NeighbourMessage {
     let mut message = plain(key);
     message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+    message
+}
+
+/// An entry that is believed until the kernel has asked.
+fn stale(key: OnLink, mac: Mac, flags: NeighbourFlags) -> NeighbourMessage {
+    let mut message = plain(key);
+    message.header.state = NeighbourState::Stale;
+    message.header.flags = flags;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
     message
 }

@@ -25,6 +25,7 @@ use crate::dataplane::read::{Dropped, Reader, Scope};
 use crate::dataplane::tables::Tables;
 use crate::dataplane::world::ConnectionName;
 use crate::dataplane::{self, World};
+use crate::gateway::seat_log::SeatLogReport;
 use crate::net::links::Link;
 use crate::plan::{self, ConnectionKind, Plan, PortMode, PortRole};
 use gateway_common::gate::State;
@@ -93,6 +94,8 @@ pub struct Daemon {
     pub traced: Vec<TenantId>,
     /// What a person should look at.
     pub warnings: Vec<String>,
+    /// How the logs of its seats are.
+    pub seat_logs: Vec<SeatLogReport>,
     /// What the slow path did.
     pub slow_path: SlowPathReport,
     /// Path MTUs to fabric peers, and for how long they are believed yet.
@@ -431,8 +434,10 @@ impl<'a> View<'a> {
 
     fn seat(&self, id: SeatId, name: Option<String>) -> dataplane::Result<SeatReport> {
         let seat = self.counts.seat(id)?;
+        let log = self.daemon.seat_logs.iter().find(|log| Some(log.seat.as_str()) == name.as_deref());
         Ok(SeatReport {
             id: id.0,
+            log: log.map(|log| log.part.clone()),
             name,
             state: match seat.gate.state() {
                 State::Replica => "replica",

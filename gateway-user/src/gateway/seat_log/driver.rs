@@ -394,16 +394,22 @@ async fn serve<S: AsyncRead + AsyncWrite>(
     };
     let writing = async {
         let mut changed = shared.changed.subscribe();
+        let mut spoken = tokio::time::Instant::now();
         loop {
             changed.mark_unchanged();
             let message = shared.seats().next(id, now());
             if let Some(message) = message {
                 write(&mut writer, &message).await?;
+                spoken = tokio::time::Instant::now();
                 continue;
             }
             tokio::select! {
+                // It may be nothing for this one.
                 _ = changed.changed() => {}
-                () = tokio::time::sleep(BEAT) => write(&mut writer, &Message::Alive).await?,
+                () = tokio::time::sleep_until(spoken + BEAT) => {
+                    write(&mut writer, &Message::Alive).await?;
+                    spoken = tokio::time::Instant::now();
+                }
             }
         }
     };
@@ -571,5 +577,34 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             let count = tokio::time::timeout(SILENCE, reading).await.context("it is silent")??;
             ensure!(count > 0, "it has closed the connection");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_nothing_to_say_says_so_however_often_something_changes_for_others() {
+        let (log, _heard) = SeatLog::start(Credential::Kept("/nowhere".into()), Room::default());
+        let address = SocketAddr::new([127, 0, 0, 1].into(), 0);
+        let peers = vec![Peer { name: "GW2".into(), address }];
+        log.configure(Members { listen: address, peers, seats: BTreeSet::new() });
+        let (here, there) = tokio::io::duplex(4096);
+        let mut tasks = JoinSet::new();
+        let shared = log.shared.clone();
+        tasks.spawn(async move { serve(&shared, &"GW2".into(), here).await.map(drop) });
+        let (reader, mut writer) = tokio::io::split(there);
+        write(&mut writer, &Message::Hello { protocol: PROTOCOL }).await.expect("it listens");
+        let mut frames = Frames::new(reader);
+        frames.greet().await.expect("it greets");
+        let shared = log.shared.clone();
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(BEAT / 2).await;
+                shared.changed.send_replace(());
+            }
+        });
+        assert_eq!(frames.next().await.expect("a sign of life"), Message::Alive);
     }
 }

@@ -6,8 +6,8 @@
 //! never stored: who connects is told everything, or what it missed, and then what changes. A gateway that takes a seat begins a log of
 //! its own, with what it knew; what is of an earlier epoch is refused. Where nobody follows, the holder goes on alone and says so.
 //!
-//! No agent starts one: [`SeatLog`] is what it is to be wired in by. The agent is to tell it which seats are held, what their compartments'
-//! kernels and routers learn, and to put into the tables of its replicas what comes as [`Heard`].
+//! The agent tells a [`SeatLog`] which seats are held and what their compartments' kernels and routers learn, and puts into the tables of its
+//! replicas what comes as [`Heard`].
 //!
 //! | to change | go to |
 //! |---|---|

@@ -3,6 +3,7 @@
 use super::holder;
 use seat::{GatewayName, SeatName};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How a seat's log is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,25 @@ pub enum Part {
         #[serde(default)]
         refused: u64,
     },
+}
+
+/// In a few words: who has it, or whence it is.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let things = |entries: &u64| if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+        match self {
+            Self::Holder { protected: false, entries, .. } => write!(f, "unprotected, {}", things(entries)),
+            Self::Holder { entries, followers, .. } => {
+                let live = followers.iter().filter(|follower| follower.following == Following::Live);
+                let live: Vec<&str> = live.map(|follower| follower.gateway.as_str()).collect();
+                write!(f, "to {}, {}", live.join(" "), things(entries))
+            }
+            Self::Replica { holder: Some(holder), whole: true, entries, .. } => {
+                write!(f, "from {holder}, {}", things(entries))
+            }
+            Self::Replica { entries, .. } => write!(f, "incomplete, {}", things(entries)),
+        }
+    }
 }
 
 /// How a follower is.

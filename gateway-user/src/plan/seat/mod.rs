@@ -149,6 +149,11 @@ impl Tenant {
             Some(seat) => format!("{}@{seat}", self.name).into(),
         }
     }
+
+    /// The seat that a key names.
+    pub fn seat_in(key: &str) -> Option<&str> {
+        Some(key.split_once('@')?.1)
+    }
 }
 
 impl Plan {
