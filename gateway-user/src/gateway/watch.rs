@@ -13,8 +13,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Changes that come closer together than this are met together. The first one of a burst is met at once.
-const SETTLE: Duration = Duration::from_millis(30);
+/// Changes that come closer together than this many times what it took to meet the last ones are met together, so that meeting them leaves most of
+/// the time for everything else. The first one of a burst is met at once.
+const SETTLE: u32 = 4;
+/// They are waited for this long at least, and at most.
+const SETTLES: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(200);
 /// How often failures are tried again, and what has a lifetime is looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How long next hops may take to answer before the gateway counts as ready without them.
@@ -27,12 +30,13 @@ const REFRESH: Duration = Duration::from_secs(10);
 pub(super) struct Pending {
     effect: Effect,
     since: Option<Instant>,
-    last: Instant,
+    /// When the next ones may be met.
+    free: Instant,
 }
 
 impl Pending {
     pub(super) fn new() -> Self {
-        Self { effect: Effect::None, since: None, last: Instant::now() }
+        Self { effect: Effect::None, since: None, free: Instant::now() }
     }
 
     pub(super) fn add(&mut self, effect: Effect) {
@@ -43,18 +47,22 @@ impl Pending {
     }
 
     fn postpone(&mut self, by: Duration) {
-        self.last = Instant::now() + by;
+        self.free = Instant::now() + by;
     }
 
     /// When to act: at once, unless that was done a moment ago.
     fn due(&self) -> Option<Instant> {
-        self.since.map(|since| since.max(self.last + SETTLE))
+        self.since.map(|since| since.max(self.free))
     }
 
     fn take(&mut self) -> Effect {
         self.since = None;
-        self.last = Instant::now();
         std::mem::replace(&mut self.effect, Effect::None)
+    }
+
+    /// What was taken is met, and it took this long.
+    fn met(&mut self, took: Duration) {
+        self.postpone((took * SETTLE).clamp(*SETTLES.start(), *SETTLES.end()));
     }
 }
 
@@ -287,6 +295,7 @@ impl Agent {
     /// Meets what has changed.
     fn work(&mut self) {
         let effect = self.pending.take();
+        let started = Instant::now();
         let result = match effect {
             Effect::None | Effect::Ways => Ok(()),
             Effect::Manage => {
@@ -305,6 +314,7 @@ impl Agent {
                 self.settle_dataplane()
             }
         });
+        self.pending.met(started.elapsed());
         if let Err(error) = result {
             tracing::error!(error = format!("{error:#}"), "the host's change could not be met; trying again");
             self.warnings.insert("host".to_owned(), format!("{error:#}"));
