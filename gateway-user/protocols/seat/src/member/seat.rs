@@ -72,6 +72,11 @@ impl Seat {
         }
     }
 
+    /// Whether this member holds the seat, or is about to.
+    pub fn is_wanted_here(&self) -> bool {
+        self.standing != Standing::Replica
+    }
+
     /// What the gate is to say.
     pub fn hold(&self) -> (Epoch, Hold) {
         match &self.standing {

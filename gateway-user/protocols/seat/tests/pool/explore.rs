@@ -56,8 +56,12 @@ fn charter() -> Charter {
         .zip([0, 1, 2, 0, 1])
         .map(|(epoch, to)| Grant { epoch: Epoch(epoch), to: name(to), incarnation: Incarnation(1) })
         .collect();
-    Charter::new(CharterNumber(1), electorate, [(seat(), Succession { bound: Bound::Leased, grants })].into())
-        .expect("a charter")
+    Charter::new(
+        CharterNumber(1),
+        electorate,
+        [(seat(), Succession { bound: Bound::Leased, grants, ..Succession::default() })].into(),
+    )
+    .expect("a charter")
 }
 
 impl State {

@@ -146,7 +146,7 @@ impl Pool {
                 std::mem::swap(&mut one[0].incarnation, &mut other[0].incarnation);
             }
         }
-        let succession = Succession { bound: Bound::Leased, grants };
+        let succession = Succession { bound: Bound::Leased, grants, ..Succession::default() };
         Charter::new(CharterNumber(self.charters), self.electorate.clone(), [(seat(), succession)].into())
             .expect("a charter that makes sense")
     }
