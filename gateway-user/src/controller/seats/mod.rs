@@ -15,7 +15,8 @@
 //! |---|---|
 //! | what is stored | [`record`] |
 //! | when there is a seat, who votes, who is granted what | `settle` |
-//! | in which order gateways may take a seat | `order` |
+//! | in which order gateways without a seat may take one | `order` |
+//! | who may take a second one | `survivors` |
 //! | what a pool does not survive | [`survival`] |
 //! | what gateways are told | [`told`] |
 
@@ -23,6 +24,7 @@ mod order;
 pub mod record;
 mod settle;
 pub mod survival;
+mod survivors;
 pub mod told;
 
 #[cfg(test)]

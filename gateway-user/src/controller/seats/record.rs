@@ -3,7 +3,8 @@
 use crate::controller::model::{Id, Reference};
 use crate::plan::{Dual, Mac};
 use seat::{
-    Bound, Charter, CharterError, CharterNumber, Electorate, GatewayName, Incarnation, SeatName, Succession, Timers,
+    Bound, Charter, CharterError, CharterNumber, Electorate, GatewayName, Incarnation, SeatName, Share, Succession,
+    Timers,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,6 +68,9 @@ pub struct Seat {
     pub next_hop: Dual,
     /// The MAC address that goes with its addresses, whoever holds it.
     pub mac: Mac,
+    /// How much of a gateway its connections take.
+    #[serde(default, skip_serializing_if = "Share::is_nothing")]
+    pub share: Share,
     /// Who was the last one known to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
@@ -197,7 +201,7 @@ impl Seats {
                 to: gateway_name(&grant.to),
                 incarnation: Incarnation(grant.incarnation),
             });
-            (SeatName::from(name.as_str()), Succession { bound, grants: grants.collect() })
+            (SeatName::from(name.as_str()), Succession { bound, share: known.share, grants: grants.collect() })
         };
         let seats = self.seats.iter().map(succession).collect();
         Charter::new(CharterNumber(self.charter), self.electorate.clone(), seats)

@@ -157,7 +157,7 @@ fn every_gateway_that_may_take_a_seat_has_its_tenants_with_its_own_ports() {
     let mut world = cloud();
     assert_eq!(
         (world.tenants("GW1"), world.tenants("GW2"), world.tenants("GW3")),
-        (vec!["contoso@GW1".to_owned()], vec![], vec!["contoso@GW1".to_owned()])
+        (vec!["contoso@GW1".to_owned()], vec!["contoso@GW1".to_owned()], vec!["contoso@GW1".to_owned()])
     );
     let plan = world.core.plan(&gateway(&"GW3".into())).expect("a plan");
     let mut whole: Value = plan.base.expect("a base").read().expect("JSON");
@@ -183,8 +183,8 @@ fn a_failover_is_heard_of_and_settled_anew_by_whoever_leads() {
     world.tell("GW2", "GW1", "GW3", grant.epoch, 1);
     let after = world.seats();
     assert_eq!(after.bearer(&"GW1".into()), Some(&"GW3".into()));
-    assert_eq!(after.candidates(&"GW1".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
-    assert_eq!(after.candidates(&"GW2".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
+    assert_eq!(after.candidates(&"GW1".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1", "GW2"]);
+    assert_eq!(after.candidates(&"GW2".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1", "GW3"]);
     assert_eq!(world.tenants("GW1"), ["contoso@GW1"], "it stays a replica, and may take it again");
     // What the one of before tells does not count any more.
     let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
@@ -233,6 +233,31 @@ fn a_gateway_that_is_not_heard_of_moves_nothing_and_its_seat_is_given_nothing_un
     world.step(Event::Report(CallId(903), gateway(&"GW3".into()), report));
     world.settle();
     assert_eq!(health(&world), Some(crate::controller::placement::Health::Healthy), "who holds it is there");
+}
+
+#[test]
+fn who_is_next_follows_from_what_gateways_carry_and_what_shares_a_gateway_shares_its_room() {
+    let mut world = cloud();
+    let next =
+        |world: &World, seat: &str| world.seats().candidates(&seat.into()).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(next(&world, "GW1"), ["GW3", "GW2"]);
+    // Its seat takes more of a gateway than GW1's leaves: that one is asked no more.
+    let share = |world: &World, seat: &str| world.seats().seats[&seat.into()].share;
+    let before = share(&world, "GW1");
+    world.connect_site("contoso", 100, 2_500_000);
+    world.settle_all();
+    assert!(share(&world, "GW1") > before);
+    assert_eq!(next(&world, "GW1"), ["GW3", "GW2"]);
+    let available = |world: &World, gateway: &str| {
+        world.core.state().fleet.status(&gateway.into()).expect("a gateway").available_capacity
+    };
+    let left = available(&world, "GW1");
+    assert!(left < available(&world, "GW2"));
+    let grant =
+        world.seats().seats[&"GW1".into()].ahead().find(|grant| grant.to == "GW2".into()).expect("granted").clone();
+    world.tell("GW3", "GW1", "GW2", grant.epoch, 1);
+    assert_eq!(available(&world, "GW2"), left, "both seats are carried by one gateway");
+    assert_eq!(available(&world, "GW1"), left);
 }
 
 #[test]
