@@ -680,11 +680,11 @@ impl Pool {
 
     /// How each seat is.
     pub fn reports(&self) -> impl Iterator<Item = SeatReport> {
-        self.seats.iter().map(|(name, state)| SeatReport {
-            seat: name.clone(),
-            holding: state.holding(),
-            epoch: state.epoch,
-            holder: self.member.holder(name).map(|(gateway, epoch, _)| (gateway.clone(), epoch.0)),
+        self.seats.iter().map(|(name, state)| {
+            let holder = self.member.holder(name).map(|(gateway, epoch, _)| (gateway.clone(), epoch.0));
+            let told = state.told.as_ref().filter(|(of, _)| holder.as_ref().is_some_and(|(holder, _)| holder == of));
+            let sight = told.map(|(_, opinion)| *opinion).unwrap_or_default();
+            SeatReport { seat: name.clone(), holding: state.holding(), epoch: state.epoch, holder, sight }
         })
     }
 

@@ -127,7 +127,8 @@ impl State {
                 ),
             });
         };
-        Seating::Seat { pa: seat.pa, instances: seats.instances(gateway).cloned().collect() }
+        let instances = seats.instances(gateway).cloned().collect();
+        Seating::Seat { pa: seat.pa, instances, occupancy: seat.occupancy }
     }
 
     /// What is known of a pool's gateways.
@@ -382,7 +383,7 @@ impl Core {
     }
 
     /// Makes what is settled of a pool part of the state, and tells everybody whom it concerns.
-    fn keep_seats(&mut self, pool: &Id, seats: Seats, now: Moment, actions: &mut dyn Sink) {
+    pub(super) fn keep_seats(&mut self, pool: &Id, seats: Seats, now: Moment, actions: &mut dyn Sink) {
         let record = match json(&seats) {
             Ok(record) => record,
             Err(error) => return tracing::error!(%pool, %error, "seats cannot be written"),
@@ -390,10 +391,13 @@ impl Core {
         let nothing = Seats::default();
         let was = self.state.seats.get(pool).unwrap_or(&nothing);
         let had = was.subnets.is_some();
-        let moved = was.history.len() != seats.history.len() || was.history.last() != seats.history.last();
+        let occupancies = |seats: &Seats| seats.seats.values().map(|seat| seat.occupancy).collect::<Vec<_>>();
+        let moved = was.history.len() != seats.history.len()
+            || was.history.last() != seats.history.last()
+            || occupancies(was) != occupancies(&seats);
         let told = |seats: &Seats, seat: &Id| {
             let known = seats.seats.get(seat)?;
-            Some((known.pa, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
+            Some((known.pa, known.occupancy, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
         };
         let members: Vec<Id> = self.state.fleet.members(pool).cloned().collect();
         let differing = members.iter().filter(|id| had != seats.subnets.is_some() || told(was, id) != told(&seats, id));
@@ -486,6 +490,7 @@ impl Core {
             .collect();
         for pool in pools {
             self.settle_seats([pool.clone()], now, actions);
+            self.judge_seats(&pool, now, actions);
             let Some(seats) = self.state.seats_of(&pool).filter(|seats| seats.electorate.is_changing()) else {
                 continue;
             };

@@ -71,6 +71,9 @@ pub struct Seat {
     /// How much of a gateway its connections take.
     #[serde(default, skip_serializing_if = "Share::is_nothing")]
     pub share: Share,
+    /// Whether its packets are carried.
+    #[serde(default, skip_serializing_if = "Occupancy::is_carried")]
+    pub occupancy: Occupancy,
     /// Who was the last one known to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
@@ -79,6 +82,23 @@ pub struct Seat {
     /// Grants that were taken back and may have been used before everybody heard of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<Grant>,
+}
+
+/// Whether anybody carries a seat's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Occupancy {
+    /// Its holder does, or somebody is about to.
+    #[default]
+    Carried,
+    /// Its holder is gone, and nobody took it.
+    Empty,
+}
+
+impl Occupancy {
+    fn is_carried(&self) -> bool {
+        *self == Self::Carried
+    }
 }
 
 /// Who holds a seat.
@@ -176,6 +196,7 @@ impl Seats {
         };
         let from = known.holder.as_ref().map(|holder| holder.gateway.clone());
         known.holder = Some(Holder { gateway: grant.to.clone(), epoch });
+        known.occupancy = Occupancy::Carried;
         known.withdrawn.retain(|withdrawn| withdrawn.epoch > epoch);
         known.grants.retain(|granted| granted.epoch > epoch);
         known.grants.insert(0, grant.clone());

@@ -1,7 +1,7 @@
 //! When there is a seat, who votes, and who is granted what.
 
 use super::order::order;
-use super::record::{Grant, Seat, Seats, gateway_name};
+use super::record::{Grant, Occupancy, Seat, Seats, gateway_name};
 use super::survivors::Burden;
 use crate::controller::model::Id;
 use crate::controller::placement::VipRange;
@@ -197,6 +197,7 @@ impl Seats {
                 next_hop,
                 mac,
                 share: Share::default(),
+                occupancy: Occupancy::Carried,
                 holder: None,
                 grants: Vec::new(),
                 withdrawn: Vec::new(),

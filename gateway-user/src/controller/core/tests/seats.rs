@@ -4,7 +4,7 @@ use super::*;
 use crate::agent::protocol::{BootId, Extent, Heartbeat, Holding, Report, SeatNews, TenantState};
 use crate::controller::core::agents::SILENCE;
 use crate::controller::model::records::Life;
-use crate::controller::seats::Seats;
+use crate::controller::seats::{Occupancy, Seats};
 use crate::plan::Plan;
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
 
     /// A gateway tells who holds a seat.
     fn tell(&mut self, teller: &str, seat: &str, holder: &str, epoch: u64, sequence: u64) {
-        let news = SeatNews { holding: Holding::Held, holder: Some(holder.to_owned()), epoch };
+        let news = SeatNews { holding: Holding::Held, holder: Some(holder.to_owned()), epoch, ..SeatNews::default() };
         let report = Report {
             boot: BootId(teller.to_owned()),
             sequence,
@@ -223,7 +223,7 @@ fn a_gateway_that_is_not_heard_of_moves_nothing_and_its_seat_is_given_nothing_un
     assert_eq!(shown["properties"]["configurationState"]["detailedInfo"][0]["code"], "Degraded", "{shown}");
     assert_eq!(world.seats(), before);
     let epoch = before.seats[&"GW1".into()].ahead().next().expect("a grant").epoch;
-    let news = SeatNews { holding: Holding::Held, holder: Some("GW3".to_owned()), epoch };
+    let news = SeatNews { holding: Holding::Held, holder: Some("GW3".to_owned()), epoch, ..SeatNews::default() };
     let report = Report {
         boot: BootId("GW3".into()),
         sequence: 1,
@@ -258,6 +258,80 @@ fn who_is_next_follows_from_what_gateways_carry_and_what_shares_a_gateway_shares
     world.tell("GW3", "GW1", "GW2", grant.epoch, 1);
     assert_eq!(available(&world, "GW2"), left, "both seats are carried by one gateway");
     assert_eq!(available(&world, "GW1"), left);
+}
+
+impl World {
+    /// Gateways tell what they see of the holder of the tenant's seat.
+    fn see(&mut self, tellers: &[&str], holder: &str, epoch: u64, sight: seat::Opinion, sequence: u64) {
+        for teller in tellers {
+            let news = SeatNews { holding: Holding::Replica, holder: Some(holder.to_owned()), epoch, sight };
+            let report = Report {
+                boot: BootId((*teller).to_owned()),
+                sequence,
+                seats: [("GW1".to_owned(), news)].into(),
+                ..Report::default()
+            };
+            self.step(Event::Report(CallId(906), gateway(&(*teller).into()), report));
+        }
+        self.settle();
+    }
+
+    fn occupancy(&self) -> Occupancy {
+        self.seats().seats[&"GW1".into()].occupancy
+    }
+
+    /// The codes of what is wrong with something.
+    fn wrong(&mut self, path: &str) -> String {
+        self.get(path).1["properties"]["configurationState"].to_string()
+    }
+}
+
+#[test]
+fn a_seat_that_nobody_can_take_is_said_to_be_empty_until_somebody_holds_it() {
+    use seat::Opinion::{Alive, Gone};
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    let lease = u64::try_from(Seats::default().timers.lease().as_millis()).expect("a number");
+    world.see(&["GW2", "GW3"], "GW1", 1, Alive, 1);
+    world.see(&["GW2"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Carried, "GW3 sees it");
+    world.see(&["GW3"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Carried, "GW3 is about to take it");
+    world.now += lease;
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(world.occupancy(), Occupancy::Empty, "it did not");
+    for path in ["/gatewayPools/default", "/gateways/GW1", "/virtualGateways/contoso/networkConnections/hq"] {
+        let wrong = world.wrong(path);
+        assert!(wrong.contains("nobody holds seat GW1"), "{path}: {wrong}");
+    }
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["connectionState"], "Disconnected");
+    // The next leader knows, and does not take its own ignorance for good news.
+    world.lead();
+    world.settle_all();
+    assert_eq!(world.occupancy(), Occupancy::Empty);
+    let grant = world.seats().seats[&"GW1".into()].ahead().next().expect("a grant").clone();
+    world.tell("GW2", "GW1", "GW3", grant.epoch, 3);
+    assert_eq!(world.occupancy(), Occupancy::Carried);
+    assert!(!world.wrong("/gatewayPools/default").contains("nobody holds seat GW1"));
+}
+
+#[test]
+fn a_seat_without_a_successor_that_is_heard_of_is_empty_at_once_and_carried_when_its_holder_is_back() {
+    use seat::Opinion::{Alive, Gone};
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    world.see(&["GW2"], "GW1", 1, Alive, 1);
+    world.now += SILENCE;
+    world.step(Event::Heartbeat(gateway(&"GW2".into()), Heartbeat::default()));
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(world.occupancy(), Occupancy::Carried, "that controllers do not hear of it says nothing");
+    world.see(&["GW2"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Empty, "one of three gateways decides nothing, and takes nothing");
+    world.see(&["GW2"], "GW1", 1, Alive, 3);
+    assert_eq!(world.occupancy(), Occupancy::Carried);
 }
 
 #[test]
@@ -399,7 +473,8 @@ fn no_epoch_is_granted_twice_whoever_leads_and_whenever_one_dies() {
                 1 | 2 => {
                     let all: Vec<_> = granted.iter().map(|(epoch, whose)| (*epoch, whose.clone())).collect();
                     if let Some((epoch, (seat, holder, _))) = all.get(random.below(all.len())).cloned() {
-                        let news = SeatNews { holding: Holding::Replica, holder: Some(holder), epoch };
+                        let news =
+                            SeatNews { holding: Holding::Replica, holder: Some(holder), epoch, ..SeatNews::default() };
                         let report = Report {
                             boot: BootId(format!("{step}")),
                             sequence: step,
