@@ -41,7 +41,12 @@ impl Seat {
         }
         let mine = match promised_to_me.filter(|promise| promise.epoch > held) {
             Some(promise) => promise.epoch,
-            None => succession.beyond(floor).find(|grant| grant.to == *me && grant.incarnation == incarnation)?.epoch,
+            // What others refuse a lower epoch for may be what they promised this one: nobody else has it.
+            None => {
+                let mut mine =
+                    succession.beyond(held).filter(|grant| grant.to == *me && grant.incarnation == incarnation);
+                mine.find(|grant| grant.epoch >= floor)?.epoch
+            }
         };
         let vacant = match &self.record.incumbent {
             None => started + timers.lease(),

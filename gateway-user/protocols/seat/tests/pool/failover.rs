@@ -1,7 +1,7 @@
 //! A pool of members, and what can happen to it: each case by itself.
 
 use crate::world::{Controller, DETECTION, Pool, gateway, name, seat};
-use seat::{Event, Hold, Input, Opinion, Voter};
+use seat::{Answer, Epoch, Event, Hold, Input, Message, Opinion, Verdict, Voter};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,6 +182,19 @@ fn who_was_stopped_by_a_packet_knows_whose_death_to_look_out_for() {
     pool.crash(&gateway(1));
     pool.heal();
     assert!(held_by(&mut pool, 0, DETECTION + 3 * MILLISECOND), "{:?}", pool.events);
+}
+
+#[test]
+fn who_is_refused_for_what_it_was_promised_itself_asks_for_that_again() {
+    let mut pool = Pool::new(3, &[0, 0], None);
+    for other in [1, 2] {
+        pool.cut(&gateway(0), &gateway(other));
+    }
+    pool.run_for(LEASE + SECOND);
+    let answer = Answer { seat: seat(), epoch: Epoch(1), asked: pool.now, verdict: Verdict::Superseded(Epoch(2)) };
+    pool.tell(&gateway(0), Input::Message { from: gateway(1), message: Message::Answer(answer) });
+    pool.heal();
+    assert!(held_by(&mut pool, 0, SECOND), "{:?}", pool.events);
 }
 
 #[test]
