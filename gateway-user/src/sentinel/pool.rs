@@ -263,7 +263,7 @@ impl Pool {
         };
         let seats = charter.seats().iter().map(|(seat, succession)| {
             let grants = succession.grants.iter().filter(|grant| may(seat, grant.epoch, &grant.to)).cloned();
-            (seat.clone(), Succession { grants: grants.collect(), ..*succession })
+            (seat.clone(), Succession { grants: grants.collect(), ..succession.clone() })
         });
         Charter::new(charter.number(), charter.electorate().clone(), seats.collect())
             .unwrap_or_else(|_| charter.clone())

@@ -140,6 +140,9 @@ pub struct Succession {
     /// What it takes of whoever holds it. One that holds another seat takes it only if both fit.
     #[serde(default, skip_serializing_if = "Share::is_nothing")]
     pub share: Share,
+    /// Whom its holder is to hand it over to, again and again until that one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relief: Option<GatewayName>,
     /// In the order of their epochs, the present holder's among them.
     pub grants: Vec<Grant>,
 }

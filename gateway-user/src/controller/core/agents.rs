@@ -78,6 +78,11 @@ impl Agent {
         }
     }
 
+    /// Whether the latest plan that it was sent is in force there.
+    pub fn is_up_to_date(&self) -> bool {
+        matches!((self.sent, self.position), (Some(sent), Some(position)) if position.revision >= sent)
+    }
+
     /// What is wrong with its plan as a whole.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -138,7 +138,7 @@ impl<'a> Beside<'a> {
                 message: format!("{}: {}", problem.about, problem.message),
             })
             .collect();
-        if details.is_empty() && !up_to_date(known) {
+        if details.is_empty() && !known.is_up_to_date() {
             let message = format!("{agent} is taking over its latest plan");
             details.push(Detail {
                 severity: Severity::InProgress,
@@ -519,15 +519,6 @@ fn peer_statistics(peer: &PeerState) -> Value {
         statistics["tcpConnectionClosed"] = json!(time(closed));
     }
     statistics
-}
-
-/// Whether an agent does what it was last told.
-fn up_to_date(known: &Agent) -> bool {
-    match (known.sent, known.position) {
-        (Some(sent), Some(position)) => position.revision >= sent,
-        (None, _) => false,
-        (Some(_), None) => false,
-    }
 }
 
 impl Observed for Beside<'_> {

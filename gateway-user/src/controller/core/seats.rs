@@ -1,4 +1,4 @@
-//! Seats: they are settled ahead of time, and who holds one is followed. Nothing is moved from here.
+//! Seats: they are settled ahead of time, and who holds one is followed.
 
 use super::change::{Entries, json};
 use super::event::Sink;
@@ -18,7 +18,7 @@ use crate::controller::resources::{Change, Code, Error, Kind, Path, Seal};
 use crate::controller::seats::record::Subnets;
 use crate::controller::seats::survival::Loss;
 use crate::controller::seats::told::{Own, told};
-use crate::controller::seats::{Duty, Floor, Followed, Heard, Member, Pool, Seats, Standing};
+use crate::controller::seats::{Duty, Floor, Followed, Heard, Member, Pool, Readiness, Seats, Standing};
 use seat::Share;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -150,6 +150,10 @@ impl State {
                     Some(Presence::Silent) => Heard::Silent,
                     _ => Heard::Lately,
                 },
+                readiness: match agent {
+                    Some(agent) if agent.is_up_to_date() => Readiness::Ready,
+                    _ => Readiness::Behind,
+                },
             };
             Some((spec.id.clone(), member))
         };
@@ -201,6 +205,7 @@ impl State {
                 epoch: others().map(|seats| seats.epoch).max().unwrap_or_default(),
                 number: others().map(|seats| seats.number).max().unwrap_or_default(),
             },
+            now,
         })
     }
 

@@ -77,6 +77,9 @@ pub struct Seat {
     /// Who was the last one known to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
+    /// Whom its holder, which has another one, is to hand it over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relief: Option<Relief>,
     /// Who may hold it: the holder, and who is next, in the order of their epochs.
     pub grants: Vec<Grant>,
     /// Grants that were taken back and may have been used before everybody heard of it.
@@ -109,6 +112,16 @@ pub struct Holder {
     pub gateway: Id,
     /// Under this epoch.
     pub epoch: u64,
+}
+
+/// Who is to have a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relief {
+    /// The gateway.
+    pub to: Id,
+    /// In which life.
+    pub incarnation: u64,
 }
 
 /// Leave to hold a seat under an epoch.
@@ -222,7 +235,15 @@ impl Seats {
                 to: gateway_name(&grant.to),
                 incarnation: Incarnation(grant.incarnation),
             });
-            (SeatName::from(name.as_str()), Succession { bound, share: known.share, grants: grants.collect() })
+            (
+                SeatName::from(name.as_str()),
+                Succession {
+                    bound,
+                    share: known.share,
+                    relief: known.relief.as_ref().map(|relief| gateway_name(&relief.to)),
+                    grants: grants.collect(),
+                },
+            )
         };
         let seats = self.seats.iter().map(succession).collect();
         Charter::new(CharterNumber(self.charter), self.electorate.clone(), seats)

@@ -30,6 +30,8 @@ pub struct Pool<'a> {
     pub share: &'a dyn Fn(&Id) -> Share,
     /// What other pools have used up.
     pub floor: Floor,
+    /// What time it is, in milliseconds since 1970.
+    pub now: u64,
 }
 
 impl fmt::Debug for Pool<'_> {
@@ -62,6 +64,8 @@ pub struct Member {
     pub standing: Standing,
     /// Whether it is heard of.
     pub heard: Heard,
+    /// Whether it does as it was told.
+    pub readiness: Readiness,
 }
 
 /// What a gateway is to do in its pool.
@@ -94,6 +98,16 @@ pub enum Heard {
     Silent,
 }
 
+/// Whether a gateway has all that it needs for the seats that it may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its plan is in force.
+    #[default]
+    Ready,
+    /// It has not taken its latest plan yet.
+    Behind,
+}
+
 impl Seats {
     /// Makes the record what it is to be: seats for the gateways that connections are placed on, voters, grants. Whether anything changed.
     ///
@@ -106,6 +120,7 @@ impl Seats {
         self.establish(pool);
         self.elect(pool);
         self.grant(pool);
+        self.relieve(pool);
         if *self == before {
             return false;
         }
@@ -198,6 +213,7 @@ impl Seats {
                 mac,
                 share: Share::default(),
                 occupancy: Occupancy::Carried,
+                relief: None,
                 holder: None,
                 grants: Vec::new(),
                 withdrawn: Vec::new(),

@@ -1,7 +1,7 @@
 //! What is settled of a pool, whatever happens to it.
 
 use super::record::Subnets;
-use super::settle::{Duty, Floor, Heard, Member, Pool, Standing};
+use super::settle::{Duty, Floor, Heard, Member, Pool, Readiness, Standing};
 use super::survival::Because;
 use super::*;
 use crate::controller::model::{Id, Reference};
@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use seat::Share;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+const MINUTE: u64 = 60_000;
 
 fn id(text: &str) -> Id {
     Id::from(text)
@@ -28,6 +30,8 @@ struct World {
     apart: BTreeSet<(Id, Id)>,
     /// What seats take of a gateway, if anything.
     shares: BTreeMap<Id, Share>,
+    /// In milliseconds.
+    now: u64,
     seats: Seats,
 }
 
@@ -46,6 +50,7 @@ impl World {
             rack: range([10, 20, 9, 1], [10, 20, 9, 40]),
             apart: BTreeSet::new(),
             shares: BTreeMap::new(),
+            now: 0,
             seats: Seats { subnets: Some(Subnets { fabric: subnet, rack: None }), ..Seats::default() },
         };
         assert!(world.settle());
@@ -61,6 +66,7 @@ impl World {
             may_take: &|seat, gateway| !self.apart.contains(&(seat.clone(), gateway.clone())),
             share: &|seat| self.shares.get(seat).copied().unwrap_or_default(),
             floor: Floor::default(),
+            now: self.now,
         })
     }
 
@@ -77,6 +83,18 @@ impl World {
 
     fn next(&self, seat: &str) -> Vec<String> {
         self.seats.candidates(&id(seat)).map(ToString::to_string).collect()
+    }
+
+    /// A gateway that was granted it takes a seat, and everybody hears of it.
+    fn take(&mut self, seat: &str, to: &str) {
+        let grant = self.seats.seats[&id(seat)].ahead().find(|grant| grant.to == id(to)).unwrap().clone();
+        assert_eq!(self.seats.follow(&id(seat), &grant.to, grant.epoch, self.now), Followed::Moved);
+        self.settle();
+    }
+
+    /// Whom a seat is to be handed over to.
+    fn relief(&self, seat: &str) -> Option<String> {
+        self.seats.seats[&id(seat)].relief.as_ref().map(|relief| relief.to.to_string())
     }
 
     /// The next one takes a seat.
@@ -286,6 +304,92 @@ fn a_pool_with_room_survives_without_a_standby() {
     let lost = losses(&world);
     let of_gw2 = lost.iter().find(|loss| loss.of.to_string() == "gateway GW2").unwrap();
     assert_eq!(of_gw2.because, Because::Standbys { seats: 2, covered: 1 });
+}
+
+/// Three gateways with seats, the second of which failed when there was no standby left: the third holds two.
+fn doubled() -> World {
+    let mut world = World::new(3, 1);
+    for seat in ["GW1", "GW2", "GW3"] {
+        world.take(seat, seat);
+    }
+    world.take("GW1", "GW4");
+    world.member("GW1").heard = Heard::Silent;
+    world.take("GW2", "GW3");
+    world.member("GW2").heard = Heard::Silent;
+    world.now += MINUTE;
+    world.settle();
+    world
+}
+
+#[test]
+fn who_has_two_seats_hands_one_over_as_soon_as_its_home_or_a_standby_is_there_for_it() {
+    let mut world = doubled();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (None, None), "nobody is there to take it");
+    // It is back, but has not taken its plan yet.
+    world.member("GW2").heard = Heard::Lately;
+    world.member("GW2").readiness = Readiness::Behind;
+    world.settle();
+    assert_eq!(world.relief("GW2"), None);
+    world.member("GW2").readiness = Readiness::Ready;
+    assert!(world.settle());
+    assert_eq!((world.relief("GW2"), world.relief("GW3")), (Some("GW2".to_owned()), None));
+    assert_eq!(world.relief("GW1"), None, "a standby with one seat keeps it");
+    assert_eq!(world.seats.settled().unwrap().seats()[&"GW2".into()].relief, Some("GW2".into()));
+    // Being told so puts it behind again, which takes nothing back.
+    world.member("GW2").readiness = Readiness::Behind;
+    assert!(!world.settle());
+    // Another life has to catch up first.
+    world.member("GW2").life = Some(2);
+    world.settle();
+    assert_eq!(world.relief("GW2"), None);
+    world.member("GW2").readiness = Readiness::Ready;
+    world.settle();
+    // Whoever else is there first is as good; the home comes before.
+    world.member("GW1").heard = Heard::Lately;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW2".to_owned()));
+    world.member("GW2").standing = Standing::Cordoned;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW1".to_owned()));
+    world.take("GW2", "GW1");
+    assert_eq!(world.relief("GW2"), None);
+}
+
+#[test]
+fn a_seat_goes_home_ever_more_seldom_to_who_fails_again_and_again() {
+    let mut world = doubled();
+    world.member("GW2").heard = Heard::Lately;
+    for moves in [1, 3, 5] {
+        world.now = world.seats.history.last().unwrap().heard + moves * MINUTE - 1;
+        world.settle();
+        assert_eq!(world.relief("GW2"), None, "after {moves} moves");
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.relief("GW2"), Some("GW2".to_owned()), "after {moves} moves");
+        world.take("GW2", "GW2");
+        world.take("GW2", "GW3");
+    }
+    // What was long ago is forgiven.
+    world.now += 61 * MINUTE;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW2".to_owned()));
+}
+
+#[test]
+fn no_two_seats_go_to_one_gateway_and_one_stays() {
+    let mut world = World::new(3, 1);
+    for seat in ["GW1", "GW2", "GW3"] {
+        world.take(seat, "GW4");
+    }
+    world.now += MINUTE;
+    world.settle();
+    let reliefs = ["GW1", "GW2", "GW3"].map(|seat| world.relief(seat));
+    assert_eq!(reliefs, [Some("GW1".to_owned()), Some("GW2".to_owned()), None]);
+    // One home is away: those whose homes are there go first, and the third stays.
+    world.member("GW1").heard = Heard::Silent;
+    world.settle();
+    let reliefs = ["GW1", "GW2", "GW3"].map(|seat| world.relief(seat));
+    assert_eq!(reliefs, [None, Some("GW2".to_owned()), Some("GW3".to_owned())]);
 }
 
 #[test]

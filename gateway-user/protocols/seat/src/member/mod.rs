@@ -1,6 +1,7 @@
 //! One voter of a pool: what it does about every seat.
 
 mod holder;
+mod relief;
 mod seat;
 mod successor;
 
@@ -244,6 +245,7 @@ impl Member {
         for name in names {
             self.with(&name, now, |seat, context| seat.look(context, out));
         }
+        self.relieve(now, out);
     }
 
     /// When to say [`Input::Timer`] at the latest.

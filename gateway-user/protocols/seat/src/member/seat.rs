@@ -51,6 +51,8 @@ pub(super) struct Seat {
     pub declined: Epoch,
     /// When the last promise to somebody was made.
     pub promised_at: Option<Moment>,
+    /// When it was last offered to whom the charter wants to have it.
+    pub offered_at: Option<Moment>,
 }
 
 impl Seat {

@@ -116,6 +116,30 @@ fn a_holder_that_is_cut_off_stops_before_its_lease_is_over() {
 }
 
 #[test]
+fn a_holder_hands_over_to_whom_the_charter_wants_and_tries_again_until_that_one_can() {
+    let mut pool = held();
+    pool.crash(&gateway(2));
+    pool.relieve(2);
+    pool.run_for(LEASE + SECOND);
+    assert!(pool.is_held_by(0), "{:?}", pool.events);
+    let offers = |pool: &Pool| pool.events.iter().filter(|(.., event)| matches!(event, Event::Yields { .. })).count();
+    assert!((1..=2).contains(&offers(&pool)), "now and then: {:?}", pool.events);
+    pool.start(&gateway(2));
+    // It is in another life, and granted anew.
+    assert!(
+        pool.run_until(pool.now + 3 * LEASE, |pool| {
+            assert!(!pool.open().is_empty(), "somebody forwards at every moment");
+            pool.is_held_by(2)
+        }),
+        "{:?}",
+        pool.events
+    );
+    let before = offers(&pool);
+    pool.run_for(3 * LEASE);
+    assert_eq!(offers(&pool), before, "who is wanted has it");
+}
+
+#[test]
 fn an_agent_that_is_started_anew_within_its_lease_goes_on() {
     let mut pool = held();
     for number in [0, 1, 2] {

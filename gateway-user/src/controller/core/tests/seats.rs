@@ -335,6 +335,39 @@ fn a_seat_without_a_successor_that_is_heard_of_is_empty_at_once_and_carried_when
 }
 
 #[test]
+fn a_gateway_with_two_seats_is_told_to_hand_one_over_and_nothing_else_goes_back() {
+    let mut world = cloud();
+    let grant = |world: &World, seat: &str, to: &str| {
+        let seats = world.seats();
+        seats.seats[&seat.into()].ahead().find(|grant| grant.to == to.into()).expect("granted").epoch
+    };
+    let epoch = grant(&world, "GW2", "GW2");
+    world.tell("GW2", "GW2", "GW2", epoch, 1);
+    let epoch = grant(&world, "GW1", "GW2");
+    world.tell("GW2", "GW1", "GW2", epoch, 2);
+    let relief = |world: &World| {
+        let charter = world.base("GW2").pool.expect("a pool").charter;
+        charter.seats().values().filter_map(|it| it.relief.as_ref().map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    assert!(relief(&world).is_empty(), "who has just failed is not trusted at once");
+    world.now += 60_000;
+    world.settle_all();
+    assert_eq!(relief(&world), ["GW1"]);
+    // Its home falls silent, and the standby is as good.
+    world.now += SILENCE;
+    for name in ["GW2", "GW3"] {
+        let position = world.core.state().agents.get(&gateway(&name.into())).expect("known").position;
+        world.step(Event::Heartbeat(gateway(&name.into()), Heartbeat { position, ..Heartbeat::default() }));
+    }
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(relief(&world), ["GW3"]);
+    let epoch = grant(&world, "GW1", "GW3");
+    world.tell("GW3", "GW1", "GW3", epoch, 1);
+    assert!(relief(&world).is_empty());
+}
+
+#[test]
 fn a_gateway_that_starts_anew_is_granted_anew() {
     let mut world = cloud();
     let before = world.seats();
