@@ -64,7 +64,7 @@ fn charter() -> Result<Charter> {
             to: if epoch % 2 == 1 { home.into() } else { NAMES[2].into() },
             incarnation: Incarnation(1),
         });
-        Succession { bound: Bound::Leased, grants: grants.collect() }
+        Succession { bound: Bound::Leased, grants: grants.collect(), ..Succession::default() }
     };
     let electorate = Electorate::of(ElectorateNumber(1), NAMES.map(GatewayName::from));
     let seats = SEATS.iter().map(|home| (SeatName::from(*home), succession(home)));

@@ -17,6 +17,7 @@
 use crate::controller::core::message::KeyId;
 use crate::controller::model::records::{AgentId, Life, Registration};
 use crate::plan::{Dual, PortName, PortRole};
+use seat::Opinion;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -360,6 +361,9 @@ pub struct SeatNews {
     pub holder: Option<String>,
     /// Under which epoch that one does.
     pub epoch: u64,
+    /// What is seen of it from here.
+    #[serde(skip_serializing_if = "Opinion::is_unknown")]
+    pub sight: Opinion,
 }
 
 /// What a gateway is to a seat.

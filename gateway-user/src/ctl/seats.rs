@@ -250,8 +250,13 @@ mod tests {
 
     #[test]
     fn a_seat_says_what_it_is_here_who_holds_it_and_who_is_next() {
-        let report =
-            SeatReport { seat: "GW1".into(), holding: Holding::Held, epoch: 5, holder: Some(("GW1".into(), 5)) };
+        let report = SeatReport {
+            seat: "GW1".into(),
+            holding: Holding::Held,
+            epoch: 5,
+            holder: Some(("GW1".into(), 5)),
+            sight: Default::default(),
+        };
         let status = Status {
             me: "GW1".into(),
             seats: vec![SeatStatus { report, lease_ms: Some(3700), next: vec![("GW3".into(), 6)] }],

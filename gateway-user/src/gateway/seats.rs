@@ -146,7 +146,12 @@ impl Agent {
                 Holding::Replica => protocol::Holding::Replica,
             };
             let (holder, epoch) = report.holder.unzip();
-            SeatNews { holding, holder: holder.map(String::from), epoch: epoch.unwrap_or_default() }
+            SeatNews {
+                holding,
+                holder: holder.map(String::from),
+                epoch: epoch.unwrap_or_default(),
+                sight: report.sight,
+            }
         };
         self.sentinel.seats().into_iter().map(|(seat, report)| (seat.into(), news(report))).collect()
     }

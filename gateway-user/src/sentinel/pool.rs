@@ -263,7 +263,7 @@ impl Pool {
         };
         let seats = charter.seats().iter().map(|(seat, succession)| {
             let grants = succession.grants.iter().filter(|grant| may(seat, grant.epoch, &grant.to)).cloned();
-            (seat.clone(), Succession { bound: succession.bound, grants: grants.collect() })
+            (seat.clone(), Succession { grants: grants.collect(), ..succession.clone() })
         });
         Charter::new(charter.number(), charter.electorate().clone(), seats.collect())
             .unwrap_or_else(|_| charter.clone())
@@ -680,11 +680,11 @@ impl Pool {
 
     /// How each seat is.
     pub fn reports(&self) -> impl Iterator<Item = SeatReport> {
-        self.seats.iter().map(|(name, state)| SeatReport {
-            seat: name.clone(),
-            holding: state.holding(),
-            epoch: state.epoch,
-            holder: self.member.holder(name).map(|(gateway, epoch, _)| (gateway.clone(), epoch.0)),
+        self.seats.iter().map(|(name, state)| {
+            let holder = self.member.holder(name).map(|(gateway, epoch, _)| (gateway.clone(), epoch.0));
+            let told = state.told.as_ref().filter(|(of, _)| holder.as_ref().is_some_and(|(holder, _)| holder == of));
+            let sight = told.map(|(_, opinion)| *opinion).unwrap_or_default();
+            SeatReport { seat: name.clone(), holding: state.holding(), epoch: state.epoch, holder, sight }
         })
     }
 

@@ -5,7 +5,7 @@
 
 use super::configuration::Configuration;
 use super::history::Entry;
-use seat::{GatewayName, SeatName, watch::Diagnosis};
+use seat::{GatewayName, Opinion, SeatName, watch::Diagnosis};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -111,6 +111,9 @@ pub struct SeatReport {
     /// Who holds it, by what was heard last, and under which epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<(GatewayName, u64)>,
+    /// What is seen of that holder from here.
+    #[serde(default, skip_serializing_if = "Opinion::is_unknown")]
+    pub sight: Opinion,
 }
 
 /// How everything is.

@@ -104,12 +104,45 @@ pub enum Bound {
     Unbounded,
 }
 
+/// How much of a gateway a seat's connections take, in percent, rounded up. Nothing, where nobody counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// All of a gateway.
+    pub const WHOLE: Self = Self(100);
+
+    /// Whether it stands for nothing.
+    pub const fn is_nothing(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::iter::Sum for Share {
+    fn sum<I: Iterator<Item = Self>>(shares: I) -> Self {
+        shares.fold(Self::default(), Self::plus)
+    }
+}
+
 /// Who may hold a seat, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Succession {
     /// What its holder does without a majority.
     #[serde(default)]
     pub bound: Bound,
+    /// What it takes of whoever holds it. One that holds another seat takes it only if both fit.
+    #[serde(default, skip_serializing_if = "Share::is_nothing")]
+    pub share: Share,
+    /// Whom its holder is to hand it over to, again and again until that one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relief: Option<GatewayName>,
     /// In the order of their epochs, the present holder's among them.
     pub grants: Vec<Grant>,
 }
@@ -206,6 +239,11 @@ impl Charter {
         &self.seats
     }
 
+    /// How much of a gateway a seat takes.
+    pub fn share(&self, seat: &SeatName) -> Share {
+        self.seats.get(seat).map_or(Share::default(), |succession| succession.share)
+    }
+
     /// Whether a gateway may hold a seat under an epoch.
     pub fn grants(&self, seat: &SeatName, epoch: Epoch, gateway: &GatewayName) -> bool {
         self.seats.get(seat).and_then(|succession| succession.granted(epoch)) == Some(gateway)
@@ -290,7 +328,7 @@ mod tests {
                 incarnation: Incarnation(1),
             };
             let grants = grants.iter().map(grant).collect();
-            let succession = Succession { bound: Bound::Leased, grants };
+            let succession = Succession { bound: Bound::Leased, grants, ..Succession::default() };
             Charter::new(CharterNumber(1), electorate.clone(), [(SeatName::from("s"), succession)].into())
         };
         assert_eq!(charter(&[(2, "a"), (2, "b")]), Err(CharterError::Disorder("s".into())));

@@ -12,6 +12,7 @@
 //! - A majority of answers is a lease, which ends a fixed time after the question *was asked*. So, when a majority has said yes to a
 //!   higher epoch, the former holder's lease ends within one lease's time, whatever is lost or late. Its successor does not wait for that;
 //!   whoever sees a higher epoch stops at once.
+//! - A gateway that holds a seat takes another one only if both fit into it ([`Share`]); else whose turn is next takes it.
 //! - A holder that yields forwards what still reaches it until its successor has taken the seat and nothing comes any more.
 //!
 //! | to change | go to |
@@ -35,7 +36,7 @@ pub mod voter;
 pub mod watch;
 
 pub use charter::{
-    Bound, Charter, CharterError, CharterNumber, Electorate, ElectorateNumber, Grant, Incarnation, Succession,
+    Bound, Charter, CharterError, CharterNumber, Electorate, ElectorateNumber, Grant, Incarnation, Share, Succession,
 };
 pub use gateway_common::Epoch;
 pub use gateway_common::moment::Moment;

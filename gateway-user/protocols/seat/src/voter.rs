@@ -4,6 +4,7 @@ use crate::charter::Charter;
 use crate::message::{Ask, Claim, Verdict};
 use crate::names::GatewayName;
 use gateway_common::{Epoch, moment::Moment};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a voter has said yes to.
@@ -16,15 +17,24 @@ pub struct Promise {
 }
 
 /// What a voter sees of a seat's holder itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Opinion {
-    /// Nothing: it does not watch it, or sees nobody at all and must be cut off itself.
-    #[default]
-    Unknown,
     /// It forwards.
     Alive,
     /// It does not forward this seat's packets.
     Gone,
+    /// Nothing: it does not watch it, or sees nobody at all and must be cut off itself.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl Opinion {
+    /// Whether nothing is seen.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
 }
 
 /// The holder that was heard last.

@@ -2,8 +2,10 @@
 
 use super::event::StreamId;
 use crate::agent::protocol::{
-    ConnectionState, Extent, Load, PeerState, Position, Problem, RackSession, Report, SessionState, TenantState,
+    ConnectionState, Extent, Load, PeerState, Position, Problem, RackSession, Report, SeatNews, SessionState,
+    TenantState,
 };
+use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Registration};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,6 +33,7 @@ pub struct Agent {
     tenants: BTreeMap<String, TenantState>,
     machines: Option<Load>,
     rack: Vec<RackSession>,
+    seats: BTreeMap<Id, SeatNews>,
     /// When it reported last, in milliseconds since 1970.
     reported: Option<u64>,
 }
@@ -61,6 +64,7 @@ impl Agent {
             tenants: BTreeMap::new(),
             machines: None,
             rack: Vec::new(),
+            seats: BTreeMap::new(),
             reported: None,
         }
     }
@@ -72,6 +76,11 @@ impl Agent {
             Some(_) => Presence::Silent,
             None => Presence::Unknown,
         }
+    }
+
+    /// Whether the latest plan that it was sent is in force there.
+    pub fn is_up_to_date(&self) -> bool {
+        matches!((self.sent, self.position), (Some(sent), Some(position)) if position.revision >= sent)
     }
 
     /// What is wrong with its plan as a whole.
@@ -97,6 +106,16 @@ impl Agent {
     /// How its sessions with the rack's routers are.
     pub fn rack(&self) -> &[RackSession] {
         &self.rack
+    }
+
+    /// What it said of its pool's seats last.
+    pub fn seats(&self) -> &BTreeMap<Id, SeatNews> {
+        &self.seats
+    }
+
+    /// What it said of a seat last.
+    pub fn seat(&self, seat: &Id) -> Option<&SeatNews> {
+        self.seats.get(seat)
     }
 
     /// When it reported last, in milliseconds since 1970.
@@ -212,6 +231,7 @@ impl Agents {
         (known.problems, known.unreachable) = (report.problems, report.unreachable);
         known.position = report.position;
         known.rack = report.rack;
+        known.seats = report.seats.into_iter().map(|(seat, news)| (Id::from(seat.as_str()), news)).collect();
         (known.machines, known.reported) = (report.machines, Some(now));
         let before = match report.extent {
             Extent::Whole => std::mem::take(&mut known.tenants),

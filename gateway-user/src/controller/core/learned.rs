@@ -139,7 +139,7 @@ impl OfTenant {
             Via::Connection(name) => self.reach.connections.get(&Id::from(&**name)).cloned(),
             Via::Gateway(pa) => self.reach.gateways.get(pa).cloned(),
         };
-        let mut seats: Vec<Id> = via.iter().filter_map(seat).collect();
+        let mut seats: Vec<Id> = via.iter().filter_map(seat).filter(|seat| !self.reach.empty.contains(seat)).collect();
         seats.sort_unstable();
         seats.dedup();
         (!seats.is_empty()).then(|| seats.into())
@@ -206,6 +206,7 @@ impl OfTenant {
         self.sources.retain(|gateway, _| self.reach.connections.values().any(|carrier| carrier == gateway));
         let believed = self.believe();
         let same = before.connections == self.reach.connections
+            && before.empty == self.reach.empty
             && before.gateways == self.reach.gateways
             && before.planned == self.reach.planned;
         if same && !believed { Changes::new() } else { self.rebuild() }

@@ -21,6 +21,7 @@
 //! | what is known of the agents | [`agents`] |
 //! | what tenants' routers have learned | [`learned`] |
 //! | pools' seats, and who holds them | [`seats`] |
+//! | which seats nobody holds | `empty` |
 //! | where an address of a tenant's is reached | `ways` |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
@@ -31,6 +32,7 @@
 pub mod agents;
 pub mod change;
 mod credentials;
+mod empty;
 pub mod event;
 mod follow;
 pub mod held;
@@ -242,10 +244,20 @@ impl Core {
                     None => self.leads().and(Err(unknown(&agent))),
                 };
                 let seats = report.seats.clone();
+                let said = self.state.agents.get(&agent).map(|known| known.seats().clone());
                 self.state.agents.report(&agent, report, now.unix_milliseconds);
                 self.revive(&agent);
                 if admitted.is_ok() {
                     self.follow_seats(&agent, &seats, now, actions);
+                    let says = self.state.agents.get(&agent).map(|known| known.seats());
+                    let pool = self
+                        .state
+                        .seats_around(&agent.id)
+                        .filter(|_| says != said.as_ref())
+                        .map(|(pool, _)| pool.clone());
+                    if let Some(pool) = pool.filter(|_| agent.role == Role::Gateway) {
+                        self.judge_seats(&pool, now, actions);
+                    }
                 }
                 self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
             }

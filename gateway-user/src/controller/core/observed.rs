@@ -10,7 +10,7 @@ use crate::controller::model::records::AgentId;
 use crate::controller::placement::{GatewayState, Health, Warning};
 use crate::controller::planning::{About, Planned};
 use crate::controller::resources::{Kind, Observed, Path};
-use crate::controller::seats::Seats;
+use crate::controller::seats::{Occupancy, Seats};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -138,7 +138,7 @@ impl<'a> Beside<'a> {
                 message: format!("{}: {}", problem.about, problem.message),
             })
             .collect();
-        if details.is_empty() && !up_to_date(known) {
+        if details.is_empty() && !known.is_up_to_date() {
             let message = format!("{agent} is taking over its latest plan");
             details.push(Detail {
                 severity: Severity::InProgress,
@@ -182,6 +182,18 @@ impl<'a> Beside<'a> {
             .collect()
     }
 
+    /// That nobody holds a gateway's seat, if so.
+    fn emptiness(&self, gateway: &Id, severity: Severity, code: &'static str) -> Option<Detail> {
+        let (_, seats) = self.state.seats_around(gateway)?;
+        let known = seats.seats.get(gateway).filter(|known| known.occupancy == Occupancy::Empty)?;
+        let last = known.holder.as_ref().map_or(gateway, |holder| &holder.gateway);
+        let message = format!(
+            "nobody holds seat {gateway}: gateway {last}, which did, is gone, and no gateway that is heard of has taken it. Its routes are \
+             withdrawn until one does; repair {last}, or add a standby"
+        );
+        Some(Detail { severity, source: "GatewayManager".to_owned(), code, message })
+    }
+
     fn network_of(&self, tenant: &Id) -> Option<Id> {
         if let Some(known) = self.networks.borrow().get(tenant) {
             return known.clone();
@@ -208,6 +220,7 @@ impl<'a> Beside<'a> {
             if let Some(vip) = at.vip {
                 shown.insert("sourceIPAddress".into(), json!(vip));
             }
+            details.extend(self.emptiness(&at.gateway, Severity::Failure, "HostUnreachable"));
             if details.is_empty() {
                 details.extend(self.agent_details(&agent));
                 details.extend(self.tenant_details(&agent, &name, Some(id)));
@@ -270,6 +283,7 @@ impl<'a> Beside<'a> {
         for gateway in gateways {
             let bearer = self.state.bearer(gateway);
             let agent = bearer.agent();
+            details.extend(self.emptiness(gateway, Severity::Failure, "HostUnreachable"));
             details.extend(self.agent_details(&agent));
             details.extend(self.tenant_details(&agent, &bearer.name(tenant), None));
         }
@@ -279,7 +293,8 @@ impl<'a> Beside<'a> {
     fn gateway(&self, id: &Id) -> Map<String, Value> {
         let mut shown = Map::new();
         let agent = super::gateway(id);
-        let details = self.agent_details(&agent);
+        let mut details = self.agent_details(&agent);
+        details.extend(self.emptiness(id, Severity::Failure, "HostUnreachable"));
         let Some(status) = self.state.fleet.status(id) else { return shown };
         let state = match status.state {
             GatewayState::Active => "Active",
@@ -360,6 +375,8 @@ impl<'a> Beside<'a> {
                 );
                 details.push(detail("Degraded", message));
             }
+            let empty = seats.seats.keys().filter_map(|seat| self.emptiness(seat, Severity::Warning, "Degraded"));
+            details.extend(empty);
             let losses = self.state.unsurvived(id, self.now.unix_milliseconds);
             details.extend(losses.into_iter().map(|loss| detail("Degraded", loss.to_string())));
             if seats.secret.is_none() {
@@ -450,6 +467,7 @@ pub(super) fn seat(seats: &Seats, name: &Id) -> Value {
         "fabricAddresses": known.pa,
         "rackAddresses": known.next_hop,
         "macAddress": known.mac,
+        "occupancy": known.occupancy,
         "next": next.collect::<Vec<_>>(),
     })
 }
@@ -501,15 +519,6 @@ fn peer_statistics(peer: &PeerState) -> Value {
         statistics["tcpConnectionClosed"] = json!(time(closed));
     }
     statistics
-}
-
-/// Whether an agent does what it was last told.
-fn up_to_date(known: &Agent) -> bool {
-    match (known.sent, known.position) {
-        (Some(sent), Some(position)) => position.revision >= sent,
-        (None, _) => false,
-        (Some(_), None) => false,
-    }
 }
 
 impl Observed for Beside<'_> {

@@ -1,4 +1,4 @@
-//! Seats: they are settled ahead of time, and who holds one is followed. Nothing is moved from here.
+//! Seats: they are settled ahead of time, and who holds one is followed.
 
 use super::change::{Entries, json};
 use super::event::Sink;
@@ -18,7 +18,8 @@ use crate::controller::resources::{Change, Code, Error, Kind, Path, Seal};
 use crate::controller::seats::record::Subnets;
 use crate::controller::seats::survival::Loss;
 use crate::controller::seats::told::{Own, told};
-use crate::controller::seats::{Duty, Floor, Followed, Heard, Member, Pool, Seats, Standing};
+use crate::controller::seats::{Duty, Floor, Followed, Heard, Member, Pool, Readiness, Seats, Standing};
+use seat::Share;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -126,7 +127,8 @@ impl State {
                 ),
             });
         };
-        Seating::Seat { pa: seat.pa, instances: seats.instances(gateway).cloned().collect() }
+        let instances = seats.instances(gateway).cloned().collect();
+        Seating::Seat { pa: seat.pa, instances, occupancy: seat.occupancy }
     }
 
     /// What is known of a pool's gateways.
@@ -147,6 +149,10 @@ impl State {
                 heard: match agent.map(|agent| agent.presence(now)) {
                     Some(Presence::Silent) => Heard::Silent,
                     _ => Heard::Lately,
+                },
+                readiness: match agent {
+                    Some(agent) if agent.is_up_to_date() => Readiness::Ready,
+                    _ => Readiness::Behind,
                 },
             };
             Some((spec.id.clone(), member))
@@ -194,10 +200,12 @@ impl State {
             rack: self.ranges(subnets.rack.as_ref()),
             is_taken: &is_taken,
             may_take: &|seat, gateway| self.fleet.may_stand_in(seat, gateway),
+            share: &|seat| Share(self.fleet.percent_used(seat)),
             floor: Floor {
                 epoch: others().map(|seats| seats.epoch).max().unwrap_or_default(),
                 number: others().map(|seats| seats.number).max().unwrap_or_default(),
             },
+            now,
         })
     }
 
@@ -304,13 +312,38 @@ impl State {
         if well { Health::Healthy } else { Health::Failed }
     }
 
-    /// Tells placement which gateways of a pool with seats may be given connections.
+    /// The gateways of a pool with seats, each with the others whose seats are carried together with its own.
+    fn beside(&self, pool: &Id) -> Vec<(Id, BTreeSet<Id>)> {
+        let Some(seats) = self.seats_of(pool) else { return Vec::new() };
+        let mut together: BTreeMap<&Id, BTreeSet<Id>> = BTreeMap::new();
+        for seat in seats.seats.keys() {
+            if let Some(bearer) = seats.bearer(seat) {
+                together.entry(bearer).or_default().insert(seat.clone());
+            }
+        }
+        let beside = |gateway: &Id| {
+            let mut beside = seats.bearer(gateway).and_then(|bearer| together.get(bearer)).cloned().unwrap_or_default();
+            beside.remove(gateway);
+            (gateway.clone(), beside)
+        };
+        self.fleet.members(pool).map(beside).collect()
+    }
+
+    /// Tells placement which gateways of a pool with seats may be given connections, and which of them share the room of one.
     pub(super) fn refresh_health(&mut self, pool: &Id, now: u64) {
-        let Some(seats) = self.seats_of(pool) else { return };
+        let Some(seats) = self.seats_of(pool) else {
+            for gateway in self.fleet.members(pool).cloned().collect::<Vec<_>>() {
+                self.fleet.set_beside(&gateway, BTreeSet::new());
+            }
+            return;
+        };
         let members: Vec<&Id> = self.fleet.members(pool).collect();
         let health = |id: &Id| (id.clone(), self.health_in_pool(seats, id, now));
         let differs = |(id, health): &(Id, Health)| self.fleet.health(id) != Some(*health);
         let changes: Vec<(Id, Health)> = members.into_iter().map(health).filter(differs).collect();
+        for (gateway, beside) in self.beside(pool) {
+            self.fleet.set_beside(&gateway, beside);
+        }
         for (gateway, health) in changes {
             if health == Health::Failed {
                 tracing::warn!(%gateway, "nobody who is heard of carries what is placed on a gateway; it is given no connections");
@@ -355,7 +388,7 @@ impl Core {
     }
 
     /// Makes what is settled of a pool part of the state, and tells everybody whom it concerns.
-    fn keep_seats(&mut self, pool: &Id, seats: Seats, now: Moment, actions: &mut dyn Sink) {
+    pub(super) fn keep_seats(&mut self, pool: &Id, seats: Seats, now: Moment, actions: &mut dyn Sink) {
         let record = match json(&seats) {
             Ok(record) => record,
             Err(error) => return tracing::error!(%pool, %error, "seats cannot be written"),
@@ -363,10 +396,13 @@ impl Core {
         let nothing = Seats::default();
         let was = self.state.seats.get(pool).unwrap_or(&nothing);
         let had = was.subnets.is_some();
-        let moved = was.history.len() != seats.history.len() || was.history.last() != seats.history.last();
+        let occupancies = |seats: &Seats| seats.seats.values().map(|seat| seat.occupancy).collect::<Vec<_>>();
+        let moved = was.history.len() != seats.history.len()
+            || was.history.last() != seats.history.last()
+            || occupancies(was) != occupancies(&seats);
         let told = |seats: &Seats, seat: &Id| {
             let known = seats.seats.get(seat)?;
-            Some((known.pa, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
+            Some((known.pa, known.occupancy, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
         };
         let members: Vec<Id> = self.state.fleet.members(pool).cloned().collect();
         let differing = members.iter().filter(|id| had != seats.subnets.is_some() || told(was, id) != told(&seats, id));
@@ -446,12 +482,20 @@ impl Core {
         self.keep_seats(&pool, followed, now, actions);
     }
 
-    /// Ends changes of voters that enough of them have heard of, and keeps placement informed.
+    /// Settles anew what follows from how much gateways carry and from who is heard of, ends changes of voters that enough of them have heard
+    /// of, and keeps placement informed.
     pub(super) fn tick_seats(&mut self, now: Moment, actions: &mut dyn Sink) {
         let Some(epoch) = self.epoch() else { return };
-        let pools: Vec<Id> = self.state.seats.keys().cloned().collect();
+        let pools: Vec<Id> = self
+            .state
+            .seats
+            .iter()
+            .filter(|(_, seats)| seats.subnets.is_some())
+            .map(|(pool, _)| pool.clone())
+            .collect();
         for pool in pools {
-            self.state.refresh_health(&pool, now.unix_milliseconds);
+            self.settle_seats([pool.clone()], now, actions);
+            self.judge_seats(&pool, now, actions);
             let Some(seats) = self.state.seats_of(&pool).filter(|seats| seats.electorate.is_changing()) else {
                 continue;
             };

@@ -72,6 +72,8 @@ pub struct State {
     allocations: HashMap<Id, Allocations>,
     /// What is settled of pools' seats; of pools that had some, too.
     pub(super) seats: BTreeMap<Id, Seats>,
+    /// Seats whose holders are gone: since when, in milliseconds since 1970, and under which epoch they were held.
+    pub(super) leaderless: BTreeMap<Id, (u64, u64)>,
     vsids: BTreeSet<u32>,
     /// All ids below it are given away or reserved.
     first_vsid: u32,
@@ -95,6 +97,7 @@ impl Default for State {
             reflectors: HashMap::new(),
             allocations: HashMap::new(),
             seats: BTreeMap::new(),
+            leaderless: BTreeMap::new(),
             vsids: BTreeSet::new(),
             tokens: BTreeMap::new(),
             ledger: Arc::default(),

@@ -45,6 +45,8 @@ pub(super) struct Gateway {
     pub vips: BTreeMap<IpAddr, usize>,
     /// The racks to which its VLANs confine it, with how many connections do.
     pub confined: BTreeMap<Arc<BTreeSet<Id>>, usize>,
+    /// Other gateways whose connections are carried by whoever carries these.
+    pub beside: BTreeSet<Id>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl Gateway {
             tenants: BTreeMap::new(),
             vips: BTreeMap::new(),
             confined: BTreeMap::new(),
+            beside: BTreeSet::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Gateway {
             id: self.spec.id.clone(),
             rack: self.spec.rack.clone(),
             load: self.load(capacity),
+            beside: 0,
             usable: self.is_usable(),
         }
     }
@@ -165,6 +169,16 @@ impl Fleet {
             connections: gateway.connections(),
             tenants: gateway.tenants.len(),
             vips: gateway.vips.keys().copied().collect(),
+        })
+    }
+
+    /// How much of a gateway's capacity what is placed on it takes, in percent, rounded up.
+    pub fn percent_used(&self, gateway: &Id) -> u32 {
+        let known = self.gateways.get(gateway);
+        let capacity = known.and_then(|known| Some((known, &self.pools.get(&known.spec.pool)?.capacity)));
+        capacity.map_or(0, |(known, capacity)| {
+            let percent = capacity.percent_used(capacity.total() - capacity.used(&known.carried));
+            u32::try_from(percent).unwrap_or(u32::MAX)
         })
     }
 
@@ -248,12 +262,25 @@ impl Fleet {
         Some(placed)
     }
 
-    /// Tells the pool what a gateway carries, and whether it is usable.
-    pub(super) fn refresh_load(&mut self, gateway: &Id) {
-        if let Some(gateway) = self.gateways.get(gateway)
-            && let Some(pool) = self.pools.get_mut(&gateway.spec.pool)
+    /// Says whose connections are carried by whoever carries a gateway's, beside these: what is left there is left to all of them together.
+    pub fn set_beside(&mut self, id: &Id, beside: BTreeSet<Id>) {
+        if let Some(gateway) = self.gateways.get_mut(id)
+            && gateway.beside != beside
         {
-            pool.set(gateway.rank, gateway.load(&pool.capacity), gateway.is_usable());
+            gateway.beside = beside;
+            self.refresh_load(id);
+        }
+    }
+
+    /// Tells the pool what a gateway carries, and whether it is usable.
+    pub(super) fn refresh_load(&mut self, id: &Id) {
+        let Self { gateways, pools, .. } = self;
+        let Some(changed) = gateways.get(id) else { return };
+        for gateway in changed.beside.iter().filter_map(|id| gateways.get(id)).chain([changed]) {
+            let Some(pool) = pools.get_mut(&gateway.spec.pool) else { continue };
+            let others = gateway.beside.iter().filter_map(|id| gateways.get(id));
+            let beside = others.map(|other| pool.capacity.used(&other.carried)).sum();
+            pool.set(gateway.rank, gateway.load(&pool.capacity), beside, gateway.is_usable());
         }
     }
 
@@ -285,6 +312,11 @@ impl Fleet {
             }
         }
         self.pools.insert(spec.id.clone(), Pool::new(spec, capacity, members));
+        for id in ids {
+            if self.gateways.get(id).is_some_and(|gateway| !gateway.beside.is_empty()) {
+                self.refresh_load(id);
+            }
+        }
     }
 }
 

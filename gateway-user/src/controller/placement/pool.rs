@@ -33,6 +33,8 @@ pub(super) struct Member {
     pub id: Id,
     pub rack: Option<Id>,
     pub load: Load,
+    /// The units that whoever carries it gives to other gateways' connections.
+    pub beside: i128,
     /// Whether it works and may be given more.
     pub usable: bool,
 }
@@ -111,10 +113,12 @@ impl Pool {
 
     /// What is left of a member, in units.
     pub fn remaining(&self, rank: Rank) -> i128 {
-        match self.member(rank).load {
+        let member = self.member(rank);
+        let alone = match member.load {
             Load::Idle => self.capacity.total(),
             Load::Carrying { remaining } => remaining,
-        }
+        };
+        alone - member.beside
     }
 
     /// Whether connections may be placed on it.
@@ -122,12 +126,12 @@ impl Pool {
         self.member(rank).usable && self.state(rank) == GatewayState::Active
     }
 
-    /// Says what a member carries and whether it is usable.
-    pub fn set(&mut self, rank: Rank, load: Load, usable: bool) {
+    /// Says what a member carries, what is carried beside it, and whether it is usable.
+    pub fn set(&mut self, rank: Rank, load: Load, beside: i128, usable: bool) {
         self.leave(rank);
         let member = &mut self.members[rank as usize];
         self.carrying -= usize::from(member.load != Load::Idle);
-        (member.load, member.usable) = (load, usable);
+        (member.load, member.beside, member.usable) = (load, beside, usable);
         self.carrying += usize::from(load != Load::Idle);
         self.enter(rank);
         self.draw_line();

@@ -11,6 +11,7 @@ use crate::controller::model::Id;
 use crate::controller::model::fabric::RackBgp;
 use crate::controller::model::records::{AgentId, Registration, Role};
 use crate::controller::model::tenant::Encapsulation;
+use crate::controller::seats::Occupancy;
 use crate::plan::bgp::AsNumber;
 use crate::plan::host::{Host, HostPlan, HostPort, HostRoute, HostSubnet, HostTenant, HostVm};
 use crate::plan::{
@@ -276,14 +277,16 @@ impl Whole<'_> {
         let addresses =
             |(id, carrier): (&Id, &Carrier)| carrier.pa.iter().map(|pa| (pa, id.clone())).collect::<Vec<_>>();
         let gateways = self.carriers.iter().flat_map(addresses).collect();
-        Reach { router: Some(router.clone()), connections, gateways, hosts: BTreeMap::new(), planned }
+        let empty = self.carriers.keys().filter(|id| self.is_empty(id)).cloned().collect();
+        Reach { router: Some(router.clone()), connections, empty, gateways, hosts: BTreeMap::new(), planned }
     }
 
     /// Ways to what is behind the gateways.
     fn host_routes(&mut self, host: &Id, pa: Dual) -> Box<[HostRoute]> {
         let others = self.reached(|_| true, pa, &format!("host {host}"));
+        let others: BTreeMap<Id, IpAddr> = others.into_iter().filter(|(id, _)| !self.is_empty(id)).collect();
         let mut routes = self.ways(&others);
-        for subnet in self.subnets.all.iter().filter(|subnet| subnet.of_gateway) {
+        for subnet in self.subnets.all.iter().filter(|subnet| subnet.of_gateway && !others.is_empty()) {
             routes.insert(subnet.prefix, (0, others.values().copied().collect()));
         }
         for (id, &gateway) in others.iter().filter(|_| others.len() > 1) {
@@ -347,10 +350,15 @@ impl Whole<'_> {
         reached
     }
 
+    /// Whether nobody holds a gateway's seat. Its addresses stay known, so that whoever takes it is believed at once; no route leads there.
+    fn is_empty(&self, id: &Id) -> bool {
+        self.carriers.get(id).is_some_and(|carrier| carrier.occupancy == Occupancy::Empty)
+    }
+
     /// The best ways to what is behind gateways. Of several metrics only the lowest is of use: who is told does not see connections fail.
     fn ways(&self, gateways: &BTreeMap<Id, IpAddr>) -> BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> {
         let mut ways: BTreeMap<Prefix, (u32, BTreeSet<IpAddr>)> = BTreeMap::new();
-        for (id, &gateway) in gateways {
+        for (id, &gateway) in gateways.iter().filter(|(id, _)| !self.is_empty(id)) {
             let destinations = self.carriers.get(id).map(Carrier::destinations).unwrap_or_default();
             for (destination, metric) in destinations {
                 let (least, by) = ways.entry(destination).or_insert((metric, BTreeSet::new()));

@@ -34,6 +34,7 @@ use crate::controller::model::fabric::LogicalSubnet;
 use crate::controller::model::records::{AgentId, Allocations, Placements, Registration, Role};
 use crate::controller::model::tenant::Tenant;
 use crate::controller::model::{Id, Reference};
+use crate::controller::seats::Occupancy;
 use crate::plan::Dual;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,8 @@ pub enum Seating {
         pa: Dual,
         /// All gateways that hold it or may take it.
         instances: Vec<Id>,
+        /// Whether anybody carries its packets; else nobody is to send it any.
+        occupancy: Occupancy,
     },
 }
 
@@ -109,6 +112,8 @@ pub struct Reach {
     pub router: Option<Id>,
     /// Which gateway carries a connection.
     pub connections: BTreeMap<Id, Id>,
+    /// Gateways whose seats nobody holds: nothing leads there.
+    pub empty: BTreeSet<Id>,
     /// Which gateway has a provider address.
     pub gateways: BTreeMap<IpAddr, Id>,
     /// The gateways' addresses, by host, as it reaches them.

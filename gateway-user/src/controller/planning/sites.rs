@@ -4,6 +4,7 @@ use super::{FAILURE, Fabric, Input, Problem, Seating, UNREACHABLE};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Placement, Registration, Role};
 use crate::controller::model::tenant::{Address, ConnectionStatus, ConnectionType, NetworkConnection, Route};
+use crate::controller::seats::Occupancy;
 use crate::plan::{self, Connection, ConnectionKind, Dual, Gre, Interface, Kbps, L3, PortName, Prefix, Vlan};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ pub(super) struct Carrier {
     pub pa: Dual,
     /// The seat's, by the gateways that hold it or may take it, each with its port to sites; none if the gateway has no seat.
     pub instances: Option<BTreeMap<Id, PortName>>,
+    /// Whether anybody carries what comes there.
+    pub occupancy: Occupancy,
     /// At least one.
     pub connections: Vec<Connection>,
 }
@@ -86,10 +89,18 @@ impl Site<'_> {
         let (carrier, port) = match fabric.seating(gateway) {
             Seating::Unseated => {
                 let (registration, port) = self.at(gateway, fabric)?;
-                (Carrier { pa: registration.pa, instances: None, connections: Vec::new() }, port.clone())
+                (
+                    Carrier {
+                        pa: registration.pa,
+                        instances: None,
+                        occupancy: Occupancy::Carried,
+                        connections: Vec::new(),
+                    },
+                    port.clone(),
+                )
             }
             Seating::Vacant(why) => return Err(self.unreachable(why)),
-            Seating::Seat { pa, instances } => {
+            Seating::Seat { pa, instances, occupancy } => {
                 let mut ports = BTreeMap::new();
                 let mut wrong = None;
                 for instance in instances {
@@ -104,7 +115,7 @@ impl Site<'_> {
                     };
                     return Err(wrong.unwrap_or_else(nobody));
                 };
-                (Carrier { pa, instances: Some(ports), connections: Vec::new() }, port)
+                (Carrier { pa, instances: Some(ports), occupancy, connections: Vec::new() }, port)
             }
         };
         let kind = match self.properties.connection_type {

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 struct World {
     registrations: BTreeMap<AgentId, Registration>,
     racks: BTreeMap<Id, Id>,
+    /// Gateways with a seat, and whether it is carried.
+    seats: BTreeMap<Id, Occupancy>,
 }
 
 fn id(text: &str) -> Id {
@@ -48,7 +50,7 @@ impl World {
             (host("HOST1"), registration(&["10.10.0.11", "fd00:10::11"], &ports[..1])),
             (host("HOST2"), registration(&["10.10.0.12"], &ports[..1])),
         ];
-        Self { registrations: registrations.into(), racks: [(id("GW1"), id("R1"))].into() }
+        Self { registrations: registrations.into(), racks: [(id("GW1"), id("R1"))].into(), seats: BTreeMap::new() }
     }
 }
 
@@ -60,6 +62,15 @@ impl Fabric for World {
     fn logical_subnet(&self, reference: &Reference) -> Option<LogicalSubnet> {
         let subnet = json!({"addressPrefix": "10.127.134.0/24", "vlanID": 1001, "racks": ["r1", "r2"]});
         (reference.last() == id("vlan1001")).then(|| serde_json::from_value(subnet).unwrap())
+    }
+
+    fn seating(&self, gateway: &Id) -> Seating {
+        let seat = |occupancy: &Occupancy| Seating::Seat {
+            pa: Dual::try_from(vec!["10.10.9.1".parse().unwrap()]).unwrap(),
+            instances: vec![gateway.clone()],
+            occupancy: *occupancy,
+        };
+        self.seats.get(gateway).map_or(Seating::Unseated, seat)
     }
 
     fn rack(&self, gateway: &Id) -> Option<Id> {
@@ -357,6 +368,30 @@ fn a_gateway_sends_to_another_one_only_what_that_reaches_better() {
         assert_eq!(by_others(&equal, name), [""; 0]);
         assert_eq!(for_gateway(&equal, name).gateways.len(), 1, "it is to be trusted all the same");
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_seat_that_nobody_holds_and_alternatives_win() {
+    let to = |metric: u32| json!([{"destinationPrefix": "10.2.0.0/16", "metric": metric}]);
+    let machines = [interface("vm1", "10.1.0.5", "HOST1")];
+    let planned = |occupancy| {
+        let mut case = Case::new(&[gre("a", to(10)), gre("b", to(20)), l3("dc")], &machines).at("b", "GW2");
+        case.world.seats.insert(id("GW1"), occupancy);
+        case.plan()
+    };
+    let ways = |planned: &Planned| -> Vec<String> {
+        let routes = for_host(planned, "HOST1").routes;
+        let way = |it: &crate::plan::host::HostRoute| format!("{} {:?} {}", it.destination, it.gateways, it.metric);
+        routes.iter().map(way).filter(|way| !way.starts_with("10.1.")).collect()
+    };
+    let carried = planned(Occupancy::Carried);
+    assert!(ways(&carried).contains(&"10.2.0.0/16 [10.10.9.1] 10".to_owned()), "{:?}", ways(&carried));
+    assert!(by_others(&carried, "GW2").contains(&"10.2.0.0/16 10 by 10.10.9.1".to_owned()));
+    let empty = planned(Occupancy::Empty);
+    assert_eq!(ways(&empty), ["10.2.0.0/16 [10.10.0.2] 20"], "what has no other way has none");
+    assert_eq!(by_others(&empty, "GW2"), [""; 0]);
+    assert_eq!(for_gateway(&empty, "GW2").gateways.len(), 1, "whoever takes it is believed at once");
+    assert_eq!(empty.replicas, carried.replicas, "and has all that it needs");
 }
 
 #[test]

@@ -15,18 +15,24 @@
 //! |---|---|
 //! | what is stored | [`record`] |
 //! | when there is a seat, who votes, who is granted what | `settle` |
-//! | in which order gateways may take a seat | `order` |
+//! | in which order gateways without a seat may take one | `order` |
+//! | who may take a second one | `survivors` |
+//! | when a seat is handed over | `relief` |
+//! | when a seat counts as held by nobody | [`sight`] |
 //! | what a pool does not survive | [`survival`] |
 //! | what gateways are told | [`told`] |
 
 mod order;
 pub mod record;
+mod relief;
 mod settle;
+pub mod sight;
 pub mod survival;
+mod survivors;
 pub mod told;
 
 #[cfg(test)]
 mod tests;
 
-pub use record::{Followed, Grant, Holder, Move, Seat, Seats, Subnets};
-pub use settle::{Duty, Floor, Heard, Member, Pool, Standing};
+pub use record::{Followed, Grant, Holder, Move, Occupancy, Relief, Seat, Seats, Subnets};
+pub use settle::{Duty, Floor, Heard, Member, Pool, Readiness, Standing};

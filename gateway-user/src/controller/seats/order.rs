@@ -1,11 +1,11 @@
-//! In which order gateways may take seats.
+//! In which order gateways that have no seat may take one.
 
 use super::settle::Pool;
 use crate::controller::model::Id;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who may take which seat, in order: first of all one that is no other seat's first, as far as there are enough of them, so that seats that
-/// fail together do not wait for one gateway; one that stands elsewhere than the seat's bearer; one where the seat's VLANs are.
+/// fail together do not wait for one gateway; one where the seat's VLANs are; its home; one that stands elsewhere than the seat's bearer.
 pub(super) fn order<'a>(
     pool: &Pool<'_>,
     seats: &BTreeMap<&'a Id, &'a Id>,
@@ -29,14 +29,18 @@ pub(super) fn order<'a>(
     ordered.collect()
 }
 
-/// What speaks against a gateway: that the seat's VLANs are not there, that it fails together with the bearer.
-fn dislike<'a>(pool: &Pool<'_>, seat: &Id, bearer: &Id, gateway: &'a Id) -> (bool, bool, bool, &'a Id) {
-    let of = |id: &Id| pool.gateways.get(id);
+/// What speaks against a gateway: that the seat's VLANs are not there, that it is not the seat's home, that it fails together with the bearer.
+fn dislike<'a>(pool: &Pool<'_>, seat: &Id, bearer: &Id, gateway: &'a Id) -> (bool, bool, (bool, bool), &'a Id) {
+    (!(pool.may_take)(seat, gateway), gateway != seat, together(pool, bearer, gateway), gateway)
+}
+
+/// Whether two gateways are on one host, and whether in one rack.
+pub(super) fn together(pool: &Pool<'_>, one: &Id, other: &Id) -> (bool, bool) {
     let same = |one: Option<&Id>, other: Option<&Id>| one.is_some() && one == other;
-    let (at, it) = (of(bearer), of(gateway));
-    let host = same(at.and_then(|at| at.host.as_ref()), it.and_then(|it| it.host.as_ref()));
-    let rack = same(at.and_then(|at| at.rack.as_ref()), it.and_then(|it| it.rack.as_ref()));
-    (!(pool.may_take)(seat, gateway), host, rack, gateway)
+    let (one, other) = (pool.gateways.get(one), pool.gateways.get(other));
+    let host = same(one.and_then(|it| it.host.as_ref()), other.and_then(|it| it.host.as_ref()));
+    let rack = same(one.and_then(|it| it.rack.as_ref()), other.and_then(|it| it.rack.as_ref()));
+    (host, rack)
 }
 
 /// Each seat's first: as many different ones as there are, in rounds, each a maximum matching by augmenting paths.
@@ -80,9 +84,10 @@ fn augment<'a>(
     false
 }
 
-/// For how many seats there is one of these gateways each.
-pub(super) fn matched(pool: &Pool<'_>, seats: &[&Id], gateways: &[&Id]) -> usize {
+/// As many of these seats as there is one of these gateways for each.
+pub(super) fn matched<'a>(pool: &Pool<'_>, seats: &[&'a Id], gateways: &[&'a Id]) -> BTreeSet<&'a Id> {
     let liked: BTreeMap<&Id, Vec<&Id>> = seats.iter().map(|seat| (*seat, gateways.to_vec())).collect();
     let mut taken = BTreeMap::new();
-    seats.iter().filter(|seat| augment(pool, &liked, seat, &mut taken, &mut BTreeSet::new())).count()
+    // Whoever has found one keeps one.
+    seats.iter().copied().filter(|seat| augment(pool, &liked, seat, &mut taken, &mut BTreeSet::new())).collect()
 }

@@ -3,7 +3,8 @@
 use crate::controller::model::{Id, Reference};
 use crate::plan::{Dual, Mac};
 use seat::{
-    Bound, Charter, CharterError, CharterNumber, Electorate, GatewayName, Incarnation, SeatName, Succession, Timers,
+    Bound, Charter, CharterError, CharterNumber, Electorate, GatewayName, Incarnation, SeatName, Share, Succession,
+    Timers,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,14 +68,40 @@ pub struct Seat {
     pub next_hop: Dual,
     /// The MAC address that goes with its addresses, whoever holds it.
     pub mac: Mac,
+    /// How much of a gateway its connections take.
+    #[serde(default, skip_serializing_if = "Share::is_nothing")]
+    pub share: Share,
+    /// Whether its packets are carried.
+    #[serde(default, skip_serializing_if = "Occupancy::is_carried")]
+    pub occupancy: Occupancy,
     /// Who was the last one known to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
+    /// Whom its holder, which has another one, is to hand it over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relief: Option<Relief>,
     /// Who may hold it: the holder, and who is next, in the order of their epochs.
     pub grants: Vec<Grant>,
     /// Grants that were taken back and may have been used before everybody heard of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<Grant>,
+}
+
+/// Whether anybody carries a seat's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Occupancy {
+    /// Its holder does, or somebody is about to.
+    #[default]
+    Carried,
+    /// Its holder is gone, and nobody took it.
+    Empty,
+}
+
+impl Occupancy {
+    fn is_carried(&self) -> bool {
+        *self == Self::Carried
+    }
 }
 
 /// Who holds a seat.
@@ -85,6 +112,16 @@ pub struct Holder {
     pub gateway: Id,
     /// Under this epoch.
     pub epoch: u64,
+}
+
+/// Who is to have a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relief {
+    /// The gateway.
+    pub to: Id,
+    /// In which life.
+    pub incarnation: u64,
 }
 
 /// Leave to hold a seat under an epoch.
@@ -172,6 +209,7 @@ impl Seats {
         };
         let from = known.holder.as_ref().map(|holder| holder.gateway.clone());
         known.holder = Some(Holder { gateway: grant.to.clone(), epoch });
+        known.occupancy = Occupancy::Carried;
         known.withdrawn.retain(|withdrawn| withdrawn.epoch > epoch);
         known.grants.retain(|granted| granted.epoch > epoch);
         known.grants.insert(0, grant.clone());
@@ -197,7 +235,15 @@ impl Seats {
                 to: gateway_name(&grant.to),
                 incarnation: Incarnation(grant.incarnation),
             });
-            (SeatName::from(name.as_str()), Succession { bound, grants: grants.collect() })
+            (
+                SeatName::from(name.as_str()),
+                Succession {
+                    bound,
+                    share: known.share,
+                    relief: known.relief.as_ref().map(|relief| gateway_name(&relief.to)),
+                    grants: grants.collect(),
+                },
+            )
         };
         let seats = self.seats.iter().map(succession).collect();
         Charter::new(CharterNumber(self.charter), self.electorate.clone(), seats)

@@ -1,11 +1,12 @@
 //! When there is a seat, who votes, and who is granted what.
 
 use super::order::order;
-use super::record::{Grant, Seat, Seats, gateway_name};
+use super::record::{Grant, Occupancy, Seat, Seats, gateway_name};
+use super::survivors::Burden;
 use crate::controller::model::Id;
 use crate::controller::placement::VipRange;
 use crate::plan::{Dual, Mac};
-use seat::{Electorate, ElectorateNumber, Voter};
+use seat::{Electorate, ElectorateNumber, Share, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -25,8 +26,12 @@ pub struct Pool<'a> {
     pub is_taken: &'a dyn Fn(IpAddr) -> bool,
     /// Whether a gateway stands where a seat's VLANs are.
     pub may_take: &'a dyn Fn(&Id, &Id) -> bool,
+    /// How much of a gateway a seat's connections take.
+    pub share: &'a dyn Fn(&Id) -> Share,
     /// What other pools have used up.
     pub floor: Floor,
+    /// What time it is, in milliseconds since 1970.
+    pub now: u64,
 }
 
 impl fmt::Debug for Pool<'_> {
@@ -59,6 +64,8 @@ pub struct Member {
     pub standing: Standing,
     /// Whether it is heard of.
     pub heard: Heard,
+    /// Whether it does as it was told.
+    pub readiness: Readiness,
 }
 
 /// What a gateway is to do in its pool.
@@ -91,6 +98,16 @@ pub enum Heard {
     Silent,
 }
 
+/// Whether a gateway has all that it needs for the seats that it may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its plan is in force.
+    #[default]
+    Ready,
+    /// It has not taken its latest plan yet.
+    Behind,
+}
+
 impl Seats {
     /// Makes the record what it is to be: seats for the gateways that connections are placed on, voters, grants. Whether anything changed.
     ///
@@ -103,6 +120,7 @@ impl Seats {
         self.establish(pool);
         self.elect(pool);
         self.grant(pool);
+        self.relieve(pool);
         if *self == before {
             return false;
         }
@@ -188,7 +206,18 @@ impl Seats {
             let number = self.number.max(pool.floor.number).saturating_add(1);
             let Some(mac) = mac(number) else { continue };
             self.number = number;
-            let seat = Seat { number, pa, next_hop, mac, holder: None, grants: Vec::new(), withdrawn: Vec::new() };
+            let seat = Seat {
+                number,
+                pa,
+                next_hop,
+                mac,
+                share: Share::default(),
+                occupancy: Occupancy::Carried,
+                relief: None,
+                holder: None,
+                grants: Vec::new(),
+                withdrawn: Vec::new(),
+            };
             self.seats.insert(id.clone(), seat);
         }
     }
@@ -213,8 +242,8 @@ impl Seats {
         }
     }
 
-    /// Sees to it that each seat has its successors, each with a grant for its present life, in the order in which they are wanted. Grants
-    /// that are right already stay, up to the first that is not.
+    /// Sees to it that each seat has its successors, each with a grant for its present life, in the order in which they are wanted: those that
+    /// have no seat, then those that have room for another one. Grants that are right already stay, up to the first that is not.
     fn grant(&mut self, pool: &Pool<'_>) {
         let voters: BTreeSet<&str> =
             self.electorate.voters().filter_map(Voter::as_gateway).map(|name| name.as_str()).collect();
@@ -230,9 +259,12 @@ impl Seats {
         let open = |id: &Id| pool.gateways.get(id).is_some_and(|member| member.standing == Standing::Open);
         let idle: BTreeSet<&Id> = lives.keys().copied().filter(|id| !bearing.contains(id) && open(id)).collect();
         let order = order(pool, &bearers.iter().collect(), &idle);
+        let busy: BTreeSet<&Id> = lives.keys().copied().filter(|id| bearing.contains(id) && open(id)).collect();
+        let survivors = Burden::of(pool, &bearers).survivors(pool, &busy);
         let mut epoch = self.epoch.max(pool.floor.epoch);
         for (name, seat) in &mut self.seats {
-            let successors = order.get(name).into_iter().flatten().copied();
+            seat.share = (pool.share)(name);
+            let successors = [&order, &survivors].into_iter().flat_map(|order| order.get(name)).flatten().copied();
             let bearer = bearers.get(name);
             // Its bearer may take it again, if it is let go and nobody else did; if nobody ever held it, it is the first.
             let wanted: Vec<&Id> = match seat.holder {

@@ -3,6 +3,7 @@
 use super::order::matched;
 use super::record::{Seats, gateway_name};
 use super::settle::{Heard, Pool, Standing};
+use super::survivors::Burden;
 use crate::controller::model::Id;
 use crate::controller::placement::Domain;
 use seat::Voter;
@@ -21,7 +22,7 @@ pub struct Loss {
 /// Why seats would stay empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Because {
-    /// More seats would be lost than there are gateways left to take them.
+    /// More seats would be lost than there are standbys left to take them, and gateways with room for another seat.
     Standbys {
         /// How many seats are there.
         seats: usize,
@@ -44,7 +45,7 @@ impl fmt::Display for Loss {
             Because::Standbys { seats, covered } => write!(
                 f,
                 "the loss of {of} would leave seats empty: other gateways could take {covered} of its {seats}; repair, uncordon or add \
-                 standbys that stand elsewhere, and where the seats' VLANs are"
+                 standbys that stand elsewhere, and where the seats' VLANs are, or leave more of the other gateways' capacity free"
             ),
             Because::Votes { left, of: all } => write!(
                 f,
@@ -58,12 +59,16 @@ impl fmt::Display for Loss {
 impl Seats {
     /// The losses, of gateways, hosts and racks, after which seats would stay empty. A host or a rack is named only if its loss is worse than
     /// those of its gateways one by one.
-    pub fn unsurvived(&self, pool: &Pool<'_>) -> Vec<Loss> {
+    pub fn unsurvived<'a>(&'a self, pool: &Pool<'_>) -> Vec<Loss> {
         let alive = |id: &&Id| pool.gateways.get(*id).is_some_and(|member| member.heard == Heard::Lately);
         let joined: Vec<&Id> = self.gateways.keys().filter(alive).collect();
-        let bearing: BTreeSet<&Id> = self.seats.keys().filter_map(|seat| self.bearer(seat)).collect();
+        let bearers: BTreeMap<Id, Id> =
+            self.seats.keys().filter_map(|seat| Some((seat.clone(), self.bearer(seat)?.clone()))).collect();
+        let burden = Burden::of(pool, &bearers);
+        let bearing: BTreeSet<&Id> = bearers.values().collect();
         let open = |id: &Id| pool.gateways.get(id).is_some_and(|member| member.standing == Standing::Open);
-        let idle: Vec<&Id> = joined.iter().copied().filter(|id| !bearing.contains(id) && open(id)).collect();
+        let (busy, idle): (Vec<&Id>, Vec<&Id>) =
+            joined.iter().copied().filter(|id| open(id)).partition(|id| bearing.contains(id));
         let mut domains: BTreeMap<Domain, BTreeSet<&Id>> = BTreeMap::new();
         for bearer in &bearing {
             let Some(member) = pool.gateways.get(*bearer) else { continue };
@@ -82,7 +87,9 @@ impl Seats {
                 .keys()
                 .filter(|seat| self.bearer(seat).is_some_and(|bearer| inside.contains(bearer)))
                 .collect();
-            let elsewhere: Vec<&Id> = idle.iter().copied().filter(|id| !inside.contains(id)).collect();
+            let outside = |gateways: &[&'a Id]| -> Vec<&'a Id> {
+                gateways.iter().copied().filter(|id| !inside.contains(id)).collect()
+            };
             let left: Vec<Voter> = joined
                 .iter()
                 .filter(|id| !inside.contains(**id))
@@ -93,7 +100,9 @@ impl Seats {
             let because = if !self.electorate.is_majority(left.iter()) {
                 Because::Votes { left: left.len(), of }
             } else {
-                let covered = matched(pool, &lost, &elsewhere);
+                let taken = matched(pool, &lost, &outside(&idle));
+                let rest: Vec<&Id> = lost.iter().copied().filter(|seat| !taken.contains(seat)).collect();
+                let covered = taken.len() + burden.fitting(pool, &rest, &outside(&busy));
                 if covered == lost.len() {
                     continue;
                 }

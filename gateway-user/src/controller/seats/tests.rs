@@ -1,14 +1,17 @@
 //! What is settled of a pool, whatever happens to it.
 
 use super::record::Subnets;
-use super::settle::{Duty, Floor, Heard, Member, Pool, Standing};
+use super::settle::{Duty, Floor, Heard, Member, Pool, Readiness, Standing};
 use super::survival::Because;
 use super::*;
 use crate::controller::model::{Id, Reference};
 use crate::controller::placement::VipRange;
 use proptest::prelude::*;
+use seat::Share;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+const MINUTE: u64 = 60_000;
 
 fn id(text: &str) -> Id {
     Id::from(text)
@@ -25,6 +28,10 @@ struct World {
     rack: Vec<VipRange>,
     /// Seats and gateways that do not go together.
     apart: BTreeSet<(Id, Id)>,
+    /// What seats take of a gateway, if anything.
+    shares: BTreeMap<Id, Share>,
+    /// In milliseconds.
+    now: u64,
     seats: Seats,
 }
 
@@ -42,6 +49,8 @@ impl World {
             fabric: range([10, 10, 9, 1], [10, 10, 9, 40]),
             rack: range([10, 20, 9, 1], [10, 20, 9, 40]),
             apart: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            now: 0,
             seats: Seats { subnets: Some(Subnets { fabric: subnet, rack: None }), ..Seats::default() },
         };
         assert!(world.settle());
@@ -55,7 +64,9 @@ impl World {
             rack: self.rack.clone(),
             is_taken: &|address| address == IpAddr::from([10, 10, 9, 1]),
             may_take: &|seat, gateway| !self.apart.contains(&(seat.clone(), gateway.clone())),
+            share: &|seat| self.shares.get(seat).copied().unwrap_or_default(),
             floor: Floor::default(),
+            now: self.now,
         })
     }
 
@@ -72,6 +83,18 @@ impl World {
 
     fn next(&self, seat: &str) -> Vec<String> {
         self.seats.candidates(&id(seat)).map(ToString::to_string).collect()
+    }
+
+    /// A gateway that was granted it takes a seat, and everybody hears of it.
+    fn take(&mut self, seat: &str, to: &str) {
+        let grant = self.seats.seats[&id(seat)].ahead().find(|grant| grant.to == id(to)).unwrap().clone();
+        assert_eq!(self.seats.follow(&id(seat), &grant.to, grant.epoch, self.now), Followed::Moved);
+        self.settle();
+    }
+
+    /// Whom a seat is to be handed over to.
+    fn relief(&self, seat: &str) -> Option<String> {
+        self.seats.seats[&id(seat)].relief.as_ref().map(|relief| relief.to.to_string())
     }
 
     /// The next one takes a seat.
@@ -100,10 +123,10 @@ fn an_active_gateway_has_a_seat_and_is_the_first_to_take_it() {
     assert_eq!(written(seat.next_hop), ["10.20.9.1"]);
     assert_eq!(seat.mac.to_string(), "02:53:00:00:00:01");
     let order: Vec<(&str, u64)> = seat.grants.iter().map(|grant| (grant.to.as_str(), grant.epoch)).collect();
-    assert_eq!(order, [("GW1", 1), ("GW3", 2)]);
+    assert_eq!(order, [("GW1", 1), ("GW3", 2), ("GW2", 3)]);
     let charter = world.seats.settled().unwrap();
     assert_eq!(charter.electorate().voters().count(), 3);
-    assert!(charter.grants(&"GW2".into(), seat::Epoch(4), &"GW3".into()));
+    assert!(charter.grants(&"GW2".into(), seat::Epoch(5), &"GW3".into()));
     assert_eq!(charter.seats()[&"GW1".into()].bound, seat::Bound::Leased);
 }
 
@@ -116,7 +139,10 @@ fn a_failover_is_followed_and_grants_are_fresh_afterwards() {
     assert_eq!((to, epoch), (id("GW3"), 2), "nothing was taken back by that GW1 held it");
     assert!(world.settle());
     // GW1 is idle, GW3 is not: that one has to take GW2's as well no more.
-    assert_eq!((world.next("GW1"), world.next("GW2")), (vec!["GW1".to_owned()], vec!["GW1".to_owned()]));
+    assert_eq!(
+        (world.next("GW1"), world.next("GW2")),
+        (vec!["GW1".into(), "GW2".to_owned()], vec!["GW1".into(), "GW3".to_owned()])
+    );
     assert!(world.seats.seats[&id("GW1")].ahead().all(|grant| grant.epoch > 2));
     assert_eq!(world.seats.bearer(&id("gw1")), Some(&id("GW3")));
     // What was, or never was, is not believed.
@@ -169,14 +195,14 @@ fn those_who_fail_together_do_not_wait_for_one_and_successors_stand_elsewhere() 
         world.member(gateway).rack = Some(id(rack));
     }
     world.settle();
-    assert_eq!(world.next("GW1"), ["GW4", "GW3"]);
-    assert_eq!(world.next("GW2"), ["GW3", "GW4"]);
+    assert_eq!(world.next("GW1"), ["GW4", "GW3", "GW2"]);
+    assert_eq!(world.next("GW2"), ["GW3", "GW4", "GW1"]);
     // Where the seat's VLANs are counts for more.
     world.apart.insert((id("GW1"), id("GW4")));
     world.settle();
     assert_eq!(
         (world.next("GW1"), world.next("GW2")),
-        (vec!["GW3".into(), "GW4".to_owned()], vec!["GW4".into(), "GW3".to_owned()])
+        (vec!["GW3".into(), "GW4".into(), "GW2".to_owned()], vec!["GW4".into(), "GW3".into(), "GW1".to_owned()])
     );
 }
 
@@ -196,6 +222,174 @@ fn voters_change_in_two_steps() {
     world.settle();
     world.elect();
     assert_eq!((world.seats.electorate.voters().count(), world.seats.electorate.is_changing()), (5, false));
+}
+
+#[test]
+fn when_no_standby_is_left_who_has_room_is_next() {
+    let mut world = World::new(4, 1);
+    let share = |seat: &str, percent| (id(seat), Share(percent));
+    world.shares = [share("GW1", 50), share("GW2", 40), share("GW3", 30), share("GW4", 80)].into();
+    world.settle();
+    // After the standby: most room first, beside what may come from others; GW4 has none for so much.
+    assert_eq!(world.next("GW1"), ["GW5", "GW3", "GW2"]);
+    assert_eq!((&world.next("GW2")[1], &world.next("GW3")[1]), (&"GW1".to_owned(), &"GW2".to_owned()));
+    assert_eq!(world.next("GW4"), ["GW5"], "nobody has so much left");
+    assert_eq!(world.seats.settled().unwrap().share(&"GW4".into()), Share(80));
+    // Who fails together with the bearer comes last.
+    world.member("GW3").rack = Some(id("r1"));
+    world.settle();
+    assert_eq!(world.next("GW1"), ["GW5", "GW2", "GW3"]);
+    // Standbys that have a seat by now are as good as others that have one.
+    world.fail_over("GW4");
+    world.fail_over("GW4");
+    world.settle();
+    assert_eq!(world.seats.bearer(&id("GW4")), Some(&id("GW5")));
+    assert_eq!(world.next("GW4"), ["GW4"]);
+    assert_eq!(world.next("GW1")[0], "GW4", "its machine has nothing to do, once it is back");
+}
+
+#[test]
+fn who_is_not_heard_of_is_not_counted_on() {
+    let mut world = World::new(5, 0);
+    assert_eq!(world.next("GW1"), ["GW2", "GW3"]);
+    let granted = world.seats.seats[&id("GW1")].grants.clone();
+    world.member("GW2").heard = Heard::Silent;
+    assert!(world.settle());
+    assert_eq!(world.next("GW1"), ["GW2", "GW3", "GW4"]);
+    assert_eq!(world.seats.seats[&id("GW1")].grants[..2], granted[..2], "nothing is taken from it");
+    world.member("GW4").standing = Standing::Cordoned;
+    world.settle();
+    assert_eq!(world.next("GW1"), ["GW2", "GW3", "GW5"]);
+}
+
+#[test]
+fn small_changes_of_room_move_no_grants() {
+    let mut world = World::new(3, 0);
+    world.shares = [(id("GW2"), Share(21)), (id("GW3"), Share(25))].into();
+    world.settle();
+    assert_eq!(world.next("GW1"), ["GW2", "GW3"]);
+    let grants = world.seats.seats[&id("GW1")].grants.clone();
+    world.shares = [(id("GW2"), Share(28)), (id("GW3"), Share(22))].into();
+    assert!(world.settle(), "shares are told all the same");
+    assert_eq!(world.seats.seats[&id("GW1")].grants, grants);
+    world.shares.insert(id("GW2"), Share(60));
+    world.settle();
+    assert_eq!(world.next("GW1"), ["GW3", "GW2"]);
+}
+
+#[test]
+fn a_pool_with_room_survives_without_a_standby() {
+    let mut world = World::new(3, 0);
+    let losses = |world: &World| world.with_pool(|pool| world.seats.unsurvived(pool));
+    world.shares = ["GW1", "GW2", "GW3"].map(|seat| (id(seat), Share(50))).into();
+    world.settle();
+    assert_eq!(losses(&world), []);
+    world.shares = [(id("GW1"), Share(60)), (id("GW2"), Share(50)), (id("GW3"), Share(41))].into();
+    world.settle();
+    let lost = losses(&world);
+    assert_eq!(lost.iter().map(|loss| loss.of.to_string()).collect::<Vec<_>>(), ["gateway GW1"]);
+    assert_eq!(lost[0].because, Because::Standbys { seats: 1, covered: 0 });
+    // Who has two seats loses two, and room is given once.
+    let mut world = World::new(5, 0);
+    world.shares = ["GW1", "GW2", "GW3", "GW4", "GW5"].map(|seat| (id(seat), Share(40))).into();
+    world.settle();
+    let to = world.seats.seats[&id("GW1")].ahead().find(|grant| grant.to == id("GW2")).unwrap().clone();
+    world.seats.follow(&id("GW1"), &to.to, to.epoch, 7);
+    world.member("GW1").standing = Standing::Cordoned;
+    world.settle();
+    assert_eq!(losses(&world), []);
+    world.shares.insert(id("GW3"), Share(70));
+    world.shares.insert(id("GW4"), Share(70));
+    world.settle();
+    let lost = losses(&world);
+    let of_gw2 = lost.iter().find(|loss| loss.of.to_string() == "gateway GW2").unwrap();
+    assert_eq!(of_gw2.because, Because::Standbys { seats: 2, covered: 1 });
+}
+
+/// Three gateways with seats, the second of which failed when there was no standby left: the third holds two.
+fn doubled() -> World {
+    let mut world = World::new(3, 1);
+    for seat in ["GW1", "GW2", "GW3"] {
+        world.take(seat, seat);
+    }
+    world.take("GW1", "GW4");
+    world.member("GW1").heard = Heard::Silent;
+    world.take("GW2", "GW3");
+    world.member("GW2").heard = Heard::Silent;
+    world.now += MINUTE;
+    world.settle();
+    world
+}
+
+#[test]
+fn who_has_two_seats_hands_one_over_as_soon_as_its_home_or_a_standby_is_there_for_it() {
+    let mut world = doubled();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (None, None), "nobody is there to take it");
+    // It is back, but has not taken its plan yet.
+    world.member("GW2").heard = Heard::Lately;
+    world.member("GW2").readiness = Readiness::Behind;
+    world.settle();
+    assert_eq!(world.relief("GW2"), None);
+    world.member("GW2").readiness = Readiness::Ready;
+    assert!(world.settle());
+    assert_eq!((world.relief("GW2"), world.relief("GW3")), (Some("GW2".to_owned()), None));
+    assert_eq!(world.relief("GW1"), None, "a standby with one seat keeps it");
+    assert_eq!(world.seats.settled().unwrap().seats()[&"GW2".into()].relief, Some("GW2".into()));
+    // Being told so puts it behind again, which takes nothing back.
+    world.member("GW2").readiness = Readiness::Behind;
+    assert!(!world.settle());
+    // Another life has to catch up first.
+    world.member("GW2").life = Some(2);
+    world.settle();
+    assert_eq!(world.relief("GW2"), None);
+    world.member("GW2").readiness = Readiness::Ready;
+    world.settle();
+    // Whoever else is there first is as good; the home comes before.
+    world.member("GW1").heard = Heard::Lately;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW2".to_owned()));
+    world.member("GW2").standing = Standing::Cordoned;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW1".to_owned()));
+    world.take("GW2", "GW1");
+    assert_eq!(world.relief("GW2"), None);
+}
+
+#[test]
+fn a_seat_goes_home_ever_more_seldom_to_who_fails_again_and_again() {
+    let mut world = doubled();
+    world.member("GW2").heard = Heard::Lately;
+    for moves in [1, 3, 5] {
+        world.now = world.seats.history.last().unwrap().heard + moves * MINUTE - 1;
+        world.settle();
+        assert_eq!(world.relief("GW2"), None, "after {moves} moves");
+        world.now += 1;
+        world.settle();
+        assert_eq!(world.relief("GW2"), Some("GW2".to_owned()), "after {moves} moves");
+        world.take("GW2", "GW2");
+        world.take("GW2", "GW3");
+    }
+    // What was long ago is forgiven.
+    world.now += 61 * MINUTE;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW2".to_owned()));
+}
+
+#[test]
+fn no_two_seats_go_to_one_gateway_and_one_stays() {
+    let mut world = World::new(3, 1);
+    for seat in ["GW1", "GW2", "GW3"] {
+        world.take(seat, "GW4");
+    }
+    world.now += MINUTE;
+    world.settle();
+    let reliefs = ["GW1", "GW2", "GW3"].map(|seat| world.relief(seat));
+    assert_eq!(reliefs, [Some("GW1".to_owned()), Some("GW2".to_owned()), None]);
+    // One home is away: those whose homes are there go first, and the third stays.
+    world.member("GW1").heard = Heard::Silent;
+    world.settle();
+    let reliefs = ["GW1", "GW2", "GW3"].map(|seat| world.relief(seat));
+    assert_eq!(reliefs, [None, Some("GW2".to_owned()), Some("GW3".to_owned())]);
 }
 
 #[test]
@@ -220,6 +414,7 @@ fn what_is_not_survived_is_said() {
     assert_eq!((losses.len(), losses[0].of.to_string()), (1, "rack r".to_owned()));
     assert_eq!(losses[0].because, Because::Votes { left: 1, of: 3 });
     world.member("GW3").standing = Standing::Cordoned;
+    world.shares = ["GW1", "GW2"].map(|seat| (id(seat), Share(51))).into();
     world.settle();
     assert_eq!(lost(&world), ["gateway GW1", "gateway GW2", "rack r"]);
     assert!(world.next("GW1").is_empty());
@@ -262,10 +457,11 @@ enum Step {
     Standby(u8),
     Takes(u8, u8),
     Elects(u8),
+    Carries(u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..11u8, 1..6u8, any::<u8>()).prop_map(|(what, which, how)| match what {
+    (0..12u8, 1..6u8, any::<u8>()).prop_map(|(what, which, how)| match what {
         0 => Step::Joins(which),
         1 => Step::StartsAnew(which),
         2 => Step::Leaves(which),
@@ -276,6 +472,7 @@ fn step() -> impl Strategy<Value = Step> {
         7 => Step::Active(which),
         8 => Step::Standby(which),
         9 => Step::Takes(which, how),
+        10 => Step::Carries(which, how % 120),
         _ => Step::Elects(how),
     })
 }
@@ -327,6 +524,9 @@ impl World {
                     self.seats.follow(&seat, &grant.to, grant.epoch, 0);
                 }
             }
+            Step::Carries(which, how) => {
+                self.shares.insert(Id::from(format!("GW{which}")), Share(how.into()));
+            }
             Step::Elects(how) => {
                 let heard: Vec<Id> =
                     (0..8).filter(|bit| how >> bit & 1 == 1).map(|bit| Id::from(format!("GW{bit}"))).collect();
@@ -372,10 +572,14 @@ proptest! {
                 let bearing: BTreeSet<&Id> = seats.seats.keys().filter_map(|seat| seats.bearer(seat)).collect();
                 let voters: BTreeSet<String> =
                     seats.electorate.voters().filter_map(seat::Voter::as_gateway).map(ToString::to_string).collect();
-                let idle = world.gateways.iter().any(|(id, member)| {
-                    member.life.is_some() && member.standing == Standing::Open && !bearing.contains(id) && voters.contains(id.as_str())
+                let share = |seat: &Id| world.shares.get(seat).copied().unwrap_or_default();
+                let others = world.gateways.iter().any(|(id, member)| {
+                    let borne: Share = seats.carried(id).map(share).sum();
+                    let has_room = !bearing.contains(id) || borne.plus(share(name)) <= Share::WHOLE;
+                    let may = member.life.is_some() && member.standing == Standing::Open && voters.contains(id.as_str());
+                    may && has_room && seats.bearer(name) != Some(id)
                 });
-                prop_assert_eq!(seats.candidates(name).next().is_some(), idle, "seat {}", name);
+                prop_assert_eq!(seats.candidates(name).next().is_some(), others, "seat {}", name);
             }
             if seats.electorate.voters().next().is_some() {
                 prop_assert!(seats.settled().is_ok(), "{:?}", seats.settled());

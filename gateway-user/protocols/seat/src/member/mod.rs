@@ -1,17 +1,18 @@
 //! One voter of a pool: what it does about every seat.
 
 mod holder;
+mod relief;
 mod seat;
 mod successor;
 
-use crate::charter::{Charter, Incarnation};
+use crate::charter::{Charter, Incarnation, Share};
 use crate::message::{Answer, Ask, Claim, Message, Verdict};
 use crate::names::{GatewayName, SeatName, Voter};
 use crate::timers::Timers;
 use crate::voter::{Opinion, Promise, Recollection};
 use gateway_common::{Epoch, moment::Moment};
 use seat::Seat;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a member knows when it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -170,6 +171,8 @@ pub struct Member {
     started: Moment,
     memory: Recollection,
     seats: BTreeMap<SeatName, Seat>,
+    /// The seats that it holds or is about to.
+    mine: BTreeSet<SeatName>,
 }
 
 /// What a seat's part of a member needs of the whole.
@@ -182,7 +185,17 @@ pub(crate) struct Context<'a> {
     pub charter: &'a Charter,
     pub started: Moment,
     pub memory: Recollection,
+    pub elsewhere: Elsewhere,
     pub now: Moment,
+}
+
+/// What a member has to do with other seats than the one in question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// It holds none of them and wants none.
+    Idle,
+    /// It holds some, or wants to, and they take so much of it.
+    Busy(Share),
 }
 
 impl Member {
@@ -201,7 +214,8 @@ impl Member {
                 (Recollection::Certain, seats)
             }
         };
-        Self { me, incarnation, timers, charter: Charter::default(), started: now, memory, seats }
+        let mine = seats.iter().filter(|(_, seat)| seat.is_wanted_here()).map(|(name, _)| name.clone()).collect();
+        Self { me, incarnation, timers, charter: Charter::default(), started: now, memory, seats, mine }
     }
 
     /// Takes one input in.
@@ -231,6 +245,7 @@ impl Member {
         for name in names {
             self.with(&name, now, |seat, context| seat.look(context, out));
         }
+        self.relieve(now, out);
     }
 
     /// When to say [`Input::Timer`] at the latest.
@@ -272,13 +287,25 @@ impl Member {
     }
 
     fn context<'a>(&'a self, name: &'a SeatName, now: Moment) -> Context<'a> {
-        let Self { me, incarnation, timers, charter, started, memory, .. } = self;
-        Context { me, incarnation: *incarnation, name, timers, charter, started: *started, memory: *memory, now }
+        let Self { me, incarnation, timers, charter, started, memory, mine, .. } = self;
+        let elsewhere = elsewhere(mine, charter, name);
+        Context {
+            me,
+            incarnation: *incarnation,
+            name,
+            timers,
+            charter,
+            started: *started,
+            memory: *memory,
+            elsewhere,
+            now,
+        }
     }
 
     /// Does something to a seat that there is.
     fn with(&mut self, name: &SeatName, now: Moment, action: impl FnOnce(&mut Seat, Context<'_>)) {
-        let Self { me, incarnation, timers, charter, started, memory, seats } = self;
+        let Self { me, incarnation, timers, charter, started, memory, seats, mine } = self;
+        let elsewhere = elsewhere(mine, charter, name);
         if let Some(seat) = seats.get_mut(name) {
             action(
                 seat,
@@ -290,14 +317,37 @@ impl Member {
                     charter,
                     started: *started,
                     memory: *memory,
+                    elsewhere,
                     now,
                 },
             );
+            if !seat.is_wanted_here() {
+                mine.remove(name);
+            } else if !mine.contains(name) {
+                mine.insert(name.clone());
+            }
         }
     }
 }
 
+fn elsewhere(mine: &BTreeSet<SeatName>, charter: &Charter, but: &SeatName) -> Elsewhere {
+    let mut others = mine.iter().filter(|name| *name != but).peekable();
+    if others.peek().is_none() {
+        return Elsewhere::Idle;
+    }
+    Elsewhere::Busy(others.map(|name| charter.share(name)).sum())
+}
+
 impl Context<'_> {
+    /// Whether this member can take the seat beside what it has. One that has nothing takes whatever there is.
+    fn has_room(self) -> bool {
+        let share = self.charter.share(self.name);
+        match self.elsewhere {
+            Elsewhere::Idle => true,
+            Elsewhere::Busy(busy) => busy.plus(share) <= Share::WHOLE,
+        }
+    }
+
     fn gate(self, epoch: Epoch, hold: Hold) -> Output {
         Output::Gate { seat: self.name.clone(), epoch, hold }
     }

@@ -51,6 +51,8 @@ pub(super) struct Seat {
     pub declined: Epoch,
     /// When the last promise to somebody was made.
     pub promised_at: Option<Moment>,
+    /// When it was last offered to whom the charter wants to have it.
+    pub offered_at: Option<Moment>,
 }
 
 impl Seat {
@@ -70,6 +72,11 @@ impl Seat {
         if until.is_none_or(|until| until > now) {
             self.standing = Standing::Holds { bid: Bid::new(epoch, now), until, ask_at: now };
         }
+    }
+
+    /// Whether this member holds the seat, or is about to.
+    pub fn is_wanted_here(&self) -> bool {
+        self.standing != Standing::Replica
     }
 
     /// What the gate is to say.

@@ -16,10 +16,14 @@ pub(super) struct Opening {
 }
 
 impl Seat {
-    /// When this gateway may bid for the seat, if nothing changes until then, and under which epoch.
+    /// When this gateway may bid for the seat, if nothing changes until then, and under which epoch. Never while the seats that it has leave
+    /// no room for this one: another, whose turn is later, may have some.
     pub fn opening(&self, context: Context<'_>) -> Option<Opening> {
         let Context { incarnation, timers, charter, started, .. } = context;
         let me = context.me.as_gateway()?;
+        if !context.has_room() {
+            return None;
+        }
         let held = self.record.holding();
         let promised = self.record.promise.as_ref().map_or(Epoch(0), |promise| promise.epoch);
         let floor = self.passed.max(promised).max(held);
@@ -37,7 +41,12 @@ impl Seat {
         }
         let mine = match promised_to_me.filter(|promise| promise.epoch > held) {
             Some(promise) => promise.epoch,
-            None => succession.beyond(floor).find(|grant| grant.to == *me && grant.incarnation == incarnation)?.epoch,
+            // What others refuse a lower epoch for may be what they promised this one: nobody else has it.
+            None => {
+                let mut mine =
+                    succession.beyond(held).filter(|grant| grant.to == *me && grant.incarnation == incarnation);
+                mine.find(|grant| grant.epoch >= floor)?.epoch
+            }
         };
         let vacant = match &self.record.incumbent {
             None => started + timers.lease(),

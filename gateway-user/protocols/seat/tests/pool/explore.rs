@@ -27,6 +27,7 @@ enum Leases {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
     now: Moment,
+    charter: Charter,
     members: Vec<Member>,
     gates: Vec<(Epoch, Hold)>,
     flight: BTreeMap<(usize, usize), VecDeque<Message>>,
@@ -50,14 +51,15 @@ fn number(voter: &Voter) -> usize {
     (0..GATEWAYS).find(|number| self::voter(*number) == *voter).expect("one of the pool")
 }
 
-fn charter() -> Charter {
+fn charter(relief: Option<usize>) -> Charter {
     let electorate = Electorate::of(ElectorateNumber(1), (0..GATEWAYS).map(name));
     let grants = (1..)
         .zip([0, 1, 2, 0, 1])
         .map(|(epoch, to)| Grant { epoch: Epoch(epoch), to: name(to), incarnation: Incarnation(1) })
         .collect();
-    Charter::new(CharterNumber(1), electorate, [(seat(), Succession { bound: Bound::Leased, grants })].into())
-        .expect("a charter")
+    let number = CharterNumber(if relief.is_some() { 2 } else { 1 });
+    let succession = Succession { bound: Bound::Leased, relief: relief.map(name), grants, ..Succession::default() };
+    Charter::new(number, electorate, [(seat(), succession)].into()).expect("a charter")
 }
 
 impl State {
@@ -70,6 +72,7 @@ impl State {
             .collect();
         let mut state = Self {
             now,
+            charter: charter(None),
             members,
             gates: vec![(Epoch(0), Hold::Replica); GATEWAYS],
             flight: BTreeMap::new(),
@@ -77,7 +80,7 @@ impl State {
             restarts: 0,
         };
         for member in 0..GATEWAYS {
-            state.tell(member, Input::Charter(charter()));
+            state.tell(member, Input::Charter(state.charter.clone()));
         }
         state.now = now + timers.lease();
         state.tell(0, Input::Timer);
@@ -93,6 +96,16 @@ impl State {
         let mut state = Self::start();
         for observer in 1..GATEWAYS {
             state = state.after(&Action::SeesGone { observer, of: 0 }, Leases::Kept);
+        }
+        state
+    }
+
+    /// The same, and it is to hand the seat over to whom another was granted it before.
+    fn relief() -> Self {
+        let mut state = Self::start();
+        state.charter = charter(Some(2));
+        for member in 0..GATEWAYS {
+            state.tell(member, Input::Charter(state.charter.clone()));
         }
         state
     }
@@ -166,7 +179,7 @@ impl State {
                 state.gates[member] = (Epoch(0), Hold::Replica);
                 state.members[member] =
                     Member::new(voter(member), Incarnation(2), Timers::default(), Memory::Blank, state.now);
-                state.tell(member, Input::Charter(charter()));
+                state.tell(member, Input::Charter(state.charter.clone()));
             }
         }
         state
@@ -212,7 +225,7 @@ fn states() -> usize {
 
 #[test]
 fn nothing_that_can_happen_gives_a_seat_two_holders_for_longer_than_a_lease() {
-    for start in [State::start(), State::alarm()] {
+    for start in [State::start(), State::alarm(), State::relief()] {
         let found = explore(start, Leases::Kept, states());
         assert!(found.as_ref().is_ok_and(|count| *count >= states()), "{found:?}");
     }

@@ -1,7 +1,7 @@
 //! A pool of members, and what can happen to it: each case by itself.
 
 use crate::world::{Controller, DETECTION, Pool, gateway, name, seat};
-use seat::{Event, Hold, Input, Opinion, Voter};
+use seat::{Answer, Epoch, Event, Hold, Input, Message, Opinion, Verdict, Voter};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -116,6 +116,30 @@ fn a_holder_that_is_cut_off_stops_before_its_lease_is_over() {
 }
 
 #[test]
+fn a_holder_hands_over_to_whom_the_charter_wants_and_tries_again_until_that_one_can() {
+    let mut pool = held();
+    pool.crash(&gateway(2));
+    pool.relieve(2);
+    pool.run_for(LEASE + SECOND);
+    assert!(pool.is_held_by(0), "{:?}", pool.events);
+    let offers = |pool: &Pool| pool.events.iter().filter(|(.., event)| matches!(event, Event::Yields { .. })).count();
+    assert!((1..=2).contains(&offers(&pool)), "now and then: {:?}", pool.events);
+    pool.start(&gateway(2));
+    // It is in another life, and granted anew.
+    assert!(
+        pool.run_until(pool.now + 3 * LEASE, |pool| {
+            assert!(!pool.open().is_empty(), "somebody forwards at every moment");
+            pool.is_held_by(2)
+        }),
+        "{:?}",
+        pool.events
+    );
+    let before = offers(&pool);
+    pool.run_for(3 * LEASE);
+    assert_eq!(offers(&pool), before, "who is wanted has it");
+}
+
+#[test]
 fn an_agent_that_is_started_anew_within_its_lease_goes_on() {
     let mut pool = held();
     for number in [0, 1, 2] {
@@ -182,6 +206,19 @@ fn who_was_stopped_by_a_packet_knows_whose_death_to_look_out_for() {
     pool.crash(&gateway(1));
     pool.heal();
     assert!(held_by(&mut pool, 0, DETECTION + 3 * MILLISECOND), "{:?}", pool.events);
+}
+
+#[test]
+fn who_is_refused_for_what_it_was_promised_itself_asks_for_that_again() {
+    let mut pool = Pool::new(3, &[0, 0], None);
+    for other in [1, 2] {
+        pool.cut(&gateway(0), &gateway(other));
+    }
+    pool.run_for(LEASE + SECOND);
+    let answer = Answer { seat: seat(), epoch: Epoch(1), asked: pool.now, verdict: Verdict::Superseded(Epoch(2)) };
+    pool.tell(&gateway(0), Input::Message { from: gateway(1), message: Message::Answer(answer) });
+    pool.heal();
+    assert!(held_by(&mut pool, 0, SECOND), "{:?}", pool.events);
 }
 
 #[test]

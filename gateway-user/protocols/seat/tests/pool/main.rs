@@ -2,5 +2,6 @@
 
 mod explore;
 mod failover;
+mod room;
 mod schedules;
 mod world;

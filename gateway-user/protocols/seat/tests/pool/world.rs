@@ -59,6 +59,7 @@ pub struct Pool {
     cut: Vec<(Voter, Voter)>,
     electorate: Electorate,
     grants: Vec<Grant>,
+    relief: Option<usize>,
     charters: u64,
     /// What the controller does about machines that come back.
     pub controller: Controller,
@@ -101,6 +102,7 @@ impl Pool {
             cut: Vec::new(),
             electorate: electorate.clone(),
             grants: Vec::new(),
+            relief: None,
             charters: 0,
             controller: Controller::Silent,
             fault,
@@ -128,6 +130,21 @@ impl Pool {
         let epoch = Epoch(self.grants.last().map_or(1, |last| last.epoch.0 + 1));
         let incarnation = self.nodes[&gateway(to)].incarnation;
         self.grants.push(Grant { epoch, to: name(to), incarnation });
+        self.tell_all();
+    }
+
+    /// The controller wants a gateway to have the seat.
+    pub fn relieve(&mut self, to: usize) {
+        self.relief = Some(to);
+        self.tell_all();
+    }
+
+    /// Whom the controller wants to have it.
+    pub fn relief(&self) -> Option<usize> {
+        self.relief
+    }
+
+    fn tell_all(&mut self) {
         self.charters += 1;
         let voters: Vec<Voter> = self.nodes.keys().cloned().collect();
         for voter in voters {
@@ -146,7 +163,8 @@ impl Pool {
                 std::mem::swap(&mut one[0].incarnation, &mut other[0].incarnation);
             }
         }
-        let succession = Succession { bound: Bound::Leased, grants };
+        let succession =
+            Succession { bound: Bound::Leased, relief: self.relief.map(name), grants, ..Succession::default() };
         Charter::new(CharterNumber(self.charters), self.electorate.clone(), [(seat(), succession)].into())
             .expect("a charter that makes sense")
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::agent::protocol::{BootId, Extent, Heartbeat, Holding, Report, SeatNews, TenantState};
 use crate::controller::core::agents::SILENCE;
 use crate::controller::model::records::Life;
-use crate::controller::seats::Seats;
+use crate::controller::seats::{Occupancy, Seats};
 use crate::plan::Plan;
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
 
     /// A gateway tells who holds a seat.
     fn tell(&mut self, teller: &str, seat: &str, holder: &str, epoch: u64, sequence: u64) {
-        let news = SeatNews { holding: Holding::Held, holder: Some(holder.to_owned()), epoch };
+        let news = SeatNews { holding: Holding::Held, holder: Some(holder.to_owned()), epoch, ..SeatNews::default() };
         let report = Report {
             boot: BootId(teller.to_owned()),
             sequence,
@@ -157,7 +157,7 @@ fn every_gateway_that_may_take_a_seat_has_its_tenants_with_its_own_ports() {
     let mut world = cloud();
     assert_eq!(
         (world.tenants("GW1"), world.tenants("GW2"), world.tenants("GW3")),
-        (vec!["contoso@GW1".to_owned()], vec![], vec!["contoso@GW1".to_owned()])
+        (vec!["contoso@GW1".to_owned()], vec!["contoso@GW1".to_owned()], vec!["contoso@GW1".to_owned()])
     );
     let plan = world.core.plan(&gateway(&"GW3".into())).expect("a plan");
     let mut whole: Value = plan.base.expect("a base").read().expect("JSON");
@@ -183,8 +183,8 @@ fn a_failover_is_heard_of_and_settled_anew_by_whoever_leads() {
     world.tell("GW2", "GW1", "GW3", grant.epoch, 1);
     let after = world.seats();
     assert_eq!(after.bearer(&"GW1".into()), Some(&"GW3".into()));
-    assert_eq!(after.candidates(&"GW1".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
-    assert_eq!(after.candidates(&"GW2".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1"]);
+    assert_eq!(after.candidates(&"GW1".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1", "GW2"]);
+    assert_eq!(after.candidates(&"GW2".into()).map(|id| id.as_str()).collect::<Vec<_>>(), ["GW1", "GW3"]);
     assert_eq!(world.tenants("GW1"), ["contoso@GW1"], "it stays a replica, and may take it again");
     // What the one of before tells does not count any more.
     let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
@@ -223,7 +223,7 @@ fn a_gateway_that_is_not_heard_of_moves_nothing_and_its_seat_is_given_nothing_un
     assert_eq!(shown["properties"]["configurationState"]["detailedInfo"][0]["code"], "Degraded", "{shown}");
     assert_eq!(world.seats(), before);
     let epoch = before.seats[&"GW1".into()].ahead().next().expect("a grant").epoch;
-    let news = SeatNews { holding: Holding::Held, holder: Some("GW3".to_owned()), epoch };
+    let news = SeatNews { holding: Holding::Held, holder: Some("GW3".to_owned()), epoch, ..SeatNews::default() };
     let report = Report {
         boot: BootId("GW3".into()),
         sequence: 1,
@@ -233,6 +233,138 @@ fn a_gateway_that_is_not_heard_of_moves_nothing_and_its_seat_is_given_nothing_un
     world.step(Event::Report(CallId(903), gateway(&"GW3".into()), report));
     world.settle();
     assert_eq!(health(&world), Some(crate::controller::placement::Health::Healthy), "who holds it is there");
+}
+
+#[test]
+fn who_is_next_follows_from_what_gateways_carry_and_what_shares_a_gateway_shares_its_room() {
+    let mut world = cloud();
+    let next =
+        |world: &World, seat: &str| world.seats().candidates(&seat.into()).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(next(&world, "GW1"), ["GW3", "GW2"]);
+    // Its seat takes more of a gateway than GW1's leaves: that one is asked no more.
+    let share = |world: &World, seat: &str| world.seats().seats[&seat.into()].share;
+    let before = share(&world, "GW1");
+    world.connect_site("contoso", 100, 2_500_000);
+    world.settle_all();
+    assert!(share(&world, "GW1") > before);
+    assert_eq!(next(&world, "GW1"), ["GW3", "GW2"]);
+    let available = |world: &World, gateway: &str| {
+        world.core.state().fleet.status(&gateway.into()).expect("a gateway").available_capacity
+    };
+    let left = available(&world, "GW1");
+    assert!(left < available(&world, "GW2"));
+    let grant =
+        world.seats().seats[&"GW1".into()].ahead().find(|grant| grant.to == "GW2".into()).expect("granted").clone();
+    world.tell("GW3", "GW1", "GW2", grant.epoch, 1);
+    assert_eq!(available(&world, "GW2"), left, "both seats are carried by one gateway");
+    assert_eq!(available(&world, "GW1"), left);
+}
+
+impl World {
+    /// Gateways tell what they see of the holder of the tenant's seat.
+    fn see(&mut self, tellers: &[&str], holder: &str, epoch: u64, sight: seat::Opinion, sequence: u64) {
+        for teller in tellers {
+            let news = SeatNews { holding: Holding::Replica, holder: Some(holder.to_owned()), epoch, sight };
+            let report = Report {
+                boot: BootId((*teller).to_owned()),
+                sequence,
+                seats: [("GW1".to_owned(), news)].into(),
+                ..Report::default()
+            };
+            self.step(Event::Report(CallId(906), gateway(&(*teller).into()), report));
+        }
+        self.settle();
+    }
+
+    fn occupancy(&self) -> Occupancy {
+        self.seats().seats[&"GW1".into()].occupancy
+    }
+
+    /// The codes of what is wrong with something.
+    fn wrong(&mut self, path: &str) -> String {
+        self.get(path).1["properties"]["configurationState"].to_string()
+    }
+}
+
+#[test]
+fn a_seat_that_nobody_can_take_is_said_to_be_empty_until_somebody_holds_it() {
+    use seat::Opinion::{Alive, Gone};
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    let lease = u64::try_from(Seats::default().timers.lease().as_millis()).expect("a number");
+    world.see(&["GW2", "GW3"], "GW1", 1, Alive, 1);
+    world.see(&["GW2"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Carried, "GW3 sees it");
+    world.see(&["GW3"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Carried, "GW3 is about to take it");
+    world.now += lease;
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(world.occupancy(), Occupancy::Empty, "it did not");
+    for path in ["/gatewayPools/default", "/gateways/GW1", "/virtualGateways/contoso/networkConnections/hq"] {
+        let wrong = world.wrong(path);
+        assert!(wrong.contains("nobody holds seat GW1"), "{path}: {wrong}");
+    }
+    let (_, connection) = world.get("/virtualGateways/contoso/networkConnections/hq");
+    assert_eq!(connection["properties"]["connectionState"], "Disconnected");
+    // The next leader knows, and does not take its own ignorance for good news.
+    world.lead();
+    world.settle_all();
+    assert_eq!(world.occupancy(), Occupancy::Empty);
+    let grant = world.seats().seats[&"GW1".into()].ahead().next().expect("a grant").clone();
+    world.tell("GW2", "GW1", "GW3", grant.epoch, 3);
+    assert_eq!(world.occupancy(), Occupancy::Carried);
+    assert!(!world.wrong("/gatewayPools/default").contains("nobody holds seat GW1"));
+}
+
+#[test]
+fn a_seat_without_a_successor_that_is_heard_of_is_empty_at_once_and_carried_when_its_holder_is_back() {
+    use seat::Opinion::{Alive, Gone};
+    let mut world = cloud();
+    world.tell("GW1", "GW1", "GW1", 1, 1);
+    world.see(&["GW2"], "GW1", 1, Alive, 1);
+    world.now += SILENCE;
+    world.step(Event::Heartbeat(gateway(&"GW2".into()), Heartbeat::default()));
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(world.occupancy(), Occupancy::Carried, "that controllers do not hear of it says nothing");
+    world.see(&["GW2"], "GW1", 1, Gone, 2);
+    assert_eq!(world.occupancy(), Occupancy::Empty, "one of three gateways decides nothing, and takes nothing");
+    world.see(&["GW2"], "GW1", 1, Alive, 3);
+    assert_eq!(world.occupancy(), Occupancy::Carried);
+}
+
+#[test]
+fn a_gateway_with_two_seats_is_told_to_hand_one_over_and_nothing_else_goes_back() {
+    let mut world = cloud();
+    let grant = |world: &World, seat: &str, to: &str| {
+        let seats = world.seats();
+        seats.seats[&seat.into()].ahead().find(|grant| grant.to == to.into()).expect("granted").epoch
+    };
+    let epoch = grant(&world, "GW2", "GW2");
+    world.tell("GW2", "GW2", "GW2", epoch, 1);
+    let epoch = grant(&world, "GW1", "GW2");
+    world.tell("GW2", "GW1", "GW2", epoch, 2);
+    let relief = |world: &World| {
+        let charter = world.base("GW2").pool.expect("a pool").charter;
+        charter.seats().values().filter_map(|it| it.relief.as_ref().map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    assert!(relief(&world).is_empty(), "who has just failed is not trusted at once");
+    world.now += 60_000;
+    world.settle_all();
+    assert_eq!(relief(&world), ["GW1"]);
+    // Its home falls silent, and the standby is as good.
+    world.now += SILENCE;
+    for name in ["GW2", "GW3"] {
+        let position = world.core.state().agents.get(&gateway(&name.into())).expect("known").position;
+        world.step(Event::Heartbeat(gateway(&name.into()), Heartbeat { position, ..Heartbeat::default() }));
+    }
+    world.step(Event::Tick);
+    world.settle();
+    assert_eq!(relief(&world), ["GW3"]);
+    let epoch = grant(&world, "GW1", "GW3");
+    world.tell("GW3", "GW1", "GW3", epoch, 1);
+    assert!(relief(&world).is_empty());
 }
 
 #[test]
@@ -374,7 +506,8 @@ fn no_epoch_is_granted_twice_whoever_leads_and_whenever_one_dies() {
                 1 | 2 => {
                     let all: Vec<_> = granted.iter().map(|(epoch, whose)| (*epoch, whose.clone())).collect();
                     if let Some((epoch, (seat, holder, _))) = all.get(random.below(all.len())).cloned() {
-                        let news = SeatNews { holding: Holding::Replica, holder: Some(holder), epoch };
+                        let news =
+                            SeatNews { holding: Holding::Replica, holder: Some(holder), epoch, ..SeatNews::default() };
                         let report = Report {
                             boot: BootId(format!("{step}")),
                             sequence: step,
