@@ -352,7 +352,7 @@ fn charter() -> Result<Charter> {
             let to = turns[usize::from(epoch.is_multiple_of(2))];
             Grant { epoch: Epoch(epoch), to: to.into(), incarnation: Incarnation(INCARNATION) }
         };
-        Succession { bound: Bound::Leased, grants: (1..=GRANTS).map(grant).collect() }
+        Succession { bound: Bound::Leased, grants: (1..=GRANTS).map(grant).collect(), ..Succession::default() }
     };
     let electorate = Electorate::of(ElectorateNumber(1), NAMES.map(GatewayName::from));
     let seats = SEATS.iter().zip(turns).map(|(seat, turns)| (SeatName::from(*seat), succession(turns)));
