@@ -58,6 +58,7 @@ pub struct Keepalived {
     traffic: Traffic,
     nodes: Vec<Arc<Node>>,
     switches: [Arc<Node>; 2],
+    router: Arc<Node>,
     _daemons: Vec<Running>,
 }
 
@@ -111,7 +112,7 @@ impl Keepalived {
             nodes.push(node);
         }
         let traffic = Traffic::new(&ends, &[FABRIC, SITE], &flows())?;
-        let mut new = Self { traffic, nodes, switches, _daemons: daemons };
+        let mut new = Self { traffic, nodes, switches, router, _daemons: daemons };
         until(PATIENCE, "keepalived to hold the address", || (new.holders().len() == 1).then_some(()))?;
         new.traffic.start()?;
         new.traffic.flows_all(PATIENCE)?;
@@ -122,6 +123,8 @@ impl Keepalived {
     pub fn strike(&mut self) -> Result<Vec<f64>> {
         // After a strike both may have had it for a moment.
         until(PATIENCE, "one router alone to have the address", || (self.holders().len() == 1).then_some(()))?;
+        // The other forwards still what a next hop sends it that has not heard of the return.
+        self.router.sh(&format!("ip neighbour flush to {ADDRESS} dev rack"))?;
         self.traffic.flows_all(PATIENCE)?;
         let holder = *self.holders().first().context("nobody has the address")?;
         self.traffic.begin()?;
