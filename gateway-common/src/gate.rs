@@ -60,6 +60,13 @@ impl Gate {
         let state = self.0 >> STATE_SHIFT;
         (state == 1 || state == 2) && now < self.0 & EXPIRY_MASK
     }
+
+    /// Whether this gateway tells the seat's neighbours at `now` nanoseconds where the seat is. One that yields does not: a frame with the seat's
+    /// MAC address would call back to it what already goes to whoever takes the seat.
+    #[inline(always)]
+    pub const fn speaks(self, now: u64) -> bool {
+        self.0 >> STATE_SHIFT == 1 && now < self.0 & EXPIRY_MASK
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +88,19 @@ mod tests {
             assert_eq!(gate.state(), state);
             assert_eq!(gate.expiry(), Some(100));
         }
+    }
+
+    #[test]
+    fn who_yields_says_nothing_to_neighbours() {
+        for (state, now, says) in [
+            (State::Held, 99, true),
+            (State::Held, 100, false),
+            (State::Yielding, 99, false),
+            (State::Replica, 0, false),
+        ] {
+            assert_eq!(Gate::new(state, 100).speaks(now), says, "{state:?} at {now}");
+        }
+        assert!(Gate::FOREVER.speaks(u64::MAX >> 3));
     }
 
     #[test]

@@ -27,10 +27,11 @@ pub fn output(packet: &Packet, run: &mut Run) -> Verdict {
         run.flags |= Run::TRACED;
         trace::arrived(packet);
     }
-    gate::check(run.seat, run.now)?;
     if attachment.connection != ConnectionId::NONE {
+        gate::speaks(run.seat, run.now)?;
         to_vlan(packet, run, &attachment)
     } else {
+        gate::check(run.seat, run.now)?;
         to_pipeline(packet, run)
     }
 }

@@ -14,6 +14,15 @@ pub fn check(seat: SeatId, now: u64) -> Result<(), DropReason> {
     }
 }
 
+/// Lets what a `seat` and its neighbours say to each other about link-layer addresses pass at `now`.
+#[inline(always)]
+pub fn speaks(seat: SeatId, now: u64) -> Result<(), DropReason> {
+    match SEATS.get(seat.0) {
+        Some(seat) if seat.gate.speaks(now) => Ok(()),
+        _ => Err(DropReason::SeatNotHeld),
+    }
+}
+
 /// Lets a packet that came in by `seat` pass at `now`, and notes that one did.
 #[inline(always)]
 pub fn pass(seat: SeatId, now: u64) -> Result<(), DropReason> {

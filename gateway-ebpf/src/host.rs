@@ -68,7 +68,7 @@ fn arp(packet: &Packet, run: &Run) -> Verdict {
     if local.flags & Local::ANSWERED == 0 {
         return PASS;
     }
-    gate::check(local.seat, run.now)?;
+    gate::speaks(local.seat, run.now)?;
     answers::reply(packet, shown_by(&local, &port), target).ok_or(DropReason::EthernetTruncated)?;
     back(&port)
 }
@@ -195,7 +195,7 @@ fn solicitation(packet: &Packet, run: &Run) -> Verdict {
     if local.flags & Local::ANSWERED == 0 {
         return PASS;
     }
-    gate::check(local.seat, run.now)?;
+    gate::speaks(local.seat, run.now)?;
     answers::advertise(packet, shown_by(&local, &port), target)?;
     back(&port)
 }

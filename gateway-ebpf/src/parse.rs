@@ -456,7 +456,7 @@ fn control(run: &mut Run) -> Result<(), Refusal> {
     if connection.flags & Connection::ENABLED == 0 {
         return Err(Refusal::Drop(DropReason::ConnectionDisabled));
     }
-    gate::check(connection.seat, run.now)?;
+    gate::speaks(connection.seat, run.now)?;
     run.what = punt::CONTROL;
     Ok(())
 }
