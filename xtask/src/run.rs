@@ -13,7 +13,8 @@ use std::process::Command;
 #[command(after_help = "Without a plan, a network controller, three gateways, two compute hosts, and two tenants with
 overlapping addresses and two sites each are made of network namespaces on this machine. The
 controller is told of them by the files in examples/cloud; live tables show what it makes of them
-and who reaches whom. Ctrl-C takes everything away again; the host's own interfaces, routes and
+and who reaches whom. At a terminal, Enter offers to kill a gateway, and shows what its tenants notice;
+--kill does so once, without asking. Ctrl-C takes everything away again; the host's own interfaces, routes and
 firewall are not touched.
 
 With a plan, the gateway takes the ports of this host that the plan names.
@@ -21,6 +22,8 @@ With a plan, the gateway takes the ports of this host that the plan names.
 Examples:
   cargo xtask run
   cargo xtask run -- --once
+  cargo xtask run -- --kill gw1
+  cargo xtask run -- --kill gw1 --by agent
   cargo xtask run -- --plan plan.toml
   cargo xtask run --release -- --plan plan.toml")]
 pub struct Arguments {
@@ -35,7 +38,8 @@ pub struct Arguments {
 /// Clap reads options after `--` as plain words, so they are parsed here.
 #[derive(Args)]
 struct Rest {
-    /// `--plan FILE`: run the gateway on this host by this plan; `--once`: print the lab's tables once and end
+    /// `--plan FILE`: run the gateway on this host by this plan; `--once`: print the lab's tables once and end; `--kill gw1`: kill that
+    /// gateway (`--by silence`, `host`, `agent` or `handover`), print what its tenants noticed, and end
     #[arg(last = true, value_name = "--plan FILE")]
     words: Vec<String>,
 }

@@ -31,6 +31,8 @@ mod top;
 mod trace;
 mod units;
 
+pub use seats::story;
+
 use crate::api::client::ClientError;
 use args::{Args, Command, Form, Show, TopOptions};
 use clap::{CommandFactory, Parser};

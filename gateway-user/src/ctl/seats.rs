@@ -37,10 +37,8 @@ pub async fn history(options: &SentinelOptions, output: &mut Output) -> anyhow::
     match output.format() {
         Format::Json => output.json(&entries)?,
         Format::Table => {
-            for entry in &entries {
-                for line in lines(entry, &entries) {
-                    output.line(&line)?;
-                }
+            for line in story(&entries) {
+                output.line(&line)?;
             }
             if entries.is_empty() {
                 output.line("nothing has happened")?;
@@ -168,21 +166,33 @@ fn clock_text(ahead: i64, error: u64) -> String {
     format!("{:+.3} ms ± {:.3}", ahead as f64 / 1000.0, error as f64 / 1000.0)
 }
 
+/// What happened, in lines.
+pub fn story(entries: &[Entry]) -> Vec<String> {
+    entries.iter().flat_map(|entry| lines(entry, entries)).collect()
+}
+
 /// An entry as lines: what happened, and of a takeover all its times.
 fn lines(entry: &Entry, all: &[Entry]) -> Vec<String> {
     let seat = entry.seat.as_ref().map(|seat| format!("seat {seat}: ")).unwrap_or_default();
     let mut lines = vec![format!("{}  {}  {seat}{}", units::time_of_day(entry.at), entry.gateway, entry.what)];
     if let What::Taken(takeover) = &entry.what {
-        let first = all.iter().filter(|other| other.seat == entry.seat).find_map(|other| match other.what {
+        let of_seat = || all.iter().filter(|other| other.seat == entry.seat);
+        let first = of_seat().find_map(|other| match other.what {
             What::FirstPacket { epoch, passed } if epoch == takeover.epoch => Some(passed),
             _ => None,
         });
-        lines.extend(timeline(takeover, first));
+        let sessions = of_seat().filter_map(|other| match other.what {
+            What::BgpUp { epoch, up, of } if epoch == takeover.epoch => Some((other.at, up, of)),
+            _ => None,
+        });
+        // Once all are up, what is told again is about an agent's restart.
+        let all_up = sessions.clone().find(|(_, up, of)| up >= of);
+        lines.extend(timeline(takeover, first, all_up.or(sessions.clone().next())));
     }
     lines
 }
 
-fn timeline(takeover: &Takeover, first: Option<u64>) -> Vec<String> {
+fn timeline(takeover: &Takeover, first: Option<u64>, sessions: Option<(u64, usize, usize)>) -> Vec<String> {
     let steps = [
         ("last good packet", takeover.last_good),
         ("detected", takeover.detected),
@@ -191,6 +201,7 @@ fn timeline(takeover: &Takeover, first: Option<u64>) -> Vec<String> {
         ("activated", Some(takeover.activated)),
         ("announced", takeover.announced),
         ("first packet", first),
+        ("BGP up", sessions.map(|(at, ..)| at)),
     ];
     let start = steps.iter().find_map(|(_, at)| *at).unwrap_or_default();
     let mut lines: Vec<String> = steps
@@ -198,13 +209,15 @@ fn timeline(takeover: &Takeover, first: Option<u64>) -> Vec<String> {
         .filter_map(|(step, at)| {
             let at = (*at)?;
             let after = (i128::from(at) - i128::from(start)) as f64 / 1_000_000.0;
-            let addresses = if *step == "announced" {
-                let what = if takeover.announcements == 1 { "address" } else { "addresses" };
-                format!(" ({} {what})", takeover.announcements)
-            } else {
-                String::new()
+            let note = match (*step, sessions) {
+                ("announced", _) => {
+                    let what = if takeover.announcements == 1 { "address" } else { "addresses" };
+                    format!(" ({} {what})", takeover.announcements)
+                }
+                ("BGP up", Some((_, up, of))) => format!(" ({up} of {of} sessions)"),
+                _ => String::new(),
             };
-            Some(format!("    {:<16} {}  {after:+10.3} ms{addresses}", step, units::time_of_day(at)))
+            Some(format!("    {:<16} {}  {after:+10.3} ms{note}", step, units::time_of_day(at)))
         })
         .collect();
     for clock in &takeover.clocks {
@@ -239,13 +252,19 @@ mod tests {
             clocks: vec![Clock { gateway: "GW2".into(), ahead_us: -1500, error_us: 40 }],
         };
         let entry = |number, what| Entry { number, at: at(19), gateway: "GW3".into(), seat: Some("GW1".into()), what };
-        let all = [entry(1, What::Taken(Box::new(takeover))), entry(2, What::FirstPacket { epoch: 7, passed: at(21) })];
+        let all = [
+            entry(1, What::Taken(Box::new(takeover))),
+            entry(2, What::FirstPacket { epoch: 7, passed: at(21) }),
+            entry(3, What::BgpUp { epoch: 7, up: 1, of: 2 }),
+            entry(4, What::BgpUp { epoch: 7, up: 2, of: 2 }),
+        ];
         let lines = lines(&all[0], &all);
         assert_eq!(lines[0], "00:01:00.019000Z  GW3  seat GW1: took it from GW1 under epoch 7");
         assert_eq!(lines[1], "    last good packet 00:01:00.000000Z      +0.000 ms");
         assert_eq!(lines[6], "    announced        00:01:00.019000Z     +19.000 ms (2 addresses)");
         assert_eq!(lines[7], "    first packet     00:01:00.021000Z     +21.000 ms");
-        assert_eq!(lines[8], "    clock of GW2     -1.500 ms ± 0.040");
+        assert_eq!(lines[8], "    BGP up           00:01:00.019000Z     +19.000 ms (2 of 2 sessions)");
+        assert_eq!(lines[9], "    clock of GW2     -1.500 ms ± 0.040");
     }
 
     #[test]

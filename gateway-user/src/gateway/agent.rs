@@ -16,6 +16,7 @@ use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
 use super::record::{Lock, Record};
 use super::replicas::Replicas;
+use super::sessions::Sessions;
 use super::standing::Standing;
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
@@ -124,6 +125,8 @@ pub(super) struct Agent {
     pub(super) bgp: bgp::Handle,
     /// How the gateway stood with its seats when it looked last.
     pub(super) standing: Standing,
+    /// How far the sessions of tenants on held seats have come.
+    pub(super) sessions: Sessions,
     /// Who watches the other gateways of the pool.
     pub(super) sentinel: SentinelClient,
     /// What is told between the holders of seats and their replicas.
@@ -209,6 +212,7 @@ impl Agent {
             pending: Pending::new(),
             bgp,
             standing: Standing::default(),
+            sessions: Sessions::default(),
             sentinel: SentinelClient::start(sentinel::Options::new(state.clone(), options.dataplane.pins.clone())),
             replicas: Replicas::default(),
             unswept: BTreeMap::new(),

@@ -35,6 +35,7 @@ mod replicas;
 mod requests;
 pub mod seat_log;
 mod seats;
+mod sessions;
 mod show;
 pub mod slowpath;
 pub mod standing;

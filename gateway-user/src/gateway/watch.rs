@@ -98,7 +98,7 @@ impl Agent {
                 changes = monitor.next() => self.heard(changes?),
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
                 Some(told) = learned.recv() => {
-                    if let (bgp::Told::Peers, Some(controlled)) = (&told, &mut controlled) {
+                    if let (bgp::Told::Peers { .. }, Some(controlled)) = (&told, &mut controlled) {
                         controlled.report_soon();
                         self.report(controlled);
                     }
@@ -217,7 +217,7 @@ impl Agent {
                     self.unlearned.insert(tenant.into());
                 }
             }
-            bgp::Told::Peers => {}
+            bgp::Told::Peers { tenant, up } => self.heard_sessions(&tenant, up),
             bgp::Told::Recovered { tenant } => {
                 self.unswept.remove(&*tenant);
                 self.give_up(&tenant);

@@ -124,6 +124,11 @@ impl SentinelClient {
         self.ask(Request::HandOver { seat, to });
     }
 
+    /// The first BGP session of a seat's tenants is up, or all are.
+    pub fn bgp_up(&self, seat: SeatName, epoch: u64, up: usize, of: usize) {
+        self.ask(Request::BgpUp { seat, epoch, up, of });
+    }
+
     /// Hands in a letter of the controllers.
     pub fn letter(&self, message: seat::Message) {
         self.ask(Request::Letter(message));

@@ -3,7 +3,7 @@
 use super::announcements::Sender;
 use super::configuration::Configuration;
 use super::gates::Gates;
-use super::history::{Entry, History};
+use super::history::{Entry, History, What};
 use super::pool::{Fresh, News, Pool};
 use super::protocol::{AgentState, Event, Request, SeatReport, Status};
 use crate::api::clock;
@@ -122,6 +122,10 @@ impl Engine {
                     return Some(Event::Refused { message });
                 }
                 self.with(now, |pool, gates, news| pool.step(Input::HandOver { seat, to }, gates, now, news));
+                None
+            }
+            Request::BgpUp { seat, epoch, up, of } => {
+                self.with(now, |_, _, news| news.happened.push((Some(seat), What::BgpUp { epoch, up, of })));
                 None
             }
             Request::Letter(message) => {

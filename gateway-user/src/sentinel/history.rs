@@ -72,6 +72,15 @@ pub enum What {
         /// When.
         passed: u64,
     },
+    /// The first BGP session of the seat's tenants is up, or all are.
+    BgpUp {
+        /// Under this epoch.
+        epoch: u64,
+        /// Sessions that are up.
+        up: usize,
+        /// Sessions that there are to be.
+        of: usize,
+    },
     /// Another holds the seat: this gateway has stopped.
     Superseded {
         /// Its own epoch.
@@ -175,6 +184,7 @@ impl fmt::Display for What {
                 None => write!(f, "took it under epoch {}", takeover.epoch),
             },
             Self::FirstPacket { epoch, .. } => write!(f, "the first packet passed under epoch {epoch}"),
+            Self::BgpUp { epoch, up, of } => write!(f, "{up} of {of} BGP sessions are up under epoch {epoch}"),
             Self::Superseded { epoch, by } => write!(f, "stopped: epoch {by} is held, after its own {epoch}"),
             Self::Fenced { by } => write!(f, "its gate was shut by a packet of epoch {by}"),
             Self::LeaseOver { epoch } => write!(f, "no majority stood by epoch {epoch} until its lease was over"),

@@ -50,6 +50,17 @@ pub enum Request {
     History,
     /// The agent is alive.
     Alive,
+    /// The first BGP session of a seat's tenants is up, or all are: it belongs to the story of the takeover.
+    BgpUp {
+        /// The seat.
+        seat: SeatName,
+        /// Under which it is held.
+        epoch: u64,
+        /// Sessions that are up.
+        up: usize,
+        /// Sessions that there are to be.
+        of: usize,
+    },
     /// A letter of the controllers, which have a vote in a pool of an even number of gateways.
     Letter(seat::Message),
     /// End: what is held stays held until its lease is over.

@@ -200,6 +200,21 @@ impl Cloud {
         Ok(node)
     }
 
+    /// Takes the carrier from all of a gateway's ports, as if its host had no power.
+    pub fn unplug(&self, gateway: &str) -> Result<()> {
+        self.cables(gateway, "down")
+    }
+
+    /// Gives it back.
+    pub fn plug(&self, gateway: &str) -> Result<()> {
+        self.cables(gateway, "up")
+    }
+
+    fn cables(&self, gateway: &str, to: &str) -> Result<()> {
+        let switches = [&self.fabric, &self.tor, &self.management];
+        switches.into_iter().try_for_each(|switch| switch.ip(&format!("link set {gateway} {to}\n")))
+    }
+
     /// Adds a machine that is connected to the management network alone.
     pub fn machine(&self, name: &str, at: [&str; 2]) -> Result<Arc<Node>> {
         let node = Node::new(name, &self.processes)?;

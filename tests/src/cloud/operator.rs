@@ -283,6 +283,13 @@ impl Operated {
         self.join("gateway", &node, &GATEWAY_PA[index][..1], &["fab0=fabric", "tor0=site"])
     }
 
+    /// Ends a gateway's daemon as a crash would, if it runs, and starts it again.
+    pub fn restart_gateway(&mut self, name: &str) -> Result<()> {
+        let index = self.cloud.gateways.iter().position(|gateway| gateway.name() == name);
+        self.kill(name);
+        self.join_gateway(index.with_context(|| format!("the cloud has no gateway {name}"))?)
+    }
+
     /// Adds a gateway to the pool: its machine, its resources, its daemon.
     pub fn add_gateway(&mut self) -> Result<Arc<Node>> {
         let node = self.cloud.add_gateway()?;

@@ -1,8 +1,23 @@
-//! `lab run`: the cloud, live. What the controller's agents do, where it has put the tenants' connections, and who reaches whom.
+//! `lab run`: the cloud, live. What the controller's agents do, where it has put the tenants' connections, and who reaches whom; and what the
+//! tenants notice when a gateway dies.
+//!
+//! | to change | go to |
+//! |---|---|
+//! | the tables | `plans`, `routes`, `reach` |
+//! | what can be pasted into another terminal | `hints` |
+//! | what a person at a terminal is asked | `dialogue`, `keyboard` |
+//! | how a gateway can die, and come back | `stroke` |
+//! | how it is measured what the tenants notice | `outage`, `datagrams` |
 
+mod datagrams;
+mod dialogue;
+mod hints;
+mod keyboard;
+mod outage;
 mod plans;
 mod reach;
 mod routes;
+mod stroke;
 
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -17,25 +32,41 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use crate::cloud::{Cloud, Members, Operated, SiteRouters, SiteTunnel, described};
 use crate::enter::Register;
 use crate::wait::until;
+use dialogue::Struck;
+use keyboard::Keyboard;
 use plans::Plans;
 use reach::{Reach, Which};
 use routes::Routes;
+use stroke::Stroke;
 
 /// Options of `lab run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lab run
-  lab run --once | cat")]
+  lab run --once | cat
+  lab run --kill gw1
+  lab run --kill gw2 --by agent
+
+Without options, at a terminal, gateways can be killed and brought back again and again.")]
 pub struct Options {
     /// Print the tables once, complete, and end: with 0 if everybody reaches whom they should
     #[arg(long)]
     once: bool,
+    /// Kill this gateway once all is up, print what the tenants noticed, and end: with 0 if all was well again
+    #[arg(long, value_name = "GATEWAY", value_parser = ["gw1", "gw2", "gw3"], conflicts_with = "once")]
+    kill: Option<String>,
+    /// How it is killed
+    #[arg(long, value_name = "HOW", requires = "kill", default_value = "silence")]
+    by: Stroke,
 }
 
 /// How long an agent may take to join, and tables that are printed once to be complete.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often the live tables are renewed on a terminal, and elsewhere.
 const RENEWAL: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// How often an interrupt is looked for.
+const TURN: Duration = Duration::from_millis(20);
 
 const GONE: &str = "everything is taken away again";
 
@@ -66,11 +97,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         scene => scene.context("cannot bring the lab up")?,
     };
     let register = Register::new(&scene.operated.cloud.machines())?;
-    let complete = if options.once {
-        once(&mut scene)
-    } else {
-        watch(&mut scene);
-        true
+    let complete = match &options.kill {
+        Some(gateway) => demonstrate(&mut scene, gateway, options.by),
+        None if options.once => once(&mut scene),
+        None => {
+            watch(&mut scene);
+            true
+        }
     };
     if !complete {
         eprintln!("{}", scene.operated.log());
@@ -102,8 +135,10 @@ impl Scene {
         let cloud = Cloud::build(|step| drop(tell(step)))?;
         tell("the controller")?;
         let mut operated = Operated::start(cloud)?;
-        tell(&format!("gatewayctl apply -f {}", shown("fabric").display()))?;
-        operated.describe_fabric()?;
+        for what in ["fabric", "seats"] {
+            tell(&format!("gatewayctl apply -f {}", shown(what).display()))?;
+            operated.apply(&described(what))?;
+        }
         tell("gateways and hosts join, and load their programs")?;
         operated.start_agents()?;
         let Cloud { gateways, hosts, .. } = &operated.cloud;
@@ -154,14 +189,31 @@ fn shown(what: &str) -> PathBuf {
     path.strip_prefix(here).unwrap_or(&path).to_owned()
 }
 
-fn once(scene: &mut Scene) -> bool {
+/// Looks until everything is as it should be, or for so long.
+fn settle(scene: &mut Scene) -> bool {
     let start = Instant::now();
-    while !is_interrupted() {
+    while !is_interrupted() && !scene.is_complete() && start.elapsed() < PATIENCE {
         scene.look(Which::Missing);
-        if scene.is_complete() || start.elapsed() > PATIENCE {
-            break;
-        }
     }
+    scene.is_complete()
+}
+
+/// Kills a gateway once all is up; whether all was well again.
+fn demonstrate(scene: &mut Scene, gateway: &str, stroke: Stroke) -> bool {
+    if !settle(scene) {
+        print!("{}", scene.text());
+        return false;
+    }
+    let told = dialogue::send_home(&scene.operated, gateway)
+        .and_then(|()| dialogue::tell(&mut scene.operated, gateway, stroke));
+    told.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        false
+    })
+}
+
+fn once(scene: &mut Scene) -> bool {
+    settle(scene);
     for number in 0..scene.reach.rates() {
         scene.reach.measure(number);
     }
@@ -172,9 +224,11 @@ fn once(scene: &mut Scene) -> bool {
 fn watch(scene: &mut Scene) {
     let mut out = std::io::stdout();
     let terminal = out.is_terminal();
+    let mut keyboard = terminal.then(Keyboard::new).flatten();
+    let mut struck: Option<Struck> = None;
     scene.look(Which::All);
     // Above the tables, which alone are drawn again. A reader that has gone is noticed at the tables.
-    let _ = writeln!(out, "\n{}", hints(scene));
+    let _ = writeln!(out, "\n{}", hints::text(scene));
     let mut lines = 0;
     for next in (0..scene.reach.rates()).cycle() {
         let start = Instant::now();
@@ -183,7 +237,9 @@ fn watch(scene: &mut Scene) {
         if is_interrupted() {
             break;
         }
-        let text = scene.text() + "\nCtrl-C takes everything away.\n";
+        let offers = keyboard.as_ref().is_some_and(|it| !it.has_ended()) && (struck.is_some() || scene.is_complete());
+        let offer = if offers { Struck::offer(struck.as_ref()) } else { "Ctrl-C takes everything away.".to_owned() };
+        let text = format!("{}\n{offer}\n", scene.text());
         // Back to where the last tables began, and rid of them.
         let back = match lines {
             0 => String::new(),
@@ -197,76 +253,29 @@ fn watch(scene: &mut Scene) {
         lines = text.lines().count();
         let renewal = if terminal { RENEWAL[0] } else { RENEWAL[1] };
         while start.elapsed() < renewal && !is_interrupted() {
-            std::thread::sleep(Duration::from_millis(20));
+            let Some(keyboard) = keyboard.as_mut() else {
+                std::thread::sleep(TURN);
+                continue;
+            };
+            if keyboard.look(TURN).is_some() {
+                // What is said from here on stays; the next tables come below it.
+                lines = 0;
+                if offers {
+                    struck = match struck.take() {
+                        Some(struck) => {
+                            struck.mend(&mut scene.operated);
+                            None
+                        }
+                        None => dialogue::kill(keyboard, &mut scene.operated),
+                    };
+                }
+                break;
+            }
         }
         if is_interrupted() {
             break;
         }
     }
-}
-
-/// What can be pasted into another terminal to see more.
-fn hints(scene: &Scene) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    let own = std::env::current_exe().unwrap_or_else(|_| "lab".into());
-    let own = own.strip_prefix(here).unwrap_or(&own).display();
-    let members = &scene.operated.cloud.tenants[0];
-    let tenant = members.tenant.name;
-    let gateway = scene.plans.gateway_of(tenant).unwrap_or_else(|| scene.operated.cloud.gateways[0].name().to_owned());
-    let machine = members.vms[0].name();
-    let [site, other_site] = [&members.hq, &members.dc].map(|site| site.name());
-    let groups: [(String, &str, &[String]); 7] = [
-        (
-            "The controller:".to_owned(),
-            "controller",
-            &[
-                format!("gatewayctl where tenant/{tenant}"),
-                format!("gatewayctl explain connection/{tenant}/hq"),
-                "gatewayctl get networkConnections -o wide".to_owned(),
-                "gatewayctl watch".to_owned(),
-            ],
-        ),
-        (
-            format!("Change {}, then:", shown(tenant).display()),
-            "controller",
-            &[format!("gatewayctl apply -f {}", shown(tenant).display())],
-        ),
-        (
-            format!("As {tenant}'s own user, for whom nobody else is there:"),
-            "controller",
-            &[format!("gatewayctl --context {tenant} get virtualGateways")],
-        ),
-        (
-            format!("The gateway that carries {tenant}:"),
-            &gateway,
-            &[
-                "gatewayctl top".to_owned(),
-                format!("gatewayctl trace --tenant {tenant} --dst 10.2.0.1"),
-                "gatewayctl bgp neighbors".to_owned(),
-                format!("gatewayctl bgp routes --tenant {tenant}"),
-                format!("gatewayctl bgp explain {} --tenant {tenant}", crate::cloud::LEARNED_HQ.0),
-            ],
-        ),
-        (
-            format!("The routers of {tenant}'s sites, which are BIRD and FRR:"),
-            site,
-            &["birdc -s /run/bird.ctl show route".to_owned()],
-        ),
-        (String::new(), other_site, &["vtysh --vty_socket /run/frr -d bgpd -c 'show bgp ipv4 unicast'".to_owned()]),
-        (
-            "One of its machines, and the names of all machines:".to_owned(),
-            machine,
-            &["traceroute -n 10.2.0.1".to_owned()],
-        ),
-    ];
-    let mut text = String::from("To look closer, paste a line into another terminal.\n");
-    for (heading, machine, commands) in groups {
-        if !heading.is_empty() {
-            text += &format!("{heading}\n");
-        }
-        text.extend(commands.iter().map(|command| format!("  {own} enter {machine} {command}\n")));
-    }
-    text + &format!("  {own} enter\n")
 }
 
 /// A cell of a table: shortened to what it may take, so that lines keep their length.

@@ -33,6 +33,9 @@ struct Connection {
     tenant: String,
     name: String,
     kind: String,
+    /// Where it is placed: a gateway, or a gateway's seat.
+    placed: String,
+    /// Who carries it.
     gateway: String,
     near: String,
     far: String,
@@ -81,6 +84,11 @@ impl Plans {
     /// The gateway that carries a tenant's first connection.
     pub fn gateway_of(&self, tenant: &str) -> Option<String> {
         self.connections.iter().find(|connection| connection.tenant == tenant).map(|one| one.gateway.clone())
+    }
+
+    /// The name by which that gateway has the tenant: with the seat, since the same tenant may be on several.
+    pub fn instance_of(&self, tenant: &str) -> Option<String> {
+        self.connections.iter().find(|one| one.tenant == tenant).map(|one| format!("{tenant}@{}", one.placed))
     }
 
     /// Whether everything is as it was described.
@@ -137,7 +145,8 @@ fn connections(tenant: &Value) -> Vec<Connection> {
             tenant: text(&tenant["resourceId"]),
             name: text(&connection["resourceId"]),
             kind: text(&properties["connectionType"]),
-            gateway: text(&properties["gateway"]),
+            placed: text(&properties["gateway"]),
+            gateway: text(properties.get("seatHolder").unwrap_or(&properties["gateway"])),
             near: text(near),
             far: text(far),
             limit: format!("{} Mbit/s", limit / 1000),

@@ -30,8 +30,12 @@ impl Routes {
             let asked: Vec<_> = gateways.iter().map(|gateway| scope.spawn(|| peers_of(gateway))).collect();
             asked.into_iter().filter_map(|asked| asked.join().ok()?.ok()).flatten().collect()
         });
-        all.retain(|peer| operated.cloud.tenants.iter().any(|one| one.tenant.name == peer.said.tenant));
-        all.sort_by_key(|peer| (peer.said.tenant.clone(), std::cmp::Reverse(peer.said.name.clone())));
+        all.retain(|peer| operated.cloud.tenants.iter().any(|one| one.tenant.name == peer.tenant()));
+        // Of the gateways that may hold a seat, whoever does has the session.
+        all.sort_by_key(|peer| {
+            (peer.tenant().to_owned(), std::cmp::Reverse(peer.said.name.clone()), peer.said.state != "established")
+        });
+        all.dedup_by(|later, first| (later.tenant(), &later.said.name) == (first.tenant(), &first.said.name));
         self.0 = all;
     }
 
@@ -48,7 +52,7 @@ impl Routes {
         };
         let mut lines = vec![columns(["BGP PEER", "AS", "ADDRESS", "ROUTER ON", "STATE", "TOLD", "LEARNED"])];
         lines.extend(self.0.iter().map(|Peer { router, said, learned }| {
-            let name = format!("{}/{}", said.tenant, said.name);
+            let name = format!("{}/{}", tenant_in(&said.tenant), said.name);
             let address = said.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
             let learned = if learned.is_empty() { "-".to_owned() } else { learned.join(" ") };
             let (asn, told) = (said.as_number.to_string(), said.prefixes_sent.to_string());
@@ -56,6 +60,17 @@ impl Routes {
         }));
         lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
     }
+}
+
+impl Peer {
+    fn tenant(&self) -> &str {
+        tenant_in(&self.said.tenant)
+    }
+}
+
+/// The tenant that an instance is of: on a gateway with seats there is one for each seat.
+fn tenant_in(instance: &str) -> &str {
+    instance.split_once('@').map_or(instance, |(tenant, _)| tenant)
 }
 
 fn peers_of(gateway: &Machine) -> Result<Vec<Peer>> {

@@ -79,7 +79,12 @@ pub enum Told {
         changes: Vec<Change>,
     },
     /// A session came up or was lost.
-    Peers,
+    Peers {
+        /// Of this tenant.
+        tenant: Box<str>,
+        /// How many of its sessions are up.
+        up: usize,
+    },
     /// All is learned that the tenant's peers have, as far as they are back.
     Recovered {
         /// Which tenant.

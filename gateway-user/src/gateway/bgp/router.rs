@@ -82,7 +82,10 @@ enum Recovery {
 pub(super) enum News {
     Routes(Vec<Change>),
     Recovered,
-    Peers,
+    /// Sessions came or went; so many are up.
+    Peers {
+        up: usize,
+    },
 }
 
 impl Router {
@@ -384,7 +387,13 @@ impl Router {
             self.told_recovered = Recovery::Told;
             return Some(News::Recovered);
         }
-        std::mem::take(&mut self.peers_changed).then_some(News::Peers)
+        std::mem::take(&mut self.peers_changed).then(|| News::Peers { up: self.sessions() })
+    }
+
+    /// How many sessions are up.
+    fn sessions(&self) -> usize {
+        let neighbors = self.speaker.config().neighbors.keys();
+        neighbors.filter(|name| self.speaker.neighbor(name).is_some_and(|it| it.established_at.is_some())).count()
     }
 }
 

@@ -408,7 +408,7 @@ impl Runtime {
         match router.news() {
             Some(News::Routes(changes)) => place.send(Told::Routes { tenant, changes }),
             Some(News::Recovered) => place.send(Told::Recovered { tenant }),
-            Some(News::Peers) => place.send(Told::Peers),
+            Some(News::Peers { up }) => place.send(Told::Peers { tenant, up }),
             None => {}
         }
         if router.has_news() {
