@@ -55,6 +55,12 @@ pub fn requested(packet: &Packet) -> Option<u32> {
     packet.load(EthHdr::LEN + 24)
 }
 
+/// Whether an ARP request asks nobody: it announces the sender's own address (RFC 5227, 3).
+#[inline(always)]
+pub fn announces(packet: &Packet, target: u32) -> bool {
+    packet.load(EthHdr::LEN + 14) == Some(target)
+}
+
 /// Turns an ARP request into its reply: `target` is at `mac`.
 #[inline(always)]
 pub fn reply(packet: &Packet, mac: Mac, target: u32) -> Option<()> {

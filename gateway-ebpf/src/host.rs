@@ -65,7 +65,8 @@ fn back(port: &Port) -> Verdict {
 fn arp(packet: &Packet, run: &Run) -> Verdict {
     let Some(target) = answers::requested(packet) else { return PASS };
     let (Some(local), Some(port)) = (local(Address::v4(target)), port(run)) else { return PASS };
-    if local.flags & Local::ANSWERED == 0 {
+    // Who takes a seat announces its address. An answer by whoever still yields it would turn the switches back.
+    if local.flags & Local::ANSWERED == 0 || answers::announces(packet, target) {
         return PASS;
     }
     gate::speaks(local.seat, run.now)?;
