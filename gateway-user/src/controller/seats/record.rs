@@ -4,7 +4,7 @@ use crate::controller::model::{Id, Reference};
 use crate::plan::{Dual, Mac};
 use seat::{
     Bound, Charter, CharterError, CharterNumber, Electorate, GatewayName, Incarnation, SeatName, Share, Succession,
-    Timers,
+    Timers, Voter,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -207,6 +207,10 @@ impl Seats {
         let Some(grant) = all().find(|grant| grant.epoch == epoch && grant.to == *gateway).cloned() else {
             return Followed::Never;
         };
+        // What was granted to one that has left since, others would not bear it out.
+        if !self.electorate.voters().any(|voter| *voter == Voter::Gateway(gateway_name(gateway))) {
+            return Followed::Never;
+        }
         let from = known.holder.as_ref().map(|holder| holder.gateway.clone());
         known.holder = Some(Holder { gateway: grant.to.clone(), epoch });
         known.occupancy = Occupancy::Carried;
@@ -255,7 +259,7 @@ impl Seats {
 pub enum Followed {
     /// Nothing: it was known, or is of old.
     Known,
-    /// Nothing: that epoch was not granted to that gateway.
+    /// Nothing: that epoch was not granted to that gateway, or the gateway has left since.
     Never,
     /// The seat is somebody else's, or under another epoch.
     Moved,
