@@ -163,6 +163,9 @@ impl Reentry {
     pub const RESUME: u32 = 6;
     /// A virtual machine's frame follows, whose packet is to be cut into pieces that come back with [`Self::RESUME`].
     pub const CUT: u32 = 7;
+    /// A frame of a tenant's VLAN follows, as it came in by the port that is the context: a neighbour's answer to the port itself, on a VLAN of a
+    /// seat that another gateway speaks for.
+    pub const ANSWERED: u32 = 8;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::cache::{self, Flow};
 use crate::context::Context;
 use crate::inner::{Family, Inner};
-use crate::maps::{CONNECTIONS, LOCAL, VLANS};
+use crate::maps::{CONNECTIONS, LOCAL, PORTS, VLANS};
 use crate::packet::{Packet, opaque};
 use crate::resolve::{self, Query};
 use crate::run::Run;
@@ -58,7 +58,8 @@ pub fn frame<const KIND: u32>(packet: &Packet, run: &mut Run) -> Verdict {
         Err(Refusal::Fragment) => return PASS,
         Err(Refusal::Control) => {
             return match control(run) {
-                Ok(()) => run.hand_over(packet, stage::PUNT),
+                Ok(Listener::Compartment) => run.hand_over(packet, stage::PUNT),
+                Ok(Listener::Agent) => run.hand_over(packet, stage::SLOW),
                 Err(Refusal::Drop(reason)) => Err(reason),
                 Err(_) => PASS,
             };
@@ -442,9 +443,18 @@ pub fn is_ours_to_reassemble<C: Context>(packet: &Packet<C>, query: &Query) -> b
     answered || protocol == usize::from(protocol::GRE)
 }
 
-/// ARP and neighbour discovery on a tenant's VLAN, for the compartment's attachment under the seat's gate: whose it is.
+/// Who is to hear what a neighbour says.
+enum Listener {
+    /// The tenant's compartment, which has the seat's addresses.
+    Compartment,
+    /// The agent, which asked in the port's own name.
+    Agent,
+}
+
+/// ARP and neighbour discovery on a tenant's VLAN, for the compartment's attachment under the seat's gate: whose it is. A gateway that does not
+/// speak for the seat hears what is said to its port all the same.
 #[inline(never)]
-fn control(run: &mut Run) -> Result<(), Refusal> {
+fn control(run: &mut Run) -> Result<Listener, Refusal> {
     let key = VlanKey { ifindex: run.query.ifindex, vlan: u32::from(run.query.vlan) };
     let id = VLANS.get_ptr(key).ok_or(Refusal::Pass)?;
     // SAFETY: one aligned word.
@@ -456,7 +466,21 @@ fn control(run: &mut Run) -> Result<(), Refusal> {
     if connection.flags & Connection::ENABLED == 0 {
         return Err(Refusal::Drop(DropReason::ConnectionDisabled));
     }
-    gate::speaks(connection.seat, run.now)?;
+    if let Err(reason) = gate::speaks(connection.seat, run.now) {
+        if !is_for_port(&run.query) {
+            return Err(Refusal::Drop(reason));
+        }
+        run.what = Reentry::ANSWERED;
+        return Ok(Listener::Agent);
+    }
     run.what = punt::CONTROL;
-    Ok(())
+    Ok(Listener::Compartment)
+}
+
+/// Whether a frame is for the port's own MAC address.
+#[inline(always)]
+fn is_for_port(query: &Query) -> bool {
+    let Some(port) = PORTS.get_ptr(query.ifindex) else { return false };
+    // SAFETY: a port's record is replaced whole, and never while its program is attached.
+    query.mac & 0xffff_ffff_ffff == u64::from_le_bytes(unsafe { (*port).mac })
 }

@@ -117,14 +117,21 @@ pub fn to_slow_path(packet: &Packet, run: &mut Run) -> Verdict {
         return Err(DropReason::StageMissing);
     };
     if settings.slow_port == Tenant::NO_COMPARTMENT {
-        return Err(if run.what == Reentry::FRAME { DropReason::OuterFragment } else { DropReason::TooBig });
+        return Err(match run.what {
+            Reentry::FRAME => DropReason::OuterFragment,
+            Reentry::ANSWERED => DropReason::SeatNotHeld,
+            _ => DropReason::TooBig,
+        });
     }
     // SAFETY: a field of a map's value.
     let word = unsafe { &raw mut (*totals).slow };
     if !police::admit(&settings.slow, word, Settings::PACKET, run.now) {
         return Err(DropReason::SlowPathLimited);
     }
-    let (strip, context) = if run.what == Reentry::FRAME { (0, run.ifindex) } else { (run.inner as i32, run.tenant.0) };
+    let (strip, context) = match run.what {
+        Reentry::FRAME | Reentry::ANSWERED => (0, run.ifindex),
+        _ => (run.inner as i32, run.tenant.0),
+    };
     packet.adjust_head(strip - (EthHdr::LEN + size_of::<Reentry>()) as i32)?;
     packet.store(0, [0u32; 3]).ok_or(DropReason::NoHeadroom)?;
     packet.store(12, ethertype::PRIVATE.to_be()).ok_or(DropReason::NoHeadroom)?;

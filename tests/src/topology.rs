@@ -15,8 +15,11 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::programs::{Xdp, XdpMode};
 
+use crate::bench::rig::lab_programs;
 use crate::identity::Identity;
 use crate::link::{End, cable};
 use crate::node::{Node, Processes};
@@ -241,6 +244,17 @@ pub(crate) fn switch(name: &str, mtu: u32, processes: &Arc<Processes>) -> Result
         "link add switch address {SWITCH_MAC} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\nlink set switch up\n"
     ))?;
     Ok(node)
+}
+
+/// Takes a switch's port out of all VLANs, as far as what comes in by it is concerned. It is in them again when what is returned is dropped.
+pub fn take_out_of_vlans(switch: &Node, port: &str) -> Result<Ebpf> {
+    switch.within(|| {
+        let mut programs = lab_programs()?;
+        let untagged: &mut Xdp = programs.program_mut("untagged").context("no program untagged")?.try_into()?;
+        untagged.load()?;
+        untagged.attach(port, XdpMode::Skb)?;
+        Ok(programs)
+    })
 }
 
 /// Connects a machine's new interface to a switch.

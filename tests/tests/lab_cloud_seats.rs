@@ -6,9 +6,11 @@ use lab::cloud::{Cloud, LEARNED_DC, Operated};
 use lab::gateway::program;
 use lab::node::Node;
 use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
+use lab::topology::take_out_of_vlans;
 use lab::wait::until;
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -49,25 +51,41 @@ fn shown(gateway: &Node, words: &[&str]) -> Option<Vec<Value>> {
 }
 
 /// The gateways that the seat's holder tells what it knows, once all of them know it: whichever of them is going to take the seat.
-fn ready<'a>(operated: &'a Operated, seat: &str) -> Option<Vec<&'a str>> {
+fn ready<'a>(operated: &'a Operated, seat: &str, knows: fn(&Node, &str) -> Option<bool>) -> Option<Vec<&'a str>> {
     let mut ready = Vec::new();
     for gateway in &operated.cloud.gateways {
         let seats = shown(gateway, &["seats"])?;
         let log = &seats.iter().find(|it| it["name"] == seat)?["log"];
         if log["part"] == "replica" {
-            (log["whole"] == true && knows_everything(gateway, seat)?).then(|| ready.push(gateway.name()))?;
+            (log["whole"] == true && knows(gateway, seat)?).then(|| ready.push(gateway.name()))?;
         }
     }
     (!ready.is_empty()).then_some(ready)
 }
 
-/// Whether a gateway knows the L3 site's router on its VLAN, and what that one has announced.
+/// A tenant's name in the part of a gateway that a seat is.
+fn instance(seat: &str) -> String {
+    format!("{}@{seat}", CONTOSO.name)
+}
+
+/// Whether a gateway knows the L3 site's router on its VLAN.
+fn knows_router(gateway: &Node, seat: &str) -> Option<bool> {
+    let resolved = |it: &Value| it["tenant"] == *instance(seat) && it["name"] == "dc" && it["state"] == "up";
+    Some(shown(gateway, &["connections"])?.iter().any(resolved))
+}
+
+/// Whether it knows what that one has announced, too.
 fn knows_everything(gateway: &Node, seat: &str) -> Option<bool> {
-    let tenant = format!("{}@{seat}", CONTOSO.name);
-    let resolved = |it: &Value| it["tenant"] == *tenant && it["name"] == "dc" && it["state"] == "up";
-    let connected = shown(gateway, &["connections"])?.iter().any(resolved);
-    let routes = shown(gateway, &["routes", "--tenant", &tenant, "--prefix", LEARNED_DC.0])?;
-    Some(connected && routes.iter().any(|it| it["prefix"] == LEARNED_DC.0))
+    let routes = shown(gateway, &["routes", "--tenant", &instance(seat), "--prefix", LEARNED_DC.0])?;
+    Some(knows_router(gateway, seat)? && routes.iter().any(|it| it["prefix"] == LEARNED_DC.0))
+}
+
+/// What the pool would not survive.
+fn losses(operated: &Operated) -> Result<Vec<String>> {
+    let pool = operated.get(POOL)?;
+    let details = pool["properties"]["configurationState"]["detailedInfo"].as_array().cloned().unwrap_or_default();
+    let messages = details.iter().filter_map(|detail| detail["message"].as_str());
+    Ok(messages.filter(|message| message.contains("would leave seats empty")).map(str::to_owned).collect())
 }
 
 /// Has the switches know a gateway, or know it no more, of which its links, its processes and its TCP tell nothing.
@@ -155,7 +173,7 @@ fn who_takes_a_seat_knows_stations_and_learned_routes_before() -> Result<()> {
     reach().with_context(|| about(&operated))?;
     let held = || holder(&operated, &seat);
     let (first, _) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
-    let ready = until(PATIENCE, "the replicas to know everything", || ready(&operated, &seat));
+    let ready = until(PATIENCE, "the replicas to know everything", || ready(&operated, &seat, knows_everything));
     let ready = ready.with_context(|| about(&operated))?;
 
     // From here on the site's router announces nothing, and answers nobody who asks for its link-layer address.
@@ -174,4 +192,31 @@ fn who_takes_a_seat_knows_stations_and_learned_routes_before() -> Result<()> {
         until(PATIENCE, "another gateway to hold the seat", taken).with_context(|| about(&operated))?;
     ensure!(ready.contains(&successor.as_str()), "{successor} took the seat\n{}", about(&operated));
     Ok(())
+}
+
+#[test]
+fn a_vlan_that_does_not_come_to_the_standbys_is_told_before_it_is_needed() -> Result<()> {
+    let (operated, seat) = start()?;
+    let held = || holder(&operated, &seat);
+    let (first, _) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let others = || operated.cloud.gateways.iter().filter(|gateway| gateway.name() != first);
+    let ready = || ready(&operated, &seat, knows_router);
+    until(PATIENCE, "the replicas to know the site's router", ready).with_context(|| about(&operated))?;
+    ensure!(losses(&operated)?.is_empty(), "{}", about(&operated));
+
+    let out = |gateway: &Arc<Node>| take_out_of_vlans(&operated.cloud.tor, gateway.name());
+    let cut = others().map(out).collect::<Result<Vec<_>>>()?;
+    let told = |gateway: &Node| {
+        let status = ctl(gateway, &["status"]);
+        status.contains(&format!("VLAN of dc of {}", instance(&seat))).then_some(())
+    };
+    for gateway in others() {
+        until(PATIENCE, "a standby to find the VLAN missing", || told(gateway)).with_context(|| about(&operated))?;
+    }
+    let degraded = || losses(&operated).ok()?.iter().any(|loss| loss.contains("seats' VLANs")).then_some(());
+    until(PATIENCE, "the pool to say so", degraded).with_context(|| about(&operated))?;
+
+    drop(cut);
+    let well = || losses(&operated).ok()?.is_empty().then_some(());
+    until(PATIENCE, "the pool to be well again", well).with_context(|| about(&operated))
 }

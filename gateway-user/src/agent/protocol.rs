@@ -364,6 +364,30 @@ pub struct SeatNews {
     /// What is seen of it from here.
     #[serde(skip_serializing_if = "Opinion::is_unknown")]
     pub sight: Opinion,
+    /// What this gateway lacks to take it.
+    #[serde(skip_serializing_if = "Lack::is_nothing")]
+    pub lack: Lack,
+}
+
+/// What a gateway that does not hold a seat lacks to take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// What the seat's holder knows of stations and learned routes, or some of it.
+    Knowledge,
+    /// A VLAN of the seat: nobody there answers.
+    Vlan,
+    /// Nothing, as far as it knows.
+    #[default]
+    #[serde(other)]
+    Nothing,
+}
+
+impl Lack {
+    /// Whether it is nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
 }
 
 /// What a gateway is to a seat.

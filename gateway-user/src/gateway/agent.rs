@@ -14,9 +14,11 @@ use super::controlled::Controlled;
 use super::heard_routes::HeardRoutes;
 use super::path_mtu::PathMtus;
 use super::ports::PortWarnings;
+use super::reach::Reach;
 use super::record::{Lock, Record};
 use super::replicas::Replicas;
 use super::sessions::Sessions;
+use super::slowpath::Answered;
 use super::standing::Standing;
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
@@ -45,7 +47,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-/// Changes from compartments that may wait.
+/// Changes from compartments, and answers from VLANs, that may wait.
 const BACKLOG: usize = 1024;
 
 /// How long a next hop may take to answer before a person hears of it.
@@ -67,6 +69,7 @@ pub(super) struct Sources {
     pub(super) inside: mpsc::Receiver<(String, Change)>,
     pub(super) controlled: Option<Controlled>,
     pub(super) learned: mpsc::Receiver<bgp::Told>,
+    pub(super) answered: mpsc::Receiver<Answered>,
 }
 
 /// The plan to start with.
@@ -131,6 +134,8 @@ pub(super) struct Agent {
     pub(super) sentinel: SentinelClient,
     /// What is told between the holders of seats and their replicas.
     pub(super) replicas: Replicas,
+    /// Who answers on the VLANs of seats that others hold.
+    pub(super) reach: Reach,
     /// When what an earlier daemon had learned for tenants is given up at the latest.
     pub(super) unswept: BTreeMap<String, Instant>,
     /// Where the controller hears what was learned here.
@@ -145,6 +150,7 @@ pub(super) struct Agent {
     record: Record,
     monitors: HashMap<String, AbortHandle>,
     inside: mpsc::Sender<(String, Change)>,
+    answers: mpsc::Sender<Answered>,
     _lock: Lock,
 }
 
@@ -180,6 +186,7 @@ impl Agent {
         let (handle, calls) = channel();
         let found = dataplane.found();
         let (inside, inside_changes) = mpsc::channel(BACKLOG);
+        let (answers, answered) = mpsc::channel(BACKLOG);
         let before = match found {
             Found::Adopted => ::bgp::speaker::Start::Restart(forwarded(&dataplane, &assignment.plan).into()),
             Found::Nothing | Found::Outdated => ::bgp::speaker::Start::Fresh,
@@ -209,12 +216,14 @@ impl Agent {
             attached: Vec::new(),
             monitors: HashMap::new(),
             inside,
+            answers,
             pending: Pending::new(),
             bgp,
             standing: Standing::default(),
             sessions: Sessions::default(),
             sentinel: SentinelClient::start(sentinel::Options::new(state.clone(), options.dataplane.pins.clone())),
             replicas: Replicas::default(),
+            reach: Reach::open()?,
             unswept: BTreeMap::new(),
             routes: controlled.as_ref().map(Controlled::routes).unwrap_or_default(),
             heard: BTreeMap::new(),
@@ -231,7 +240,7 @@ impl Agent {
                     let _ = reply.send(Ok(()));
                 }
                 let inside = inside_changes;
-                Ok((agent, Sources { server, handle, calls, monitor, events, inside, controlled, learned }))
+                Ok((agent, Sources { server, handle, calls, monitor, events, inside, controlled, learned, answered }))
             }
             Err(error) => {
                 // Its socket may be in the state directory, which goes, too.
@@ -266,7 +275,7 @@ impl Agent {
         // The programs of a migration have their own maps from here on.
         self.reader = self.dataplane.reader()?;
         let events = self.dataplane.events()?.into_async()?;
-        self.slow = slowpath::start()?;
+        self.slow = slowpath::start(self.answers.clone())?;
         self.wait_for_routes(followed);
         self.configure_seat_log();
         self.take_stand();
@@ -360,6 +369,7 @@ impl Agent {
             .map(|link| (link.index, Exit { name: link.name.clone(), mac: link.mac, mtu: link.mtu }))
             .collect();
         self.next_hops.want(&mut self.netlink, exits, self.assignment.remotes())?;
+        self.want_reach();
         Ok(())
     }
 
@@ -413,6 +423,7 @@ impl Agent {
         };
         self.compartments.tell(&mut world);
         self.replicas.tell(&mut world);
+        self.reach.tell(&mut world);
         for (remote, way) in self.next_hops.ways() {
             let Some(port) = self.links.values().find(|link| link.index == way.link) else { continue };
             let mtu = self.path_mtus.get(remote, now).map_or(way.mtu, |learned| learned.min(way.mtu));

@@ -18,7 +18,7 @@ use crate::net::links::{Link, Mac, VethEnd};
 use crate::net::neighbours::{Heard, Neighbours, OnLink};
 use crate::net::netlink::{Change, Netlink, NetlinkError};
 use crate::net::netns::{self, Netns};
-use crate::plan::{ConnectionKind, Plan};
+use crate::plan::{Connection, ConnectionKind, Plan, Tenant};
 use anyhow::{Context, bail};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -82,7 +82,6 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>, standing: &Stand
             .filter_map(|(connection, l3)| {
                 let port = ports.get(&l3.port.to_string())?;
                 let inner = format!("vlan{}p{}", l3.vlan, port.ifindex);
-                let next_hops = connection.routes.iter().filter_map(|route| route.next_hop);
                 Some(Attachment {
                     root_name: root_name(&name, &inner),
                     alias: format!("gateway: tenant {name}, VLAN {} on {}", l3.vlan, l3.port),
@@ -91,14 +90,7 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>, standing: &Stand
                     mtu: port.mtu.min(MAX_MTU),
                     addresses: l3.addresses.iter().map(|address| (address.addr(), address.prefix_len())).collect(),
                     connection: Some(connection.name.to_string()),
-                    peers: connection
-                        .peers
-                        .iter()
-                        .copied()
-                        .chain(next_hops)
-                        .chain(tenant.peers_by(connection).map(|peer| peer.address))
-                        .filter(|_| asks)
-                        .collect(),
+                    peers: peers_on(tenant, connection).filter(|_| asks).collect(),
                 })
             })
             .collect();
@@ -119,6 +111,13 @@ pub fn wanted(plan: &Plan, ports: &BTreeMap<String, PortState>, standing: &Stand
         all.insert(name, Wanted { attachments: std::iter::once(routed).chain(vlans).collect() });
     }
     all
+}
+
+/// Whom a tenant has to do with on the VLAN of an L3 connection: its peers, its routes' next hops, and the routers that speak BGP by it.
+pub fn peers_on<'a>(tenant: &'a Tenant, connection: &'a Connection) -> impl Iterator<Item = IpAddr> + 'a {
+    let next_hops = connection.routes.iter().filter_map(|route| route.next_hop);
+    let routers = tenant.peers_by(connection).map(|peer| peer.address);
+    connection.peers.iter().copied().chain(next_hops).chain(routers)
 }
 
 /// The host end's name. Tenants' names are longer than an interface's may be, so it is a hash; the alias tells a person.

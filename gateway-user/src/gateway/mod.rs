@@ -29,6 +29,7 @@ mod inside;
 mod meter;
 pub mod path_mtu;
 mod ports;
+mod reach;
 pub mod reassembly;
 pub mod record;
 mod replicas;

@@ -81,6 +81,12 @@ impl Replicas {
         self.running.as_ref().map(|running| running.log.report()).unwrap_or_default()
     }
 
+    /// The replicas here that lack some of what their holders know.
+    pub(super) fn unknown(&self) -> BTreeSet<SeatName> {
+        let is_whole = |part: &Part| matches!(part, Part::Holder { .. } | Part::Replica { whole: true, .. });
+        self.report().into_iter().filter(|report| !is_whole(&report.part)).map(|report| report.seat).collect()
+    }
+
     /// Tells the world of the stations of seats that others hold.
     pub(super) fn tell(&self, world: &mut World) {
         for stations in self.stations.iter().filter(|(seat, _)| !self.held.contains_key(*seat)).map(|(_, it)| it) {
@@ -102,6 +108,13 @@ impl Replicas {
     /// Whether others tell what a tenant's instance here knows.
     pub(super) fn follows(&self, tenant: &str) -> bool {
         self.running.is_some() && Tenant::seat_in(tenant).is_some_and(|seat| !self.held.contains_key(&seat.into()))
+    }
+
+    /// Whether a seat's holder would have told of a station on the connection's VLAN, and has told of none.
+    pub(super) fn knows_nobody_on(&self, connection: &ConnectionName) -> bool {
+        let stations = Tenant::seat_in(&connection.tenant).and_then(|seat| self.stations.get(&SeatName::from(seat)));
+        let knows_one = stations.into_iter().flat_map(HashMap::keys).any(|station| station.connection == *connection);
+        self.running.is_some() && !knows_one
     }
 
     /// Knows nothing any more of seats that are none of this gateway's.

@@ -6,7 +6,7 @@ use super::compartment;
 use super::replicas::Station;
 use super::standing::Standing;
 use crate::agent::life::life;
-use crate::agent::protocol::{self, SeatNews};
+use crate::agent::protocol::{self, Lack, SeatNews};
 use crate::dataplane::attach::Wanted;
 use crate::dataplane::compile;
 use crate::net::next_hops::Effect;
@@ -14,7 +14,7 @@ use crate::plan::{ConnectionKind, Mac, Name, Plan, Pool, Tenant};
 use crate::sentinel::{self, Announcement, Configuration, Holding, SeatReport, client::News};
 use gateway_common::tables::Seat;
 use gateway_common::{Epoch, SeatId};
-use seat::Incarnation;
+use seat::{Incarnation, SeatName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -44,6 +44,7 @@ impl Agent {
         let known = self.settle_logs();
         self.bgp.stand(self.standing.clone());
         self.ask_neighbours(&known);
+        self.want_reach();
     }
 
     /// Meets seats that came and went, and ports that have lost their programs, which get them again.
@@ -69,9 +70,14 @@ impl Agent {
         for seat in before.held.keys().filter(|seat| !self.standing.held.contains_key(*seat)) {
             tracing::info!(%seat, "the seat is held here no more");
         }
-        let known = self.settle_logs();
+        let mut known = self.reached(|seat| taken.iter().any(|(name, _)| name.as_str() == seat));
+        for (tenant, stations) in self.settle_logs() {
+            // What the holder knew comes last, and counts: it heard them all the time.
+            known.entry(tenant).or_default().extend(stations);
+        }
         // First who is to be reached, then who is to be told.
         self.ask_neighbours(&known);
+        self.want_reach();
         self.bgp.stand(self.standing.clone());
         if let PlanOrigin::Controller(_) = &self.options.plan {
             self.report_routers();
@@ -139,7 +145,15 @@ impl Agent {
 
     /// What the controller is told of the pool's seats.
     pub(super) fn seat_news(&self) -> BTreeMap<String, SeatNews> {
-        let news = |report: SeatReport| {
+        let (unreached, unknown) = (self.seats_unreached(), self.replicas.unknown());
+        let lack = |seat: &SeatName, holding: Holding| match holding {
+            Holding::Held => Lack::Nothing,
+            _ if unreached.contains(seat) => Lack::Vlan,
+            _ if unknown.contains(seat) => Lack::Knowledge,
+            _ => Lack::Nothing,
+        };
+        let news = |seat: &SeatName, report: SeatReport| {
+            let lack = lack(seat, report.holding);
             let holding = match report.holding {
                 Holding::Held => protocol::Holding::Held,
                 Holding::Yielding => protocol::Holding::Yielding,
@@ -151,9 +165,11 @@ impl Agent {
                 holder: holder.map(String::from),
                 epoch: epoch.unwrap_or_default(),
                 sight: report.sight,
+                lack,
             }
         };
-        self.sentinel.seats().into_iter().map(|(seat, report)| (seat.into(), news(report))).collect()
+        let seats = self.sentinel.seats().into_iter();
+        seats.map(|(seat, report)| (seat.to_string(), news(&seat, report))).collect()
     }
 
     /// Takes news of the sentinel.

@@ -6,6 +6,7 @@
 use super::{fragmentation, reassembly};
 use crate::api::report::SlowPathReport;
 use crate::net::ethtool::{Ethtool, GRO};
+use crate::net::link_frames::{self, Answer};
 use crate::net::links::VethEnd;
 use crate::net::netlink::Netlink;
 use anyhow::Context;
@@ -20,6 +21,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// The end that the programs send to.
 pub const ROOT_END: &str = "slow0";
@@ -129,13 +131,23 @@ pub fn remove_link(netlink: &mut Netlink) -> anyhow::Result<()> {
     Ok(netlink.delete_link(ROOT_END)?)
 }
 
-/// Starts the slow path's thread, which runs as long as the process.
-pub fn start() -> anyhow::Result<Arc<Stats>> {
+/// What a neighbour on a tenant's VLAN answered to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The port's interface index.
+    pub ifindex: u32,
+    /// What it was.
+    pub answer: Answer,
+}
+
+/// Starts the slow path's thread, which runs as long as the process. It passes on what neighbours answer as far as there is room.
+pub fn start(answers: mpsc::Sender<Answered>) -> anyhow::Result<Arc<Stats>> {
     let socket = open().with_context(|| format!("cannot open a packet socket on {SOCKET_END}"))?;
     let stats = Arc::new(Stats::default());
     let counted = stats.clone();
     std::thread::Builder::new().name("slow-path".to_owned()).spawn(move || {
-        if let Err(error) = serve(&socket, &counted) {
+        let worker = Worker { answers: Some(answers), ..Worker::default() };
+        if let Err(error) = serve(&socket, worker, &counted) {
             tracing::error!(%error, "the slow path has ended: fragments are lost until the daemon is started again");
         }
     })?;
@@ -160,8 +172,7 @@ fn open() -> anyhow::Result<Socket> {
     Ok(socket)
 }
 
-fn serve(socket: &Socket, stats: &Stats) -> anyhow::Result<()> {
-    let mut worker = Worker::default();
+fn serve(socket: &Socket, mut worker: Worker, stats: &Stats) -> anyhow::Result<()> {
     let mut buffer = vec![0u8; 1 << 16];
     let mut swept = Instant::now();
     loop {
@@ -196,6 +207,8 @@ fn serve(socket: &Socket, stats: &Stats) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 pub struct Worker {
     reassembler: reassembly::Reassembler,
+    /// Who is told what neighbours answer.
+    answers: Option<mpsc::Sender<Answered>>,
 }
 
 impl Worker {
@@ -242,6 +255,13 @@ impl Worker {
                     Vec::new()
                 }
             },
+            Reentry::ANSWERED if let Some(answer) = link_frames::answer(payload) => {
+                if let Some(answers) = &self.answers {
+                    // Who asked asks again.
+                    let _ = answers.try_send(Answered { ifindex: header.context, answer });
+                }
+                Vec::new()
+            }
             _ => {
                 count(&stats.refused);
                 Vec::new()

@@ -69,8 +69,17 @@ impl Pending {
 impl Agent {
     /// Serves until a signal says to stop.
     pub async fn serve(mut self, sources: Sources) -> anyhow::Result<()> {
-        let Sources { server, handle, mut calls, mut monitor, mut events, mut inside, mut controlled, mut learned } =
-            sources;
+        let Sources {
+            server,
+            handle,
+            mut calls,
+            mut monitor,
+            mut events,
+            mut inside,
+            mut controlled,
+            mut learned,
+            mut answered,
+        } = sources;
         let (mut hangup, mut terminate, mut interrupt) =
             (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         // Whoever is told that the gateway is ready may rely on it without its daemon from then on.
@@ -96,6 +105,7 @@ impl Agent {
                 () = tracers.changed() => self.trace(),
                 Some(call) = calls.recv() => self.answer(call),
                 changes = monitor.next() => self.heard(changes?),
+                Some(answer) = answered.recv() => self.heard_on_vlan(answer),
                 Some((tenant, change)) = inside.recv() => self.heard_inside(&tenant, &change),
                 Some(told) = learned.recv() => {
                     if let (bgp::Told::Peers { .. }, Some(controlled)) = (&told, &mut controlled) {
@@ -128,6 +138,7 @@ impl Agent {
                     self.sweep();
                     self.watch_seats();
                     self.watch_logs();
+                    self.ask_around();
                     if let Some(controlled) = &mut controlled {
                         self.report(controlled);
                     }

@@ -2,6 +2,8 @@
 
 pub mod ethtool;
 pub mod fitness;
+pub mod frame_sender;
+pub mod link_frames;
 pub mod links;
 pub mod neighbours;
 pub mod netlink;

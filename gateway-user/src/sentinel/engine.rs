@@ -1,12 +1,12 @@
 //! The sentinel as its clients see it: what they ask, and what each has still to be told.
 
-use super::announcements::Sender;
 use super::configuration::Configuration;
 use super::gates::Gates;
 use super::history::{Entry, History, What};
 use super::pool::{Fresh, News, Pool};
 use super::protocol::{AgentState, Event, Request, SeatReport, Status};
 use crate::api::clock;
+use crate::net::frame_sender::FrameSender;
 use seat::watch::Side;
 use seat::{GatewayName, Input, Message, Moment, SeatName, Voter};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -158,7 +158,7 @@ impl Engine {
         let fresh = match &mut self.pool {
             Some(pool) => pool.configure(configuration, &mut *self.gates, now, &mut news),
             None => {
-                let sender = Sender::open().map_err(|error| format!("cannot send whole frames: {error}"))?;
+                let sender = FrameSender::open().map_err(|error| format!("cannot send whole frames: {error}"))?;
                 let random = super::random();
                 let gates = &mut *self.gates;
                 let (pool, fresh) = Pool::new(configuration, &self.state, gates, sender, random, now, &mut news);

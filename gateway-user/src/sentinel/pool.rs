@@ -1,6 +1,6 @@
 //! What this gateway is to its pool: the member with its gates, its probes, its letters and its announcements.
 
-use super::announcements::{Announcements, Sender};
+use super::announcements::Announcements;
 use super::configuration::{Configuration, Seat};
 use super::gates::Gates;
 use super::history::{Takeover, What};
@@ -12,6 +12,7 @@ use super::protocol::{AgentState, Holding, PeerStatus, SeatReport, SeatStatus, S
 use super::verdicts::opinion;
 use super::watch::AgentWatch;
 use crate::api::clock;
+use crate::net::frame_sender::FrameSender;
 use gateway_common::gate::{Gate, State};
 use gateway_common::probe::Way;
 use seat::watch::{Diagnosis, Side, Sign, Signs, diagnose};
@@ -55,7 +56,7 @@ pub struct Pool {
     memory: MemoryFile,
     probing: Probing,
     post: Post,
-    sender: Sender,
+    sender: FrameSender,
     seats: BTreeMap<SeatName, SeatState>,
     diagnoses: BTreeMap<GatewayName, Diagnosis>,
     agent: AgentWatch,
@@ -151,7 +152,7 @@ impl Pool {
         configuration: Configuration,
         state: &Path,
         gates: &mut dyn Gates,
-        sender: Sender,
+        sender: FrameSender,
         random: u64,
         now: Moment,
         news: &mut News,
@@ -221,7 +222,7 @@ impl Pool {
             };
             if let Some((epoch, hold)) = held.get(&seat.name) {
                 (state.hold, state.epoch, state.claim) = (*hold, epoch.0, Some((now, 0)));
-                state.announcements.announce(&mut self.sender, now);
+                state.announcements.announce(&self.sender, now);
             }
             self.seats.insert(seat.name.clone(), state);
         }
@@ -390,7 +391,7 @@ impl Pool {
                 // Who wakes up and holds it still is stopped first, then the neighbours learn.
                 self.probing.claim(state.seat.number, epoch.0, now.0);
                 state.claim = Some((now + CLAIM_AGAIN[0], 1));
-                state.announcements.announce(&mut self.sender, now);
+                state.announcements.announce(&self.sender, now);
                 let announced = clock::monotonic();
                 let announcements = state.announcements.count();
                 let lost = state.lost.take();
@@ -414,7 +415,7 @@ impl Pool {
             Event::Yields { epoch, to } => What::Yields { epoch: epoch.0, to: to.0 },
             Event::YieldFailed(epoch) => {
                 state.claim = Some((now, 0));
-                state.announcements.announce(&mut self.sender, now);
+                state.announcements.announce(&self.sender, now);
                 What::YieldFailed { epoch: epoch.0 }
             }
             Event::HandedOver(epoch) => What::HandedOver { epoch: epoch.0 },
@@ -475,7 +476,7 @@ impl Pool {
         }
         let renewal = self.configuration.timers.renewal();
         for state in self.seats.values_mut() {
-            state.announcements.look(&mut self.sender, now);
+            state.announcements.look(&self.sender, now);
             if let Some((due, count)) = state.claim.filter(|(due, _)| *due <= now) {
                 self.probing.claim(state.seat.number, state.epoch, due.0);
                 state.claim = Some((now + CLAIM_AGAIN.get(count).copied().unwrap_or(renewal), count + 1));

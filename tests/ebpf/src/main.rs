@@ -111,6 +111,19 @@ pub fn nothing(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// A switch's port that takes no VLAN: what has a tag is lost.
+#[xdp]
+pub fn untagged(ctx: XdpContext) -> u32 {
+    const VLAN: u16 = 0x8100u16.to_be();
+    let kind = ctx.data() + 12;
+    if kind + 2 > ctx.data_end() {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: within the frame, as was just looked.
+    let kind = unsafe { (kind as *const u16).read_unaligned() };
+    if kind == VLAN { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}

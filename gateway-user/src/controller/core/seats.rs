@@ -200,6 +200,10 @@ impl State {
             rack: self.ranges(subnets.rack.as_ref()),
             is_taken: &is_taken,
             may_take: &|seat, gateway| self.fleet.may_stand_in(seat, gateway),
+            lack: &|seat, gateway| {
+                let agent = self.agents.get(&super::gateway(gateway));
+                agent.and_then(|agent| agent.seat(seat)).map(|news| news.lack).unwrap_or_default()
+            },
             share: &|seat| Share(self.fleet.percent_used(seat)),
             floor: Floor {
                 epoch: others().map(|seats| seats.epoch).max().unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! In which order gateways that have no seat may take one.
 
 use super::settle::Pool;
+use crate::agent::protocol::Lack;
 use crate::controller::model::Id;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,9 +30,11 @@ pub(super) fn order<'a>(
     ordered.collect()
 }
 
-/// What speaks against a gateway: that the seat's VLANs are not there, that it is not the seat's home, that it fails together with the bearer.
-fn dislike<'a>(pool: &Pool<'_>, seat: &Id, bearer: &Id, gateway: &'a Id) -> (bool, bool, (bool, bool), &'a Id) {
-    (!(pool.may_take)(seat, gateway), gateway != seat, together(pool, bearer, gateway), gateway)
+/// What speaks against a gateway, the worst first: that the seat's VLANs are not there, that it is not the seat's home, that it fails together with
+/// the bearer, that it knows less of the seat than the bearer.
+fn dislike<'a>(pool: &Pool<'_>, seat: &Id, bearer: &Id, gateway: &'a Id) -> (bool, bool, (bool, bool), bool, &'a Id) {
+    let unknowing = (pool.lack)(seat, gateway) == Lack::Knowledge;
+    (!pool.serves(gateway, seat), gateway != seat, together(pool, bearer, gateway), unknowing, gateway)
 }
 
 /// Whether two gateways are on one host, and whether in one rack.
@@ -69,7 +72,7 @@ fn augment<'a>(
     seen: &mut BTreeSet<&'a Id>,
 ) -> bool {
     for gateway in liked.get(seat).into_iter().flatten().copied() {
-        if !(pool.may_take)(seat, gateway) || !seen.insert(gateway) {
+        if !pool.serves(gateway, seat) || !seen.insert(gateway) {
             continue;
         }
         let free = match taken.get(gateway).copied() {

@@ -2,6 +2,7 @@
 
 use super::record::{Relief, Seats};
 use super::settle::{Heard, Member, Pool, Readiness, Standing};
+use crate::agent::protocol::Lack;
 use crate::controller::model::Id;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,8 +56,8 @@ impl Seats {
         let is_asked = asked.is_some_and(|asked| asked.to == *to && asked.incarnation == *life);
         *heard == Heard::Lately
             && *standing == Standing::Open
-            && (*readiness == Readiness::Ready || is_asked)
-            && (pool.may_take)(seat, to)
+            && (*readiness == Readiness::Ready && (pool.lack)(seat, to) == Lack::Nothing || is_asked)
+            && pool.serves(to, seat)
     }
 
     /// Whether a seat has not moved for long enough.

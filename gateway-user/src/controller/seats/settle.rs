@@ -3,6 +3,7 @@
 use super::order::order;
 use super::record::{Grant, Occupancy, Seat, Seats, gateway_name};
 use super::survivors::Burden;
+use crate::agent::protocol::Lack;
 use crate::controller::model::Id;
 use crate::controller::placement::VipRange;
 use crate::plan::{Dual, Mac};
@@ -26,12 +27,21 @@ pub struct Pool<'a> {
     pub is_taken: &'a dyn Fn(IpAddr) -> bool,
     /// Whether a gateway stands where a seat's VLANs are.
     pub may_take: &'a dyn Fn(&Id, &Id) -> bool,
+    /// What a gateway says that it lacks to take a seat.
+    pub lack: &'a dyn Fn(&Id, &Id) -> Lack,
     /// How much of a gateway a seat's connections take.
     pub share: &'a dyn Fn(&Id) -> Share,
     /// What other pools have used up.
     pub floor: Floor,
     /// What time it is, in milliseconds since 1970.
     pub now: u64,
+}
+
+impl Pool<'_> {
+    /// Whether a gateway is where a seat's VLANs are, as far as that is planned, and as far as it has seen.
+    pub(super) fn serves(&self, gateway: &Id, seat: &Id) -> bool {
+        (self.may_take)(seat, gateway) && (self.lack)(seat, gateway) != Lack::Vlan
+    }
 }
 
 impl fmt::Debug for Pool<'_> {

@@ -33,7 +33,7 @@ impl<'a> Burden<'a> {
         self.borne.get(gateway).copied().unwrap_or_default()
     }
 
-    /// Those of these gateways for each seat that have room for it, in the order in which they are to take it: one that stands elsewhere than
+    /// Those of these gateways for each seat that stand where its VLANs should be and have room for it, in the order in which they are to take it: one that stands elsewhere than
     /// the bearer, then where most room is beside what it may have to take of other seats.
     pub fn survivors<'g>(&self, pool: &Pool<'_>, gateways: &BTreeSet<&'g Id>) -> BTreeMap<&'a Id, Vec<&'g Id>> {
         let mut seats: Vec<(Share, &Id, &Id)> =

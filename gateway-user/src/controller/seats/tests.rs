@@ -4,6 +4,7 @@ use super::record::Subnets;
 use super::settle::{Duty, Floor, Heard, Member, Pool, Readiness, Standing};
 use super::survival::Because;
 use super::*;
+use crate::agent::protocol::Lack;
 use crate::controller::model::{Id, Reference};
 use crate::controller::placement::VipRange;
 use proptest::prelude::*;
@@ -28,6 +29,8 @@ struct World {
     rack: Vec<VipRange>,
     /// Seats and gateways that do not go together.
     apart: BTreeSet<(Id, Id)>,
+    /// What gateways lack of seats, by seat and gateway.
+    lacks: BTreeMap<(Id, Id), Lack>,
     /// What seats take of a gateway, if anything.
     shares: BTreeMap<Id, Share>,
     /// In milliseconds.
@@ -49,6 +52,7 @@ impl World {
             fabric: range([10, 10, 9, 1], [10, 10, 9, 40]),
             rack: range([10, 20, 9, 1], [10, 20, 9, 40]),
             apart: BTreeSet::new(),
+            lacks: BTreeMap::new(),
             shares: BTreeMap::new(),
             now: 0,
             seats: Seats { subnets: Some(Subnets { fabric: subnet, rack: None }), ..Seats::default() },
@@ -64,6 +68,7 @@ impl World {
             rack: self.rack.clone(),
             is_taken: &|address| address == IpAddr::from([10, 10, 9, 1]),
             may_take: &|seat, gateway| !self.apart.contains(&(seat.clone(), gateway.clone())),
+            lack: &|seat, gateway| self.lacks.get(&(seat.clone(), gateway.clone())).copied().unwrap_or_default(),
             share: &|seat| self.shares.get(seat).copied().unwrap_or_default(),
             floor: Floor::default(),
             now: self.now,
@@ -207,6 +212,60 @@ fn those_who_fail_together_do_not_wait_for_one_and_successors_stand_elsewhere() 
 }
 
 #[test]
+fn who_finds_a_vlan_missing_is_the_last_to_take_the_seat() {
+    let mut world = World::new(2, 2);
+    let firsts = |world: &World| [world.next("GW1")[0].clone(), world.next("GW2")[0].clone()];
+    assert_eq!(firsts(&world), ["GW4", "GW3"]);
+    world.lacks.insert((id("GW1"), id("GW4")), Lack::Vlan);
+    world.settle();
+    assert_eq!(world.next("GW1")[..2], ["GW3", "GW4"]);
+    assert_eq!(world.next("GW2")[0], "GW4", "it is as good as any for another seat");
+    // Better one gateway for two seats than one that does not reach their sites.
+    world.lacks.insert((id("GW2"), id("GW4")), Lack::Vlan);
+    world.settle();
+    assert_eq!(firsts(&world), ["GW3", "GW3"]);
+    world.lacks.clear();
+    world.settle();
+    assert_eq!(firsts(&world), ["GW4", "GW3"]);
+}
+
+#[test]
+fn of_two_that_are_alike_the_one_that_knows_more_is_first() {
+    let mut world = World::new(1, 2);
+    assert_eq!(world.next("GW1")[0], "GW2");
+    world.lacks.insert((id("GW1"), id("GW2")), Lack::Knowledge);
+    world.settle();
+    assert_eq!(world.next("GW1")[0], "GW3");
+}
+
+#[test]
+fn a_pool_whose_standbys_lack_a_vlan_does_not_survive() {
+    let mut world = World::new(1, 2);
+    let losses = |world: &World| world.with_pool(|pool| world.seats.unsurvived(pool)).len();
+    assert_eq!(losses(&world), 0);
+    world.lacks.insert((id("GW1"), id("GW2")), Lack::Vlan);
+    assert_eq!(losses(&world), 0);
+    world.lacks.insert((id("GW1"), id("GW3")), Lack::Vlan);
+    assert_eq!(losses(&world), 1);
+}
+
+#[test]
+fn who_has_left_and_come_back_takes_nothing_by_what_it_was_granted_before() {
+    let mut world = World::new(2, 1);
+    let before = world.seats.seats[&id("GW1")].ahead().find(|grant| grant.to == id("GW3")).expect("a grant").epoch;
+    let member = world.gateways.remove(&id("GW3")).expect("a member");
+    world.settle();
+    world.elect();
+    // Another change of voters comes first.
+    world.gateways.insert(id("GW4"), Member { life: Some(1), ..Member::default() });
+    world.settle();
+    world.gateways.insert(id("GW3"), Member { life: Some(2), ..member });
+    world.settle();
+    assert_eq!(world.seats.follow(&id("GW1"), &id("GW3"), before, 8), Followed::Never);
+    assert!(world.seats.settled().is_ok());
+}
+
+#[test]
 fn voters_change_in_two_steps() {
     let mut world = World::new(2, 1);
     let four = Member { life: Some(1), ..Member::default() };
@@ -331,6 +390,11 @@ fn who_has_two_seats_hands_one_over_as_soon_as_its_home_or_a_standby_is_there_fo
     world.settle();
     assert_eq!(world.relief("GW2"), None);
     world.member("GW2").readiness = Readiness::Ready;
+    // Nor has it been told what there is to know.
+    world.lacks.insert((id("GW2"), id("GW2")), Lack::Knowledge);
+    world.settle();
+    assert_eq!(world.relief("GW2"), None);
+    world.lacks.clear();
     assert!(world.settle());
     assert_eq!((world.relief("GW2"), world.relief("GW3")), (Some("GW2".to_owned()), None));
     assert_eq!(world.relief("GW1"), None, "a standby with one seat keeps it");

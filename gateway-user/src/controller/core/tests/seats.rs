@@ -264,7 +264,13 @@ impl World {
     /// Gateways tell what they see of the holder of the tenant's seat.
     fn see(&mut self, tellers: &[&str], holder: &str, epoch: u64, sight: seat::Opinion, sequence: u64) {
         for teller in tellers {
-            let news = SeatNews { holding: Holding::Replica, holder: Some(holder.to_owned()), epoch, sight };
+            let news = SeatNews {
+                holding: Holding::Replica,
+                holder: Some(holder.to_owned()),
+                epoch,
+                sight,
+                ..SeatNews::default()
+            };
             let report = Report {
                 boot: BootId((*teller).to_owned()),
                 sequence,
