@@ -119,6 +119,11 @@ impl Gateway {
         self.daemon = None;
     }
 
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.daemon.as_ref().context("no daemon runs")?.signal(signal)
+    }
+
     /// Stops the daemon as an operator would; what it forwards goes on.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(daemon) = &self.daemon {
@@ -133,7 +138,7 @@ impl Gateway {
     pub fn reload(&mut self, plan: &Plan) -> Result<()> {
         let before = self.status()?.plans_applied;
         self.node.write(self.plan, &plan.to_string())?;
-        self.daemon.as_ref().context("no daemon runs")?.signal(Signal::SIGHUP)?;
+        self.signal(Signal::SIGHUP)?;
         until(SOON, "the daemon to apply the plan", || {
             self.status().ok().filter(|status| status.plans_applied > before)
         })

@@ -1,8 +1,8 @@
 //! A whole cloud whose pool has seats: a gateway dies, the standby carries its tenants with all that the dead one knew, and nobody else is told
 //! anything.
 
-use anyhow::{Context, Result, ensure};
-use lab::cloud::{Cloud, LEARNED_DC, Operated};
+use anyhow::{Context, Result, anyhow, ensure};
+use lab::cloud::{Cloud, LEARNED_DC, LEARNED_HQ, Operated, SiteRouters};
 use lab::gateway::program;
 use lab::node::Node;
 use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
@@ -80,6 +80,14 @@ fn knows_everything(gateway: &Node, seat: &str) -> Option<bool> {
     Some(knows_router(gateway, seat)? && routes.iter().any(|it| it["prefix"] == LEARNED_DC.0))
 }
 
+/// The routes to the cloud and to the other site that a site's router lacks.
+fn lacking(routers: &SiteRouters) -> Vec<(&'static str, &'static str)> {
+    let at_hq = [SUBNETS[0].prefixes[0], LEARNED_DC.0].map(|prefix| ("hq", prefix, routers.hq.valid(prefix)));
+    let at_dc = [SUBNETS[0].prefixes[0], LEARNED_HQ.0].map(|prefix| ("dc", prefix, routers.dc.valid("ipv4", prefix)));
+    let all = at_hq.into_iter().chain(at_dc);
+    all.filter(|(.., valid)| !valid).map(|(site, prefix, _)| (site, prefix)).collect()
+}
+
 /// What the pool would not survive.
 fn losses(operated: &Operated) -> Result<Vec<String>> {
     let pool = operated.get(POOL)?;
@@ -120,7 +128,7 @@ fn start() -> Result<(Operated, String)> {
 }
 
 #[test]
-fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()> {
+fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants_whose_routers_lose_no_route() -> Result<()> {
     let (operated, seat) = start()?;
     let contoso = operated.cloud.members(CONTOSO.name);
     let _tunnel = operated.dig(contoso)?;
@@ -134,12 +142,24 @@ fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants() -> Result<()>
     reach().with_context(|| about(&operated))?;
     // At home as a rule; on a busy machine the standby may have been faster.
     let held = || holder(&operated, &seat);
+    let routers = contoso.start_routers()?;
+    let routed = || lacking(&routers).is_empty().then_some(());
+    until(PATIENCE, "the sites' routers to learn from each other", routed).with_context(|| about(&operated))?;
     let (first, epoch) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
 
     wire(&operated, &first, "nomaster")?;
     let taken = || holder(&operated, &seat).filter(|(gateway, _)| *gateway != first);
-    let (successor, later) =
-        until(PATIENCE, "another gateway to hold the seat", taken).with_context(|| about(&operated))?;
+    let up_again = || {
+        let missing = lacking(&routers);
+        if !missing.is_empty() {
+            return Some(Err(anyhow!("missing meanwhile: {missing:?}")));
+        }
+        let (successor, later) = taken()?;
+        let history = ctl(operated.cloud.gateway(&successor), &["history"]);
+        history.contains("BGP up").then_some(Ok((successor, later)))
+    };
+    let up_again = until(PATIENCE, "another gateway to hold the seat, and its BGP sessions to be up", up_again);
+    let (successor, later) = up_again.and_then(|outcome| outcome).with_context(|| about(&operated))?;
     ensure!(later > epoch, "{successor} holds it under {later}, after {epoch}\n{}", about(&operated));
     reach().with_context(|| about(&operated))?;
     ensure!(operated.carrier(CONTOSO.name)? == seat, "placements were changed\n{}", about(&operated));

@@ -16,7 +16,7 @@ use crate::net::next_hops::Effect;
 use crate::plan::{ConnectionKind, Plan, Tenant};
 use anyhow::Context;
 use seat::SeatName;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(purpose: Purpose, now: Instant) -> Self {
-        Self { purpose, since: now, due: now, wait: SOON, passed: 0, answered: None }
+    fn new(purpose: Purpose, answered: Option<Mac>, now: Instant) -> Self {
+        Self { purpose, since: now, due: now, wait: SOON, passed: 0, answered }
     }
 }
 
@@ -83,12 +83,17 @@ impl Reach {
         Ok(Self { asked: BTreeMap::new(), sender })
     }
 
-    /// Asks these from here on, and nobody else.
-    fn want(&mut self, questions: BTreeMap<Question, Purpose>, now: Instant) {
+    /// Asks these from here on, and nobody else. Whoever is known, as when the seat was held here a moment ago, is believed until it lets
+    /// questions pass.
+    fn want(&mut self, questions: BTreeMap<Question, Purpose>, known: &HashMap<Neighbour, Mac>, now: Instant) {
         let mut before = std::mem::take(&mut self.asked);
         let asked = questions.into_iter().map(|(question, purpose)| {
-            let known = before.remove(&question).filter(|known| known.purpose == purpose);
-            (question, known.unwrap_or_else(|| Asked::new(purpose, now)))
+            let asked = before.remove(&question).filter(|asked| asked.purpose == purpose);
+            let asked = asked.unwrap_or_else(|| {
+                let station = Neighbour { connection: purpose.connection.clone(), address: question.address };
+                Asked::new(purpose, known.get(&station).copied(), now)
+            });
+            (question, asked)
         });
         self.asked = asked.collect();
     }
@@ -169,7 +174,7 @@ impl Agent {
     /// Asks whom the plan and what is held make it ask.
     pub(super) fn want_reach(&mut self) {
         let questions = questions(&self.assignment.plan, &self.world.ports, &self.standing);
-        self.reach.want(questions, Instant::now());
+        self.reach.want(questions, &self.world.neighbours, Instant::now());
     }
 
     /// Those who have answered on the VLANs of seats, by tenant's key.
@@ -249,7 +254,8 @@ mod tests {
 
     fn want(reach: &mut Reach, questions: &[(Question, &str)], now: Instant) {
         let purpose = |name| Purpose { port: [2, 0, 0, 0, 0, 4], connection: connection(name) };
-        reach.want(questions.iter().map(|(question, name)| (*question, purpose(name))).collect(), now);
+        let questions = questions.iter().map(|(question, name)| (*question, purpose(name)));
+        reach.want(questions.collect(), &HashMap::new(), now);
     }
 
     fn answer(vlan: u16, last: u8) -> Answer {
@@ -316,6 +322,19 @@ mod tests {
         assert_eq!(told(&reach), 1, "what is known stays known");
         want(&mut reach, &[], now);
         assert_eq!(told(&reach), 0);
+    }
+
+    #[test]
+    fn who_was_known_a_moment_ago_is_believed_until_it_lets_questions_pass() {
+        let mut now = Instant::now();
+        let purpose = Purpose { port: [2, 0, 0, 0, 0, 4], connection: connection("dc") };
+        let known = HashMap::from([(Neighbour { connection: connection("dc"), address: address(1) }, PEER)]);
+        let mut reach = Reach::default();
+        reach.want(BTreeMap::from([(question(100, 1), purpose)]), &known, now);
+        assert_eq!(waits(&mut reach, &mut now, 3), [0, 1, 2]);
+        assert_eq!(told(&reach), 1);
+        now += SELDOM;
+        assert_eq!((puts(&mut reach, now), told(&reach)), ((1, true), 0));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use gateway_user::dataplane::pins::{DEFAULT as PINS, Pins};
 use gateway_user::dataplane::seats::Gates;
 use gateway_user::sentinel::process::now;
 use gateway_user::sentinel::{Entry, PairKey, Status, What};
+use nix::sys::signal::Signal;
 use seat::watch::Diagnosis;
 use seat::{
     Bound, Charter, CharterNumber, Electorate, ElectorateNumber, Epoch, GatewayName, Grant, Incarnation, SeatName,
@@ -60,6 +61,8 @@ pub enum Stroke {
     AgentDeath,
     /// Its agent is killed and started again at once.
     AgentRestart,
+    /// Its agent stands still until its seats are elsewhere.
+    AgentHang,
     /// An operator has the other gateway take the seat.
     HandOver,
 }
@@ -73,6 +76,7 @@ impl Stroke {
             Self::SiteSilence => "site side dead",
             Self::AgentDeath => "agent killed",
             Self::AgentRestart => "agent restarted",
+            Self::AgentHang => "agent hung",
             Self::HandOver => "handed over by hand",
         }
     }
@@ -166,6 +170,7 @@ impl Gateways {
                 self.members[holder].gateway.launch()?;
                 self.members[holder].gateway.await_answer()?;
             }
+            Stroke::AgentHang => self.members[holder].gateway.signal(Signal::SIGSTOP)?,
             Stroke::HandOver => drop(self.members[holder].gateway.ctl(&["failover", SEATS[MOVING]])?),
             _ => {}
         }
@@ -187,10 +192,14 @@ impl Gateways {
         for side in stroke.silences() {
             self.wire(holder, *side, "master bridge")?;
         }
-        if stroke == Stroke::AgentDeath {
-            let gateway = &mut self.members[holder].gateway;
-            gateway.launch()?;
-            gateway.await_answer()?;
+        let gateway = &mut self.members[holder].gateway;
+        match stroke {
+            Stroke::AgentDeath => {
+                gateway.launch()?;
+                gateway.await_answer()?;
+            }
+            Stroke::AgentHang => gateway.signal(Signal::SIGCONT)?,
+            _ => {}
         }
         let story = self.story(began);
         self.settle().with_context(|| self.story(began))?;
