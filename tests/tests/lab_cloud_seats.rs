@@ -236,6 +236,7 @@ fn a_vlan_that_does_not_come_to_the_standbys_is_told_before_it_is_needed() -> Re
     let degraded = || losses(&operated).ok()?.iter().any(|loss| loss.contains("seats' VLANs")).then_some(());
     until(PATIENCE, "the pool to say so", degraded).with_context(|| about(&operated))?;
 
+    ensure!(about(&operated).contains("\"lacks\": \"vlan\""), "{}", about(&operated));
     drop(cut);
     let well = || losses(&operated).ok()?.is_empty().then_some(());
     until(PATIENCE, "the pool to be well again", well).with_context(|| about(&operated))

@@ -347,7 +347,7 @@ impl<'a> Beside<'a> {
         });
         shown.insert("virtualGateways".into(), tenants.collect());
         if let Some((_, seats)) = self.state.seats_around(id) {
-            let concerned = seats.concerning(id).map(|name| seat(seats, name));
+            let concerned = seats.concerning(id).map(|name| self.state.shown_seat(seats, name));
             shown.insert("seats".into(), concerned.collect());
         }
         shown.insert("configurationState".into(), self.configuration(details));
@@ -383,7 +383,7 @@ impl<'a> Beside<'a> {
                 let message = "this controller keeps no secrets, so that gateways cannot talk to each other of seats";
                 details.push(detail("Degraded", message.to_owned()));
             }
-            shown.insert("seats".into(), seats.seats.keys().map(|name| seat(seats, name)).collect());
+            shown.insert("seats".into(), seats.seats.keys().map(|name| self.state.shown_seat(seats, name)).collect());
             let moves = seats.history.iter().map(|moved| {
                 json!({ "time": time(moved.heard), "seat": moved.seat, "from": moved.from, "to": moved.to, "epoch": moved.epoch })
             });
@@ -456,20 +456,29 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// A seat, as it is shown.
-pub(super) fn seat(seats: &Seats, name: &Id) -> Value {
-    let Some((name, known)) = seats.seats.get_key_value(name) else { return json!({ "seat": name }) };
-    let next = known.ahead().map(|grant| json!({ "gateway": grant.to, "epoch": grant.epoch }));
-    json!({
-        "seat": name,
-        "holder": known.holder.as_ref().map(|holder| &holder.gateway),
-        "epoch": known.held(),
-        "fabricAddresses": known.pa,
-        "rackAddresses": known.next_hop,
-        "macAddress": known.mac,
-        "occupancy": known.occupancy,
-        "next": next.collect::<Vec<_>>(),
-    })
+impl State {
+    /// A seat, as it is shown.
+    pub(super) fn shown_seat(&self, seats: &Seats, name: &Id) -> Value {
+        let Some((name, known)) = seats.seats.get_key_value(name) else { return json!({ "seat": name }) };
+        let next = known.ahead().map(|grant| {
+            let mut next = json!({ "gateway": grant.to, "epoch": grant.epoch });
+            let lack = self.lack(name, &grant.to);
+            if !lack.is_nothing() {
+                next["lacks"] = json!(lack);
+            }
+            next
+        });
+        json!({
+            "seat": name,
+            "holder": known.holder.as_ref().map(|holder| &holder.gateway),
+            "epoch": known.held(),
+            "fabricAddresses": known.pa,
+            "rackAddresses": known.next_hop,
+            "macAddress": known.mac,
+            "occupancy": known.occupancy,
+            "next": next.collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// What was carried, and how much it is a second.

@@ -149,7 +149,7 @@ impl Core {
                 if let Some(at) = at
                     && let Some((_, seats)) = self.state.seats_around(&at.gateway)
                 {
-                    answer["seat"] = super::observed::seat(seats, &at.gateway);
+                    answer["seat"] = self.state.shown_seat(seats, &at.gateway);
                 }
                 Ok(body(200, &answer))
             }

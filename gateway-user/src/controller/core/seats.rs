@@ -6,7 +6,7 @@ use super::message::WatchKind;
 use super::plans::Documents;
 use super::state::{State, Unreadable};
 use super::{Core, Moment, Out};
-use crate::agent::protocol::{PlanEvent, SeatNews};
+use crate::agent::protocol::{Lack, PlanEvent, SeatNews};
 use crate::controller::core::agents::Presence;
 use crate::controller::model::fabric::{Gateway, GatewayPool, IpPool, Schedulable};
 use crate::controller::model::records::{AgentId, Role};
@@ -170,6 +170,12 @@ impl State {
         subnet.into_iter().flat_map(|subnet| subnet.ip_pools).map(range).collect()
     }
 
+    /// What a gateway says that it lacks to take a seat.
+    pub(super) fn lack(&self, seat: &Id, gateway: &Id) -> Lack {
+        let news = self.agents.get(&super::gateway(gateway)).and_then(|agent| agent.seat(seat));
+        news.map(|news| news.lack).unwrap_or_default()
+    }
+
     /// Does something with all that is known of a pool.
     fn with_pool<T>(&self, id: &Id, subnets: &Subnets, now: u64, act: impl FnOnce(&Pool<'_>) -> T) -> T {
         let networks: BTreeSet<String> = [Some(&subnets.fabric), subnets.rack.as_ref()]
@@ -200,10 +206,7 @@ impl State {
             rack: self.ranges(subnets.rack.as_ref()),
             is_taken: &is_taken,
             may_take: &|seat, gateway| self.fleet.may_stand_in(seat, gateway),
-            lack: &|seat, gateway| {
-                let agent = self.agents.get(&super::gateway(gateway));
-                agent.and_then(|agent| agent.seat(seat)).map(|news| news.lack).unwrap_or_default()
-            },
+            lack: &|seat, gateway| self.lack(seat, gateway),
             share: &|seat| Share(self.fleet.percent_used(seat)),
             floor: Floor {
                 epoch: others().map(|seats| seats.epoch).max().unwrap_or_default(),
