@@ -2,6 +2,7 @@
 //! anything.
 
 use anyhow::{Context, Result, anyhow, ensure};
+use gateway_user::sentinel::{Holding, Status};
 use lab::cloud::{Cloud, LEARNED_DC, LEARNED_HQ, Operated, SiteRouters};
 use lab::gateway::program;
 use lab::node::Node;
@@ -177,6 +178,35 @@ fn a_gateway_dies_in_silence_and_the_standby_carries_its_tenants_whose_routers_l
     let last = holder(&operated, &seat);
     ensure!(last.is_some_and(|(_, now)| now >= later), "an older epoch holds the seat\n{}", about(&operated));
     Ok(())
+}
+
+#[test]
+fn a_seat_moves_though_no_controller_lives_and_its_successor_was_cut_off_from_it_before() -> Result<()> {
+    let (mut operated, seat) = start()?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let held = || holder(&operated, &seat);
+    let (first, _) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let ready = || ready(&operated, &seat, knows_router);
+    until(PATIENCE, "the replicas to know the site's router", ready).with_context(|| about(&operated))?;
+
+    for gateway in operated.cloud.gateways.iter().filter(|gateway| gateway.name() != first) {
+        operated.cloud.management.ip(&format!("link set {} nomaster\n", gateway.name()))?;
+    }
+    operated.crash(operated.leader()?);
+    wire(&operated, &first, "nomaster")?;
+    let holds = |gateway: &Node| {
+        let status: Status = serde_json::from_str(&ctl(gateway, &["seats", "-o", "json"])).ok()?;
+        let own = status.seats.into_iter().find(|it| it.report.seat.as_str() == seat)?;
+        (own.report.holding == Holding::Held).then_some(())
+    };
+    let taken = || operated.cloud.gateways.iter().any(|it| it.name() != first && holds(it).is_some()).then_some(());
+    let story = || operated.cloud.gateways.iter().map(|it| ctl(it, &["history"])).collect::<String>();
+    until(PATIENCE, "another gateway to hold the seat", taken).with_context(story)?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let [vm1, _] = &contoso.vms;
+    operated.finds(vm1, HQ[0], &contoso.hq).with_context(story)?;
+    operated.finds(&contoso.dc, SUBNETS[0].addresses[0], vm1).with_context(story)
 }
 
 #[test]

@@ -96,7 +96,8 @@ pub struct Cloud {
     pub tor: Arc<Node>,
     /// The tenants' machines.
     pub tenants: Vec<Members>,
-    management: Arc<Node>,
+    /// The switch by which everybody reaches the controllers.
+    pub management: Arc<Node>,
     processes: Arc<Processes>,
 }
 

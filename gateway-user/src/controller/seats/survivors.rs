@@ -77,7 +77,7 @@ impl<'a> Burden<'a> {
         let mut taken: BTreeMap<&Id, Share> = gateways.iter().map(|gateway| (*gateway, self.on(gateway))).collect();
         let mut fits = |(share, seat): &(Share, &Id)| {
             let emptiest =
-                taken.iter_mut().filter(|(gateway, _)| (pool.may_take)(seat, gateway)).min_by_key(|(_, on)| **on);
+                taken.iter_mut().filter(|(gateway, _)| pool.serves(gateway, seat)).min_by_key(|(_, on)| **on);
             let room = emptiest.filter(|(_, on)| on.plus(*share) <= Share::WHOLE);
             room.map(|(_, on)| *on = on.plus(*share)).is_some()
         };

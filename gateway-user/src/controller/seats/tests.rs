@@ -247,6 +247,12 @@ fn a_pool_whose_standbys_lack_a_vlan_does_not_survive() {
     assert_eq!(losses(&world), 0);
     world.lacks.insert((id("GW1"), id("GW3")), Lack::Vlan);
     assert_eq!(losses(&world), 1);
+    // Nor does room beside another seat count for anything without it.
+    let mut world = World::new(2, 1);
+    assert_eq!(losses(&world), 0);
+    world.lacks.insert((id("GW1"), id("GW2")), Lack::Vlan);
+    world.lacks.insert((id("GW1"), id("GW3")), Lack::Vlan);
+    assert_eq!(losses(&world), 1);
 }
 
 #[test]
