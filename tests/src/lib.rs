@@ -7,6 +7,7 @@
 //! - [`ping`], [`identity`], [`throughput`]: what the tests ask with; [`flows`]: echo requests that are counted; [`numbered`]: frames that the kernel sends and counts; [`frame_socket`]: whole frames, sent and seen
 //! - [`limit`]: whether a limit lets through what it should; [`meter`]: a running gateway's, looked at
 //! - [`live`], [`enter`]: what `lab run` and `lab enter` do
+//! - [`chaos`]: what `lab chaos` does: gateways fail at random, and it is watched that nobody is the worse for it
 //! - [`compute`]: the lab with compute hosts of ours
 //! - [`frame`]: frames built layer by layer; [`program`]: the XDP programs run on one of them at a time
 //! - [`bench`]: what `lab bench` does
@@ -20,6 +21,7 @@
 pub mod bench;
 pub mod bfd_owner;
 pub mod bgp;
+pub mod chaos;
 pub mod cloud;
 pub mod compute;
 pub mod enter;

@@ -138,6 +138,24 @@ impl Node {
         Ok(Running { child, _processes: Arc::clone(&self.processes) })
     }
 
+    /// The processes of this machine that a program of that name runs, as the lab's owner sees them.
+    pub fn running(&self, program: &str) -> Result<Vec<nix::unistd::Pid>> {
+        let inode = |file: &std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(file);
+        let own = inode(&self.mounts.metadata()?);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            // Whoever has ended meanwhile is not here any more.
+            let Ok(mounts) = std::fs::metadata(entry.path().join("ns/mnt")) else { continue };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let first = line.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
+            if inode(&mounts) == own && first.rsplit('/').next() == Some(program) {
+                found.push(nix::unistd::Pid::from_raw(pid));
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes a file as this machine sees the path (below /run, that is).
     pub fn write(&self, path: impl AsRef<Path> + Sync, content: &str) -> Result<()> {
         self.within(|| std::fs::write(path.as_ref(), content))

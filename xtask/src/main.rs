@@ -1,10 +1,11 @@
-//! Every developer and user command of the gateway: `cargo xtask setup`, `build`, `run`, `test`, `mutants`, `bench`, `fuzz`, `dist`.
+//! Every developer and user command of the gateway: `cargo xtask setup`, `build`, `run`, `test`, `mutants`, `bench`, `chaos`, `fuzz`, `dist`.
 //!
 //! To change what is installed, go to [`setup`]; how the XDP programs are compiled, to [`build`] and [`setup::toolchain`];
 //! what CI runs, to [`test`]; what a user installs, to [`dist`].
 
 mod bench;
 mod build;
+mod chaos;
 mod dist;
 mod fuzz;
 mod mutants;
@@ -42,6 +43,7 @@ enum Command {
     Test(test::Arguments),
     Mutants(mutants::Arguments),
     Bench(bench::Arguments),
+    Chaos(chaos::Arguments),
     Fuzz(fuzz::Arguments),
     Dist(dist::Arguments),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::main(&arguments),
         Command::Mutants(arguments) => mutants::main(&arguments),
         Command::Bench(arguments) => bench::main(&arguments),
+        Command::Chaos(arguments) => chaos::main(&arguments),
         Command::Fuzz(arguments) => fuzz::main(&arguments),
         Command::Dist(arguments) => dist::main(&arguments),
     };

@@ -84,7 +84,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// Tells who would otherwise wait for a build in vain.
-fn check_kernel() -> Result<()> {
+pub fn check_kernel() -> Result<()> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     if version(&release).is_some_and(|version| version < OLDEST) {
         bail!(

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::{bench, bfd_owner, enter, live};
+use lab::{bench, bfd_owner, chaos, enter, live};
 
 /// A controller, gateways, hosts, tenants and their sites, made of network namespaces.
 #[derive(Debug, Parser)]
@@ -12,6 +12,7 @@ use lab::{bench, bfd_owner, enter, live};
     after_help = "Examples:
   lab run
   lab run --once
+  lab chaos --minutes 10 --seed 7
   lab bench dataplane --quick
   lab enter controller gatewayctl where tenant/contoso
   lab enter gw1 gatewayctl top
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Bring a whole cloud up and show what it does and who reaches whom, live; Ctrl-C takes it away
     Run(live::Options),
+    /// Have gateways fail at random, and watch that tenants' packets, seats and the controller's view come through it
+    Chaos(chaos::Options),
     /// Measure beside a peer in the same run, and print the ratio
     Bench(bench::Options),
     /// Run a command on one of the running lab's machines
@@ -41,6 +44,7 @@ enum Command {
 fn main() -> Result<std::process::ExitCode> {
     match Arguments::parse().command {
         Command::Run(options) => live::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Enter(options) => enter::enter(&options),
         Command::OwnBfd(options) => bfd_owner::own(&options),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gateway_user::api::report::ConnectionReport;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Cloud, GATEWAY_PA, GATEWAY_TOR, Members, SiteTunnel};
@@ -24,6 +25,8 @@ use crate::wait::until;
 const DATA: &str = "/run/controller";
 /// The controllers' ports count up from here.
 const PORT: u16 = 8443;
+/// A gateway's ports, and on which side each is.
+const GATEWAY_PORTS: [&str; 2] = ["fab0=fabric", "tor0=site"];
 /// How many controllers stand in for each other, and etcd members for each other.
 const SEVERAL: usize = 3;
 /// How long a daemon may take to do something.
@@ -130,6 +133,12 @@ impl Operated {
     /// Ends a controller as a crash would.
     pub fn crash(&mut self, controller: Controller) {
         self.kill(&controller.name());
+    }
+
+    /// Sends a daemon a signal.
+    pub fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        let daemon = self.daemons.iter().find(|(known, ..)| known == name);
+        daemon.with_context(|| format!("there is no daemon {name}"))?.1.signal(signal)
     }
 
     /// Ends a daemon as a crash would.
@@ -280,7 +289,15 @@ impl Operated {
 
     fn join_gateway(&mut self, index: usize) -> Result<()> {
         let node = Arc::clone(&self.cloud.gateways[index]);
-        self.join("gateway", &node, &GATEWAY_PA[index][..1], &["fab0=fabric", "tor0=site"])
+        self.join("gateway", &node, &GATEWAY_PA[index][..1], &GATEWAY_PORTS)
+    }
+
+    /// Starts a gateway's daemon, which has joined before. No controller is needed for that.
+    pub fn resume_gateway(&mut self, name: &str) -> Result<()> {
+        let index = self.cloud.gateways.iter().position(|gateway| gateway.name() == name);
+        let index = index.with_context(|| format!("the cloud has no gateway {name}"))?;
+        let node = Arc::clone(&self.cloud.gateways[index]);
+        self.agent("gateway", &node, &GATEWAY_PA[index][..1], &GATEWAY_PORTS)
     }
 
     /// Ends a gateway's daemon as a crash would, if it runs, and starts it again.
@@ -309,6 +326,11 @@ impl Operated {
         let create = ["controller", "token", "create", "--role", role, "--id", &name, "--data-dir", DATA];
         let token = self.cloud.controller.run(Command::new(program("gatewayd")?).args(create))?;
         node.write("/run/token", token.trim())?;
+        self.agent(role, node, pa, ports)
+    }
+
+    fn agent(&mut self, role: &str, node: &Arc<Node>, pa: &[&str], ports: &[&str]) -> Result<()> {
+        let name = node.name().to_owned();
         let named = self.named();
         let mut arguments = vec![role, "--name", &name, "--token-file", "/run/token", "--data-dir", "/run/agent"];
         arguments.extend(named.iter().map(String::as_str));

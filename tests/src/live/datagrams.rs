@@ -69,6 +69,28 @@ pub struct Tally {
     pub outage: Duration,
 }
 
+/// What arrived otherwise than it was sent, on all ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Datagrams that arrived once more.
+    pub duplicates: usize,
+    /// Datagrams that arrived after a later one.
+    pub reordered: usize,
+    /// Datagrams that arrived at the end of another way: where, and what they said of themselves.
+    pub astray: Vec<Astray>,
+}
+
+/// A datagram that arrived at the end of another way than it was sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Astray {
+    /// The way at whose end it arrived, by its place among all.
+    pub at: usize,
+    /// The way that it says.
+    pub of: usize,
+    /// Its number.
+    pub number: usize,
+}
+
 /// The traffic.
 pub struct Datagrams {
     log: Arc<Log>,
@@ -89,8 +111,7 @@ struct Entries {
     sent: Vec<Instant>,
     /// Which numbers have arrived, by way.
     arrived: Vec<Vec<bool>>,
-    /// Datagrams that arrived at the end of another way.
-    astray: usize,
+    oddities: Oddities,
 }
 
 impl Log {
@@ -137,8 +158,29 @@ impl Datagrams {
         entries.sent.len() >= LATELY && entries.arrived.iter().all(|arrived| arrived.len() > oldest)
     }
 
-    /// Ends; what became of them, way by way, and how many arrived where they should not have.
-    pub fn stop(mut self) -> Result<(Vec<Tally>, usize)> {
+    /// What became, way by way, of those that were sent from this number on, but for the last ones, which may be under way.
+    pub fn since(&self, number: usize) -> Vec<Tally> {
+        let entries = self.log.entries();
+        let under_way = Instant::now().checked_sub(UNDER_WAY);
+        let end = entries.sent.partition_point(|at| under_way.is_some_and(|under_way| *at < under_way)).max(number);
+        let of = |arrived: &Vec<bool>| tally(&entries.sent[number..end], arrived.get(number..).unwrap_or_default());
+        entries.arrived.iter().map(of).collect()
+    }
+
+    /// For how long nothing of what is sent has arrived, way by way.
+    pub fn silences(&self) -> Vec<Duration> {
+        let entries = self.log.entries();
+        let since = |arrived: &Vec<bool>| entries.sent.get(arrived.len()).map_or(Duration::ZERO, Instant::elapsed);
+        entries.arrived.iter().map(since).collect()
+    }
+
+    /// What has arrived otherwise than it was sent.
+    pub fn oddities(&self) -> Oddities {
+        self.log.entries().oddities.clone()
+    }
+
+    /// Ends; what became of them, way by way, and what arrived otherwise than it was sent.
+    pub fn stop(mut self) -> Result<(Vec<Tally>, Oddities)> {
         self.log.sends_no_more.store(true, Ordering::Relaxed);
         if let Some(sender) = self.sender.take() {
             sender.join().map_err(|_| anyhow!("the sender panicked"))?;
@@ -150,7 +192,7 @@ impl Datagrams {
         // What has not arrived by then is lost, which is for the tally to say.
         let _ = until(UNDER_WAY, "the last ones", all);
         let entries = self.log.entries();
-        Ok((entries.arrived.iter().map(|arrived| tally(&entries.sent, arrived)).collect(), entries.astray))
+        Ok((entries.arrived.iter().map(|arrived| tally(&entries.sent, arrived)).collect(), entries.oddities.clone()))
     }
 }
 
@@ -197,14 +239,17 @@ fn receive(socket: &UdpSocket, own: usize, log: &Log) {
     });
     let mut entries = log.entries();
     if way != own || number >= entries.sent.len() {
-        entries.astray += 1;
+        entries.oddities.astray.push(Astray { at: own, of: way, number });
         return;
     }
     let arrived = &mut entries.arrived[own];
-    if arrived.len() <= number {
+    let is_late = number < arrived.len();
+    if !is_late {
         arrived.resize(number + 1, false);
     }
-    arrived[number] = true;
+    let is_known = std::mem::replace(&mut arrived[number], true);
+    entries.oddities.duplicates += usize::from(is_known);
+    entries.oddities.reordered += usize::from(is_late && !is_known);
 }
 
 fn tally(sent: &[Instant], arrived: &[bool]) -> Tally {

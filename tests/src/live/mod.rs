@@ -9,11 +9,11 @@
 //! | how a gateway can die, and come back | `stroke` |
 //! | how it is measured what the tenants notice | `outage`, `datagrams` |
 
-mod datagrams;
+pub(crate) mod datagrams;
 mod dialogue;
 mod hints;
 mod keyboard;
-mod outage;
+pub(crate) mod outage;
 mod plans;
 mod reach;
 mod routes;
@@ -77,17 +77,24 @@ extern "C" fn interrupted(_: libc::c_int) {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-fn is_interrupted() -> bool {
+/// Whether the lab is to end.
+pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Brings the cloud up, shows it until it is interrupted, and takes it away.
-pub fn run(options: &Options) -> Result<ExitCode> {
+/// Has interrupts be noticed rather than end this process.
+pub(crate) fn catch_interrupts() -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::SA_RESETHAND, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler does nothing but store to an atomic.
         unsafe { sigaction(signal, &action) }?;
     }
+    Ok(())
+}
+
+/// Brings the cloud up, shows it until it is interrupted, and takes it away.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    catch_interrupts()?;
     let start = Instant::now();
     let mut scene = match Scene::build(|step| eprintln!("{:6.2} s  {step}", start.elapsed().as_secs_f64())) {
         Err(_) if is_interrupted() => {
@@ -114,18 +121,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// The cloud, and what is seen of it.
-struct Scene {
+pub(crate) struct Scene {
     plans: Plans,
     routes: Routes,
     reach: Reach,
     _routers: Vec<SiteRouters>,
     _tunnels: Vec<SiteTunnel>,
-    operated: Operated,
+    /// The cloud and its daemons.
+    pub(crate) operated: Operated,
 }
 
 impl Scene {
     /// Makes the machines, starts the daemons, and describes everything to the controller as an operator would.
-    fn build(tell: impl Fn(&str)) -> Result<Self> {
+    pub(crate) fn build(tell: impl Fn(&str)) -> Result<Self> {
         let tell = |step: &str| -> Result<()> {
             ensure!(!is_interrupted(), "interrupted");
             tell(step);
@@ -177,7 +185,8 @@ impl Scene {
         self.plans.is_complete() && self.routes.is_complete() && self.reach.is_complete()
     }
 
-    fn text(&self) -> String {
+    /// The tables.
+    pub(crate) fn text(&self) -> String {
         format!("{}\n{}\n{}", self.plans.text(), self.routes.text(), self.reach.text())
     }
 }
@@ -190,7 +199,7 @@ fn shown(what: &str) -> PathBuf {
 }
 
 /// Looks until everything is as it should be, or for so long.
-fn settle(scene: &mut Scene) -> bool {
+pub(crate) fn settle(scene: &mut Scene) -> bool {
     let start = Instant::now();
     while !is_interrupted() && !scene.is_complete() && start.elapsed() < PATIENCE {
         scene.look(Which::Missing);

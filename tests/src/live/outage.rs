@@ -72,7 +72,7 @@ impl Outage {
             (is_interrupted() || lost.iter().all(is_moved)).then_some(())
         });
         let is_over = more(&datagrams).is_ok() && moved.is_ok();
-        let (tallies, astray) = datagrams.stop()?;
+        let (tallies, oddities) = datagrams.stop()?;
         let holder = |holders: &Holders, seat: &str| {
             holders.get(seat).map_or_else(|| "nobody".to_owned(), |(holder, _)| holder.clone())
         };
@@ -82,6 +82,7 @@ impl Outage {
             Row { way, seat, holders, tally }
         });
         let (gateway, rows) = (gateway.to_owned(), rows.collect());
+        let astray = oddities.astray.len();
         Ok(Self { gateway, rows, astray, is_over, began, holders: after, moved })
     }
 
@@ -184,6 +185,7 @@ pub fn holders(operated: &Operated) -> Holders {
     holders
 }
 
-fn ask<T: DeserializeOwned>(gateway: &Node, what: &str) -> Result<T> {
+/// What a gateway's sentinel tells.
+pub fn ask<T: DeserializeOwned>(gateway: &Node, what: &str) -> Result<T> {
     Ok(serde_json::from_str(&gateway.run(Command::new(program("gatewayctl")?).args([what, "-o", "json"]))?)?)
 }

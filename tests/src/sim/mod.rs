@@ -18,7 +18,7 @@
 mod agents;
 mod checks;
 mod clients;
-mod random;
+pub(crate) mod random;
 mod watchers;
 mod world;
 
