@@ -163,13 +163,14 @@ impl Chaos {
             };
             watch.holders().into_iter().map(one).collect::<Vec<_>>().join(", ")
         };
-        self.say(&format!("{}; {}", step.text(&self.scene.operated.cloud), held(&self.watch)));
+        let gateway = step.whom.name(&self.scene.operated.cloud, &self.watch);
+        self.say(&format!("{}; {}", step.text(&gateway), held(&self.watch)));
         let began = SystemTime::now();
         let first = self.datagrams.as_ref().map_or(0, Datagrams::sent);
-        let begun = step.begin(&mut self.scene.operated, &self.watch);
+        let begun = step.begin(&gateway, &mut self.scene.operated, &self.watch);
         let passed = begun.and_then(|()| self.pause(step.lasts));
         // Also after what must not be: nothing may stand still when its story is asked for.
-        step.end(&mut self.scene.operated, &self.watch)?;
+        step.end(&gateway, &mut self.scene.operated, &self.watch)?;
         passed?;
         let since = if step.forgets() { Instant::now() + self.timers.lease() } else { Instant::now() };
         self.recover(since)?;

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 
 use super::gates::{Power, Watch};
@@ -56,7 +56,7 @@ pub enum Kind {
     Parted(Side),
     /// The controller is killed, and started again later.
     ControllerKilled,
-    /// An operator has a seat handed over.
+    /// An operator has all seats of a gateway handed over.
     HandedOver,
 }
 
@@ -97,12 +97,35 @@ impl Kind {
 pub struct Step {
     /// What.
     pub kind: Kind,
-    /// To whom, by its place among the gateways; of a hand-over, by its seat's among the seats.
-    pub whom: usize,
+    /// To whom.
+    pub whom: Whom,
     /// For how long.
     pub lasts: Duration,
     /// What else is away meanwhile.
     pub controller: Controller,
+}
+
+/// Whom something befalls, by a place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Whoever holds this seat then.
+    Holder(usize),
+    /// This gateway, whatever it holds.
+    Gateway(usize),
+}
+
+impl Whom {
+    /// The gateway's name, as seats are held now.
+    pub fn name(self, cloud: &Cloud, watch: &Watch) -> String {
+        let holders: Vec<_> = watch.holders().into_values().collect();
+        let (Self::Holder(at) | Self::Gateway(at)) = self;
+        let held = holders.get(at % holders.len().max(1)).cloned().flatten().map(|(holder, _)| holder);
+        let place = || cloud.gateways[at % cloud.gateways.len()].name().to_owned();
+        match self {
+            Self::Holder(_) => held.unwrap_or_else(place),
+            Self::Gateway(_) => place(),
+        }
+    }
 }
 
 /// Whether there is a controller while something happens.
@@ -134,7 +157,9 @@ impl Steps {
         }
         let mut below = |limit: usize| usize::try_from(self.random.below(limit as u64)).unwrap_or_default();
         let kind = self.deck.swap_remove(below(self.deck.len()));
-        let whom = below(gateways);
+        // Most often somebody who has something to lose.
+        let at = below(gateways);
+        let whom = if below(4) == 0 && kind != Kind::HandedOver { Whom::Gateway(at) } else { Whom::Holder(at) };
         // As often shorter as longer than what an agent is given to come back, and now and then longer than a lease.
         let lasts = Duration::from_millis([200, 1000, 3000, 5000][below(4)] + below(1000) as u64);
         let controller = if below(4) == 0 { Controller::Away } else { Controller::Present };
@@ -143,17 +168,11 @@ impl Steps {
 }
 
 impl Step {
-    /// The gateway that it befalls.
-    fn gateway(&self, cloud: &Cloud) -> String {
-        cloud.gateways[self.whom % cloud.gateways.len()].name().to_owned()
-    }
-
-    /// What happens, for a person.
-    pub fn text(&self, cloud: &Cloud) -> String {
+    /// What happens to that gateway, for a person.
+    pub fn text(&self, gateway: &str) -> String {
         let whom = match self.kind {
             Kind::ControllerKilled => String::new(),
-            Kind::HandedOver => format!("seat number {}: ", self.whom),
-            _ => format!("{}: ", self.gateway(cloud)),
+            _ => format!("{gateway}: "),
         };
         let away = if self.controller == Controller::Away { ", the controller being away" } else { "" };
         format!("{whom}{} for {:.1} s{away}", self.kind.name(), self.lasts.as_secs_f64())
@@ -164,50 +183,50 @@ impl Step {
         self.kind == Kind::HostDead
     }
 
-    /// Lets it happen.
-    pub fn begin(&self, operated: &mut Operated, watch: &Watch) -> Result<()> {
+    /// Lets it happen to that gateway.
+    pub fn begin(&self, gateway: &str, operated: &mut Operated, watch: &Watch) -> Result<()> {
         if self.controller == Controller::Away || self.kind == Kind::ControllerKilled {
             operated.kill("controller");
         }
-        let gateway = self.gateway(&operated.cloud);
         match self.kind {
-            Kind::AgentKilled => operated.kill(&gateway),
+            Kind::AgentKilled => operated.kill(gateway),
             Kind::HostDead => {
-                operated.cloud.unplug(&gateway)?;
-                operated.kill(&gateway);
-                let node = operated.cloud.gateway(&gateway);
+                operated.cloud.unplug(gateway)?;
+                operated.kill(gateway);
+                let node = operated.cloud.gateway(gateway);
                 signal_all(node, Signal::SIGKILL)?;
-                watch.power(&gateway, Power::Off);
+                watch.power(gateway, Power::Off);
                 node.sh(FORGET)?;
             }
-            Kind::AgentStopped => operated.signal(&gateway, Signal::SIGSTOP)?,
-            Kind::GatewayStopped => signal_all(operated.cloud.gateway(&gateway), Signal::SIGSTOP)?,
+            Kind::AgentStopped => operated.signal(gateway, Signal::SIGSTOP)?,
+            Kind::GatewayStopped => signal_all(operated.cloud.gateway(gateway), Signal::SIGSTOP)?,
             Kind::PortDown(side) => side.switch(&operated.cloud).ip(&format!("link set {gateway} down\n"))?,
-            Kind::Parted(side) => part(&operated.cloud, &gateway, self.whom, side)?,
+            Kind::Parted(side) => part(&operated.cloud, gateway, side)?,
             Kind::ControllerKilled => {}
             Kind::HandedOver => {
-                let seats: Vec<_> = watch.holders().into_iter().collect();
-                let (seat, holder) = seats.get(self.whom % seats.len().max(1)).context("there are no seats")?;
-                let (holder, _) = holder.as_ref().with_context(|| format!("nobody holds {seat}"))?;
                 let mut failover = Command::new(program("gatewayctl")?);
-                operated.cloud.gateway(holder).run(failover.args(["failover", seat]))?;
+                let said = operated.cloud.gateway(gateway).run(failover.args(["failover", "--all"]));
+                // On a busy machine another may have taken what it held just before.
+                let holds = watch.holders().into_values().flatten().any(|(holder, _)| holder == gateway);
+                if holds {
+                    said?;
+                }
             }
         }
         Ok(())
     }
 
     /// Brings all of it back.
-    pub fn end(&self, operated: &mut Operated, watch: &Watch) -> Result<()> {
-        let gateway = self.gateway(&operated.cloud);
+    pub fn end(&self, gateway: &str, operated: &mut Operated, watch: &Watch) -> Result<()> {
         match self.kind {
-            Kind::AgentKilled => operated.resume_gateway(&gateway)?,
+            Kind::AgentKilled => operated.resume_gateway(gateway)?,
             Kind::HostDead => {
-                operated.cloud.plug(&gateway)?;
-                watch.power(&gateway, Power::On);
-                operated.resume_gateway(&gateway)?;
+                operated.cloud.plug(gateway)?;
+                watch.power(gateway, Power::On);
+                operated.resume_gateway(gateway)?;
             }
-            Kind::AgentStopped => operated.signal(&gateway, Signal::SIGCONT)?,
-            Kind::GatewayStopped => signal_all(operated.cloud.gateway(&gateway), Signal::SIGCONT)?,
+            Kind::AgentStopped => operated.signal(gateway, Signal::SIGCONT)?,
+            Kind::GatewayStopped => signal_all(operated.cloud.gateway(gateway), Signal::SIGCONT)?,
             Kind::PortDown(side) => side.switch(&operated.cloud).ip(&format!("link set {gateway} up\n"))?,
             Kind::Parted(side) => {
                 let switch = side.switch(&operated.cloud);
@@ -242,13 +261,13 @@ fn signal_all(node: &Node, signal: Signal) -> Result<()> {
 }
 
 /// Has a switch carry nothing between one gateway and the others: it goes into a hole instead.
-fn part(cloud: &Cloud, gateway: &str, index: usize, side: Side) -> Result<()> {
+fn part(cloud: &Cloud, gateway: &str, side: Side) -> Result<()> {
     let mut script = format!(
         "ip link add hole type veth peer name hole-end; ip link set hole up; ip link set hole-end up
          tc qdisc add dev {gateway} clsact\n"
     );
-    let others = side.addresses(cloud).into_iter().enumerate().filter(|(other, _)| *other != index);
-    for (_, other) in others {
+    let names = cloud.gateways.iter().map(|gateway| gateway.name());
+    for (_, other) in names.zip(side.addresses(cloud)).filter(|(name, _)| *name != gateway) {
         for (direction, end) in [("ingress", "dst"), ("egress", "src")] {
             script += &format!(
                 "tc filter add dev {gateway} {direction} protocol ip prio 1 u32 match ip {end} {other}/32 \

@@ -27,7 +27,10 @@ impl Seat {
         let held = self.record.holding();
         let promised = self.record.promise.as_ref().map_or(Epoch(0), |promise| promise.epoch);
         let floor = self.passed.max(promised).max(held);
-        let promised_to_me = self.record.promise.as_ref().filter(|promise| promise.to == *me && promise.epoch == floor);
+        // A grant that was taken back is nobody's any more: no voter that has heard of that says yes to it.
+        let promised_to_me = self.record.promise.as_ref().filter(|promise| {
+            promise.to == *me && promise.epoch == floor && charter.grants(context.name, promise.epoch, me)
+        });
         let succession = charter.seats().get(context.name)?;
         // What a holder offers comes before what a bid of before got no majority for.
         if let Some(incumbent) = &self.record.incumbent

@@ -237,3 +237,23 @@ fn what_was_promised_in_vain_is_what_a_holder_offers() {
         pool.events
     );
 }
+
+#[test]
+fn who_bid_under_an_epoch_that_was_taken_back_bids_under_the_next_that_it_is_granted() {
+    let mut pool = Pool::new(3, &[1, 0, 0], None);
+    pool.controller = Controller::Silent;
+    // The others have begun later and abstain, so that the first to bid gets no majority in time.
+    pool.run_for(LEASE - SECOND);
+    for late in [1, 2] {
+        pool.crash(&gateway(late));
+        pool.start(&gateway(late));
+    }
+    let bids = |pool: &Pool| {
+        pool.events.iter().any(|(_, voter, _, event)| *voter == gateway(0) && matches!(event, Event::Bids(Epoch(2))))
+    };
+    assert!(pool.run_until(pool.now + 2 * SECOND, bids), "{:?}", pool.events);
+    pool.withdraw(Epoch(2));
+    pool.run_for(2 * LEASE);
+    assert!(pool.is_held_by(0), "{:?}", pool.events);
+    assert_eq!(pool.open()[0].1, Epoch(3));
+}

@@ -133,6 +133,12 @@ impl Pool {
         self.tell_all();
     }
 
+    /// The controller takes a grant back, which may have been used before everybody has heard of that.
+    pub fn withdraw(&mut self, epoch: Epoch) {
+        self.grants.retain(|grant| grant.epoch != epoch);
+        self.tell_all();
+    }
+
     /// The controller wants a gateway to have the seat.
     pub fn relieve(&mut self, to: usize) {
         self.relief = Some(to);
