@@ -16,8 +16,8 @@ const LATELY: u64 = 3_600_000;
 
 impl Seats {
     /// Says which seats are to be handed over to whom: to their home, or to a standby, that is heard of, holds nothing and does as it was told.
-    /// A gateway keeps one seat, its own if it has that; one that an operator wants to be empty keeps none, and hands its seats to whoever has
-    /// room for them if nobody is idle. Nothing else goes back by itself.
+    /// A gateway keeps one seat, its own if it has that; one that an operator wants to be empty keeps none, and hands its seats, one
+    /// after the other, to whoever has room for them if nobody is idle. Nothing else goes back by itself.
     pub(super) fn relieve(&mut self, pool: &Pool<'_>) {
         let bearers: BTreeMap<Id, Id> =
             self.seats.keys().filter_map(|seat| Some((seat.clone(), self.bearer(seat)?.clone()))).collect();
@@ -34,11 +34,15 @@ impl Seats {
         let mut reliefs: BTreeMap<Id, Relief> = BTreeMap::new();
         for (holder, seats) in &carried {
             let leaves = leaves(holder);
-            let mut spare = if leaves { seats.len() } else { seats.len() - 1 };
+            // Who is to be empty hands over one after the other, so that each move is over before the next one begins.
+            let mut spare = if leaves { 1 } else { seats.len() - 1 };
             let may_go = |seat: &&Id| leaves || seat != holder && self.has_rested(pool, seat);
             let mut movable: Vec<&Id> = seats.iter().copied().filter(may_go).collect();
-            // Those whose homes are back go first.
-            movable.sort_by_key(|seat| (taken.contains(seat) || !self.is_able(pool, seat, seat), *seat));
+            // What has begun comes first, then those whose homes are back.
+            let has_begun = |seat: &Id| self.seats.get(seat).is_some_and(|known| known.relief.is_some());
+            movable.sort_by_key(|seat| {
+                (!(leaves && has_begun(seat)), taken.contains(seat) || !self.is_able(pool, seat, seat), *seat)
+            });
             for seat in movable {
                 if spare == 0 {
                     break;

@@ -426,7 +426,7 @@ fn who_has_two_seats_hands_one_over_as_soon_as_its_home_or_a_standby_is_there_fo
 }
 
 #[test]
-fn who_is_to_be_empty_hands_over_all_that_it_holds_at_once_to_who_is_idle_or_has_room() {
+fn who_is_to_be_empty_hands_over_what_it_holds_without_a_rest_to_who_is_idle_or_has_room() {
     let mut world = World::new(2, 1);
     for seat in ["GW1", "GW2"] {
         world.take(seat, seat);
@@ -456,6 +456,26 @@ fn who_is_to_be_empty_hands_over_all_that_it_holds_at_once_to_who_is_idle_or_has
     world.shares = [(id("GW1"), Share(60)), (id("GW2"), Share(50))].into();
     world.settle();
     assert_eq!(world.relief("GW2"), None, "both together are too much for one");
+}
+
+#[test]
+fn who_is_to_be_empty_hands_over_one_seat_after_the_other() {
+    let mut world = World::new(2, 2);
+    for seat in ["GW1", "GW2"] {
+        world.take(seat, "GW3");
+    }
+    world.member("GW3").standing = Standing::Leaving;
+    // A home that comes back meanwhile does not turn to itself what has begun.
+    world.member("GW2").heard = Heard::Silent;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (Some("GW1".to_owned()), None));
+    world.member("GW2").heard = Heard::Lately;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (Some("GW1".to_owned()), None));
+    world.take("GW1", "GW1");
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (None, Some("GW2".to_owned())));
+    world.take("GW2", "GW2");
+    assert_eq!(world.relief("GW2"), None);
 }
 
 #[test]

@@ -5,14 +5,14 @@
 
 use super::client::Client;
 use super::error::Refused;
-use super::fields::{NOTHING, text};
+use super::fields::{NOTHING, property, text};
 use super::gateways::{self, Scheduling, gateway, plan};
 use super::target;
 use crate::controller::resources::Path;
 use crate::ctl::args::Format;
 use crate::ctl::output::Output;
 use crate::ctl::table::{Align, Row, Table, clean};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -176,25 +176,36 @@ async fn hand_over(
         .line(&format!("gateway {id} holds no seat, and is given none until `gatewayctl uncordon gateway/{id}`"))?)
 }
 
-/// Who has taken which of these seats; those stay that the gateway holds.
+/// Who has taken which of these seats; those stay that the gateway holds, with what is known of them now.
+///
+/// The pool is asked: a gateway that is drained is granted nothing, so it says no more of a seat that it has handed over.
 async fn look(
     client: &mut Client,
     path: &Path,
     left: &mut BTreeMap<String, Value>,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let gateway = client.get(&target::url(path)).await?;
-    let seats = gateway["properties"]["seats"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let pool = property(&gateway, "pool.resourceRef").as_str().context("the gateway is in no pool")?;
+    let pool = client.get(&target::url(&Path::parse(pool)?)).await?;
+    let seats = property(&pool, "seats").as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(gone(path.id().as_str(), seats, left))
+}
+
+/// Takes those out that somebody else holds now, with whom.
+fn gone(gateway: &str, seats: &[Value], left: &mut BTreeMap<String, Value>) -> Vec<(String, String)> {
     let mut gone = Vec::new();
     for seat in seats {
-        let (Some(name), Some(holder)) = (seat["seat"].as_str(), seat["holder"].as_str()) else { continue };
-        let is_own = holder.eq_ignore_ascii_case(path.id().as_str());
-        if !is_own && left.remove(name).is_some() {
-            gone.push((name.to_owned(), holder.to_owned()));
-        } else if let Some(known) = left.get_mut(name) {
-            known.clone_from(seat);
+        let Some(name) = seat["seat"].as_str() else { continue };
+        let Some(known) = left.get_mut(name) else { continue };
+        match seat["holder"].as_str() {
+            Some(holder) if !holder.eq_ignore_ascii_case(gateway) => {
+                left.remove(name);
+                gone.push((name.to_owned(), holder.to_owned()));
+            }
+            _ => known.clone_from(seat),
         }
     }
-    Ok(gone)
+    gone
 }
 
 /// The seats, each with who may take it.
@@ -243,5 +254,17 @@ mod tests {
         for other in [Value::Null, "no JSON".into(), "{}".into()] {
             assert_eq!(drain_of(&refusal(other)), None);
         }
+    }
+
+    #[test]
+    fn a_seat_has_moved_once_somebody_else_holds_it() {
+        let seat = |holder: Value| json!({ "seat": "GW1", "holder": holder, "epoch": 7 });
+        let mut left = BTreeMap::from([("GW1".to_owned(), seat("GW1".into()))]);
+        for holder in ["gw1".into(), Value::Null] {
+            assert_eq!(gone("GW1", &[seat(holder)], &mut left), []);
+        }
+        let other = json!({ "seat": "GW2", "holder": "GW2" });
+        assert_eq!(gone("GW1", &[other, seat("GW3".into())], &mut left), [("GW1".to_owned(), "GW3".to_owned())]);
+        assert!(left.is_empty());
     }
 }
