@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gateway_user::sentinel::{Holding, Status};
-use lab::cloud::{Cloud, LEARNED_DC, LEARNED_HQ, Operated, SiteRouters};
+use lab::cloud::{Cloud, LEARNED_DC, LEARNED_HQ, Operated, SiteRouters, Traffic};
 use lab::gateway::program;
 use lab::node::Node;
 use lab::tenants::{CONTOSO, DC, HQ, SUBNETS};
@@ -207,6 +207,31 @@ fn a_seat_moves_though_no_controller_lives_and_its_successor_was_cut_off_from_it
     let [vm1, _] = &contoso.vms;
     operated.finds(vm1, HQ[0], &contoso.hq).with_context(story)?;
     operated.finds(&contoso.dc, SUBNETS[0].addresses[0], vm1).with_context(story)
+}
+
+#[test]
+fn a_gateway_that_is_drained_hands_its_seats_over_and_nobody_notices() -> Result<()> {
+    let (operated, seat) = start()?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let held = || holder(&operated, &seat);
+    let (first, _) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let ready = || ready(&operated, &seat, knows_router);
+    until(PATIENCE, "the replicas to know the site's router", ready).with_context(|| about(&operated))?;
+    let gateway = format!("gateway/{first}");
+    let planned = operated.ctl(&["drain", &gateway])?;
+    ensure!(planned.contains(&seat) && planned.contains("nothing was moved"), "{planned}");
+
+    let traffic = Traffic::start(contoso)?;
+    traffic.go_on()?;
+    let drained = operated.ctl(&["drain", &gateway, "--confirm"]).with_context(|| about(&operated))?;
+    traffic.go_on()?;
+    let noticed = traffic.stop().with_context(|| about(&operated))?;
+    println!("{drained}{noticed:?}");
+    ensure!(drained.contains("holds no seat"), "{drained}");
+    let (successor, _) = held().context("nobody holds the seat")?;
+    ensure!(successor != first, "{first} still holds it\n{}", about(&operated));
+    operated.ctl(&["uncordon", &gateway]).map(drop)
 }
 
 #[test]

@@ -341,7 +341,12 @@ impl Core {
         let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
         let confirmed = request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if !confirmed {
-            return Ok(body(200, &json!({ "resourceRef": path.to_string(), "confirmed": false, "drain": drain })));
+            let mut answer = json!({ "resourceRef": path.to_string(), "confirmed": false, "drain": drain });
+            if let Some((_, seats)) = self.state.seats_around(path.id()) {
+                let held = seats.carried(path.id()).map(|name| self.state.shown_seat(seats, name));
+                answer["seats"] = held.collect();
+            }
+            return Ok(body(200, &answer));
         }
         let networks: BTreeSet<Id> = self.state.networks_of(&super::gateway(path.id()));
         let before = self.documents(&networks);

@@ -145,6 +145,7 @@ impl State {
                 standing: match spec.scheduling {
                     Schedulable::Enabled => Standing::Open,
                     Schedulable::Cordoned => Standing::Cordoned,
+                    Schedulable::Drained => Standing::Leaving,
                 },
                 heard: match agent.map(|agent| agent.presence(now)) {
                     Some(Presence::Silent) => Heard::Silent,

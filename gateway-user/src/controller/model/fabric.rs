@@ -195,6 +195,8 @@ pub enum Schedulable {
     Enabled,
     /// It keeps what it has and takes no more.
     Cordoned,
+    /// It takes no more, and hands over the seats that it holds.
+    Drained,
 }
 
 /// A gateway.

@@ -144,7 +144,7 @@ impl Search<'_> {
             Some(Reason::WrongType)
         } else if here.is_none() && gateway.health == Health::Failed {
             Some(Reason::Failed)
-        } else if here.is_none() && gateway.spec.scheduling == Schedulable::Cordoned {
+        } else if here.is_none() && gateway.spec.scheduling != Schedulable::Enabled {
             Some(Reason::Cordoned)
         } else if here.is_none() && !pool.is_open(gateway.rank) {
             Some(Reason::Standby)

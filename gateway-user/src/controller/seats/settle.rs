@@ -96,6 +96,8 @@ pub enum Standing {
     Open,
     /// An operator wants it to be given nothing.
     Cordoned,
+    /// An operator wants it to have nothing.
+    Leaving,
 }
 
 /// Whether a gateway is heard of.

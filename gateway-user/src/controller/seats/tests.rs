@@ -426,6 +426,59 @@ fn who_has_two_seats_hands_one_over_as_soon_as_its_home_or_a_standby_is_there_fo
 }
 
 #[test]
+fn who_is_to_be_empty_hands_over_what_it_holds_without_a_rest_to_who_is_idle_or_has_room() {
+    let mut world = World::new(2, 1);
+    for seat in ["GW1", "GW2"] {
+        world.take(seat, seat);
+    }
+    world.settle();
+    world.member("GW1").standing = Standing::Leaving;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (Some("GW3".to_owned()), None));
+    world.member("GW3").readiness = Readiness::Behind;
+    world.settle();
+    assert_eq!(world.relief("GW1"), Some("GW3".to_owned()), "it was asked when it was ready");
+    world.take("GW1", "GW3");
+    world.settle();
+    assert_eq!(world.relief("GW1"), None);
+    assert!(world.next("GW1").iter().all(|next| next != "GW1"), "it is given nothing");
+    // Nothing goes back by itself.
+    world.member("GW3").readiness = Readiness::Ready;
+    world.member("GW1").standing = Standing::Open;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (None, None));
+
+    // The other one finds nobody idle, but room.
+    world.member("GW1").heard = Heard::Silent;
+    world.member("GW2").standing = Standing::Leaving;
+    world.settle();
+    assert_eq!(world.relief("GW2"), Some("GW3".to_owned()));
+    world.shares = [(id("GW1"), Share(60)), (id("GW2"), Share(50))].into();
+    world.settle();
+    assert_eq!(world.relief("GW2"), None, "both together are too much for one");
+}
+
+#[test]
+fn who_is_to_be_empty_hands_over_one_seat_after_the_other() {
+    let mut world = World::new(2, 2);
+    for seat in ["GW1", "GW2"] {
+        world.take(seat, "GW3");
+    }
+    world.member("GW3").standing = Standing::Leaving;
+    // A home that comes back meanwhile does not turn to itself what has begun.
+    world.member("GW2").heard = Heard::Silent;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (Some("GW1".to_owned()), None));
+    world.member("GW2").heard = Heard::Lately;
+    world.settle();
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (Some("GW1".to_owned()), None));
+    world.take("GW1", "GW1");
+    assert_eq!((world.relief("GW1"), world.relief("GW2")), (None, Some("GW2".to_owned())));
+    world.take("GW2", "GW2");
+    assert_eq!(world.relief("GW2"), None);
+}
+
+#[test]
 fn a_seat_goes_home_ever_more_seldom_to_who_fails_again_and_again() {
     let mut world = doubled();
     world.member("GW2").heard = Heard::Lately;

@@ -98,8 +98,12 @@ After a broken connection it goes on where it was.")]
     #[command(after_help = "Examples:
   gatewayctl cordon gateway/GW1 && gatewayctl drain gateway/GW1
   gatewayctl drain gateway/GW1 --confirm
+  gatewayctl drain gateway/GW1 --connections --confirm
 
-Each connection that moves is interrupted for a moment. A gateway that is not cordoned goes on taking new ones.")]
+In a pool with seats the gateway hands its seats over, no packet is lost, and the gateway is given nothing until it is
+uncordoned; --timeout says how long to wait. Otherwise, and with --connections, as before a gateway is removed, its
+connections are placed on others: each that moves is interrupted for a moment, and a gateway that is not cordoned goes
+on taking new ones.")]
     Drain {
         /// The gateway
         #[arg(value_name = "gateway/ID")]
@@ -107,6 +111,9 @@ Each connection that moves is interrupted for a moment. A gateway that is not co
         /// Do it
         #[arg(long)]
         confirm: bool,
+        /// Place its connections on other gateways, though it could hand its seats over
+        #[arg(long)]
+        connections: bool,
     },
     /// Let a gateway keep what it has and take no more
     #[command(after_help = "Example:

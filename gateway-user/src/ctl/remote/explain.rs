@@ -51,7 +51,7 @@ async fn circumstances(client: &mut Client, gateway: &str) -> anyhow::Result<Vec
         Err(error) => return Err(error),
     };
     let mut told = Vec::new();
-    if property(&gateway.value, "scheduling").as_str() == Some("Cordoned") {
+    if matches!(property(&gateway.value, "scheduling").as_str(), Some("Cordoned" | "Drained")) {
         let id = gateway.path.id();
         told.push(format!(
             "is cordoned: it keeps what it has and is given no more; `gatewayctl drain gateway/{id}` moves it"

@@ -1,29 +1,19 @@
-//! What operators do with gateways: drain, cordon, uncordon; who takes over.
+//! What operators do with gateways: cordon, uncordon; who takes over.
 
 use super::client::Client;
 use super::error::Refused;
-use super::fields::{NOTHING, kbps, property, text};
+use super::fields::{kbps, property, text};
 use super::target;
 use crate::controller::resources::{Kind, Path};
 use crate::ctl::args::Format;
 use crate::ctl::output::Output;
 use crate::ctl::table::{Align, Row, Table, clean};
 use anyhow::Context;
-use bytes::Bytes;
 use hyper::{Method, StatusCode, header};
 use serde_json::Value;
 
 /// How often a change is tried that others interfere with.
 const TRIES: usize = 5;
-
-/// Whether to drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Say what would move.
-    Look,
-    /// Move it.
-    Move,
-}
 
 /// Whether a gateway is given connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +22,8 @@ pub enum Scheduling {
     Enabled,
     /// It is not.
     Cordoned,
+    /// Nor does it keep the seats that it holds.
+    Drained,
 }
 
 impl Scheduling {
@@ -39,75 +31,18 @@ impl Scheduling {
         match self {
             Self::Enabled => "Enabled",
             Self::Cordoned => "Cordoned",
+            Self::Drained => "Drained",
         }
     }
 }
 
-fn gateway(word: &str) -> anyhow::Result<Path> {
+/// The gateway that a word names.
+pub(super) fn gateway(word: &str) -> anyhow::Result<Path> {
     Ok(target::root(word, Kind::Gateway)?)
 }
 
-/// Moves what a gateway carries, or tells what would move.
-pub async fn drain(client: &mut Client, word: &str, wish: Wish, output: &mut Output) -> anyhow::Result<()> {
-    let path = gateway(word)?;
-    let query = match wish {
-        Wish::Look => "",
-        Wish::Move => "?confirm=true",
-    };
-    let url = format!("{}/drain{query}", target::url(&path));
-    let answer = match client.ask(Method::POST, &url, &[], Bytes::new()).await {
-        Ok(answer) => answer.body,
-        Err(error) => {
-            if let Some(drain) = drain_of(&error).filter(|_| output.format() == Format::Table) {
-                output.text(&plan(&drain, output))?;
-                output.flush()?;
-            }
-            return Err(error);
-        }
-    };
-    if output.format() == Format::Json {
-        return Ok(output.document(&answer)?);
-    }
-    let id = clean(path.id().to_string());
-    match wish {
-        Wish::Look => {
-            output.text(&plan(&answer["drain"], output))?;
-            output.line(&format!(
-                "nothing was moved; to move it, each connection interrupted for a moment: gatewayctl drain gateway/{id} --confirm"
-            ))?;
-        }
-        Wish::Move => {
-            let moved = answer["moved"].as_array().map(Vec::as_slice).unwrap_or_default();
-            for one in moved {
-                let said = format!(
-                    "{} moved from {} to {}",
-                    text_of(&one["resourceRef"]),
-                    text(&one["from"]),
-                    text(&one["to"])
-                );
-                output.line(&clean(said))?;
-            }
-            output.line(&format!(
-                "gateway {id} is drained: {} moved; `gatewayctl cordon gateway/{id}` keeps it empty",
-                moved.len()
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-/// What would go where, by a refusal to move it.
-fn drain_of(error: &anyhow::Error) -> Option<Value> {
-    let told = &error.downcast_ref::<Refused>()?.told;
-    serde_json::from_str(told.inner_error.as_str()?).ok().filter(|drain: &Value| drain["pieces"].is_array())
-}
-
-fn text_of(value: &Value) -> &str {
-    value.as_str().unwrap_or(NOTHING)
-}
-
 /// Where everything would go.
-fn plan(drain: &Value, output: &Output) -> String {
+pub(super) fn plan(drain: &Value, output: &Output) -> String {
     let successor = drain["successor"].as_str();
     let mut table = Table::new(
         "it carries nothing",
@@ -153,24 +88,7 @@ pub async fn schedule(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let path = gateway(word)?;
-    let url = target::url(&path);
-    let mut tries = 0;
-    let result = loop {
-        let mut resource = client.get(&url).await?;
-        let etag = resource["etag"].as_str().context("the gateway has no etag")?.to_owned();
-        let now = property(&resource, "scheduling").as_str().unwrap_or("Enabled");
-        if now.eq_ignore_ascii_case(scheduling.as_str()) {
-            break "unchanged";
-        }
-        resource["properties"]["scheduling"] = scheduling.as_str().into();
-        let body = serde_json::to_vec(&resource)?;
-        // Only what was seen is changed: another change in between is not undone.
-        match client.ask(Method::PUT, &url, &[(header::IF_MATCH, etag.as_str())], body.into()).await {
-            Ok(_) => break "configured",
-            Err(error) if is_outdated(&error) && tries < TRIES => tries += 1,
-            Err(error) => return Err(error),
-        }
-    };
+    let result = set(client, &path, scheduling).await?;
     match output.format() {
         Format::Json => {
             let told = serde_json::json!({ "resourceRef": path.to_string(), "scheduling": scheduling.as_str(), "result": result });
@@ -179,6 +97,7 @@ pub async fn schedule(
         Format::Table => {
             let word = match scheduling {
                 Scheduling::Cordoned => "cordoned: it keeps what it has and is given no more",
+                Scheduling::Drained => "drained: it is given no more, and hands over its seats",
                 Scheduling::Enabled => "enabled: it is given connections",
             };
             let already = if result == "unchanged" { "already " } else { "" };
@@ -188,26 +107,28 @@ pub async fn schedule(
     Ok(())
 }
 
-fn is_outdated(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::PRECONDITION_FAILED)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_to_drain_tells_what_has_no_place() {
-        let drain =
-            serde_json::json!({ "gateway": "GW1", "pieces": [{ "connections": [["contoso", "hq"]], "kbps": 1 }] });
-        let refusal = |inner: Value| {
-            let body = serde_json::json!({ "error": { "code": "InsufficientCapacity", "message": "no", "innerError": inner } });
-            let status = StatusCode::CONFLICT;
-            anyhow::Error::from(Refused::new(Method::POST, "/gateways/GW1/drain", status, body.to_string().as_bytes()))
-        };
-        assert_eq!(drain_of(&refusal(drain.to_string().into())), Some(drain));
-        for other in [Value::Null, "no JSON".into(), "{}".into()] {
-            assert_eq!(drain_of(&refusal(other)), None);
+/// Has a gateway scheduled so; whether anything changed by it, in a word.
+pub(super) async fn set(client: &mut Client, path: &Path, scheduling: Scheduling) -> anyhow::Result<&'static str> {
+    let url = target::url(path);
+    let mut tries = 0;
+    loop {
+        let mut resource = client.get(&url).await?;
+        let etag = resource["etag"].as_str().context("the gateway has no etag")?.to_owned();
+        let now = property(&resource, "scheduling").as_str().unwrap_or("Enabled");
+        if now.eq_ignore_ascii_case(scheduling.as_str()) {
+            return Ok("unchanged");
+        }
+        resource["properties"]["scheduling"] = scheduling.as_str().into();
+        let body = serde_json::to_vec(&resource)?;
+        // Only what was seen is changed: another change in between is not undone.
+        match client.ask(Method::PUT, &url, &[(header::IF_MATCH, etag.as_str())], body.into()).await {
+            Ok(_) => return Ok("configured"),
+            Err(error) if is_outdated(&error) && tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
         }
     }
+}
+
+fn is_outdated(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::PRECONDITION_FAILED)
 }

@@ -25,6 +25,7 @@ mod delete;
 mod describe;
 mod diff;
 mod documents;
+mod drain;
 pub mod error;
 mod explain;
 mod fetch;
@@ -65,9 +66,10 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
         Command::Delete(options) => return delete::run(reach, options, output).await,
         Command::Watch(options) => watch::run(&mut client(reach).await?, options, output).await?,
         Command::Explain { what } => explain::run(&mut client(reach).await?, what, output).await?,
-        Command::Drain { gateway, confirm } => {
-            let wish = if *confirm { gateways::Wish::Move } else { gateways::Wish::Look };
-            gateways::drain(&mut client(reach).await?, gateway, wish, output).await?;
+        Command::Drain { gateway, confirm, connections } => {
+            let wish = if *confirm { drain::Wish::Move } else { drain::Wish::Look };
+            let what = if *connections { drain::What::Connections } else { drain::What::Everything };
+            drain::run(&mut client(reach).await?, gateway, wish, what, output).await?;
         }
         Command::Cordon { gateway } => {
             gateways::schedule(&mut client(reach).await?, gateway, gateways::Scheduling::Cordoned, output).await?;

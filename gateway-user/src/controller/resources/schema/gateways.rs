@@ -90,9 +90,9 @@ pub(super) const GATEWAY: &[Property] = &[
     property("failureDomain", Shape::Object(FAILURE_DOMAIN))
         .ours()
         .doc("Where it stands; if absent, where its machine's server does."),
-    property("scheduling", Shape::Choice(&["Enabled", "Cordoned"]))
-        .ours()
-        .doc("Cordoned: it keeps what it has and is given no more."),
+    property("scheduling", Shape::Choice(&["Enabled", "Cordoned", "Drained"])).ours().doc(
+        "Cordoned: it keeps what it has and is given no more. Drained: it also hands over the seats that it holds.",
+    ),
     property("certificate", Shape::Text(16384)).no_effect("an agent's certificate is issued when it joins"),
     read_only("type").doc("The pool's."),
     read_only("state").doc("Active or Redundant."),

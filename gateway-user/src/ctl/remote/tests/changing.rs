@@ -1,8 +1,9 @@
 //! What changes resources.
 
-use super::rig::{Rig, refusal};
+use super::rig::{Rig, refusal, run};
 use crate::agent::token::{Grant, Token};
 use crate::controller::server::service::{Answer, Method};
+use crate::ctl::remote::args::Reach;
 use crate::ctl::remote::error::Refused;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -84,6 +85,27 @@ nothing was moved; to move it, each connection interrupted for a moment: gateway
         rig.prints(&["drain", "GW1", "--confirm"]).await,
         "/virtualGateways/contoso/networkConnections/hq moved from GW1 to GW3\ngateway GW1 is drained: 1 moved; `gatewayctl cordon gateway/GW1` keeps it empty\n"
     );
+}
+
+#[tokio::test]
+async fn draining_in_a_pool_with_seats_waits_until_they_are_handed_over() {
+    let rig = Rig::start().await;
+    rig.put("/gateways/GW1", json!({ "pool": { "resourceRef": "/gatewayPools/gre" } }));
+    let held = json!({ "seat": "GW1", "holder": "GW1", "next": [{ "gateway": "GW3", "lacks": "knowledge" }] });
+    rig.put("/gatewayPools/gre", json!({ "seats": [held] }));
+    let look = json!({ "confirmed": false, "drain": { "pieces": [] }, "seats": [held] });
+    rig.fix(Method::Post, "/gateways/GW1/drain", Answer::json(200, look.to_string()));
+    let said = rig.prints(&["drain", "GW1"]).await;
+    assert!(said.contains("GW3 (lacks knowledge)") && said.contains("nothing was moved"), "{said}");
+    let hasty = Reach { timeout: 1, ..rig.reach() };
+    let error = run(&["drain", "GW1", "--confirm"], hasty).await.expect_err("nobody takes it");
+    assert!(error.to_string().contains("still holds GW1 after 1 s"), "{error:#}");
+
+    rig.put("/gatewayPools/gre", json!({ "seats": [{ "seat": "GW1", "holder": "GW3" }] }));
+    let said = rig.prints(&["drain", "GW1", "--confirm"]).await;
+    assert!(said.starts_with("seat GW1 is held by GW3, after "), "{said}");
+    assert!(said.contains("gateway GW1 holds no seat"), "{said}");
+    assert_eq!(rig.script().resources["/gateways/gw1"].0["properties"]["scheduling"], "Drained");
 }
 
 #[tokio::test]
