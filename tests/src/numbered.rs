@@ -107,9 +107,9 @@ impl Look {
         self.turn.number + u64::from(flow < self.turn.flow as usize)
     }
 
-    /// Frames that were sent of all flows.
-    fn sent(&self) -> u64 {
-        self.turn.number * u64::from(self.turn.flows) + u64::from(self.turn.flow)
+    /// Frames of a flow that were sent since another look. What had arrived by then is where it begins: traffic went on while it was read.
+    fn sent_since(&self, before: &Self, flow: usize) -> u64 {
+        self.next(flow).max(self.arrivals[flow].next) - before.arrivals[flow].next
     }
 }
 
@@ -252,7 +252,7 @@ impl Traffic {
 
     fn difference(&self, before: &Look, now: &Look) -> Account {
         let time = now.at - before.at;
-        let sent = now.sent() - before.sent();
+        let sent = (0..now.arrivals.len()).map(|flow| now.sent_since(before, flow)).sum::<u64>();
         let interval = time.as_secs_f64() * 1e3 * f64::from(self.flows) / sent.max(1) as f64;
         let mut account = Account { sent, time, ..Account::default() };
         for (was, is) in before.arrivals.iter().zip(&now.arrivals) {

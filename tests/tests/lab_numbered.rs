@@ -43,6 +43,23 @@ fn every_number_that_is_sent_is_accounted_for() -> Result<()> {
 }
 
 #[test]
+fn an_account_that_begins_while_traffic_flows_adds_up() -> Result<()> {
+    let flows = vec![flow(OWN); 200];
+    let (_node, mut traffic) = traffic(&flows)?;
+    traffic.start()?;
+    traffic.flows_all(SOON)?;
+    for _ in 0..5 {
+        traffic.begin()?;
+        traffic.flows_all(SOON)?;
+        traffic.stop()?;
+        let account = traffic.account()?;
+        ensure!(account.sent > 0 && (account.arrived, account.lost) == (account.sent, 0), "{account:?}");
+        traffic.start()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn what_another_is_sent_is_told() -> Result<()> {
     let (_node, mut traffic) = traffic(&[flow(OWN), flow(Ipv4Addr::new(10, 9, 0, 2))])?;
     traffic.begin()?;
