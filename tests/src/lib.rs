@@ -1,6 +1,6 @@
 //! The lab: machines made of namespaces, cables between them, real peers around the gateway.
 //!
-//! - [`node`]: a machine; [`link`]: a cable; [`topology`]: who is connected to whom, with the addresses of [`tenants`]
+//! - [`node`]: a machine; [`link`]: a cable; [`switch`](mod@switch): a switch of XDP programs; [`topology`]: who is connected to whom, with the addresses of [`tenants`]
 //! - [`cloud`]: the same with a controller, three gateways and our own compute hosts
 //! - [`tunnel`], [`vlan`]: GRE, NVGRE and 802.1Q spoken in user space, for kernels without them
 //! - [`Lab`]: the world with a gateway that runs; [`gateway`]: its daemon; [`plan`]: what it runs by
@@ -45,6 +45,7 @@ pub mod program;
 pub mod sessions;
 pub mod sim;
 pub mod store;
+pub mod switch;
 pub mod tap;
 pub mod tenants;
 pub mod throughput;

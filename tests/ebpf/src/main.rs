@@ -1,5 +1,5 @@
 //! The benches' XDP programs: what makes frames, what counts them, and the least that a forwarder can do between the two. Traffic whose every
-//! frame is accounted for is in [`numbered_programs`].
+//! frame is accounted for is in [`numbered_programs`], and the switch that it passes in [`switch_programs`].
 //!
 //! A generator runs by BPF_PROG_TEST_RUN with live frames. The kernel gives it the same pages again and again without restoring what the
 //! gateway wrote into them, so it writes all headers anew, every time.
@@ -8,6 +8,7 @@
 
 mod numbered;
 mod numbered_programs;
+mod switch_programs;
 mod traffic;
 
 use aya_ebpf::bindings::xdp_action;

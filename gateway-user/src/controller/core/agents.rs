@@ -78,6 +78,11 @@ impl Agent {
         }
     }
 
+    /// What tells this run of its program from others, if it has reported to this controller.
+    pub fn run(&self) -> Option<&str> {
+        Some(self.boot.as_str()).filter(|boot| !boot.is_empty())
+    }
+
     /// Whether the latest plan that it was sent is in force there.
     pub fn is_up_to_date(&self) -> bool {
         matches!((self.sent, self.position), (Some(sent), Some(position)) if position.revision >= sent)

@@ -310,6 +310,9 @@ impl<'a> Beside<'a> {
         };
         shown.insert("state".into(), json!(state));
         shown.insert("healthState".into(), json!(health));
+        if let Some(known) = self.state.agents.get(&agent) {
+            shown.insert("agent".into(), json!({ "version": known.registration.version, "run": known.run() }));
+        }
         shown.insert("totalCapacity".into(), json!(status.total_capacity));
         shown.insert("availableCapacity".into(), json!(status.available_capacity));
         let addresses = status

@@ -45,7 +45,7 @@ pub enum What {
 pub async fn run(client: &mut Client, word: &str, wish: Wish, what: What, output: &mut Output) -> anyhow::Result<()> {
     let path = gateway(word)?;
     let answer = ask(client, &path, Wish::Look, output).await?;
-    match held(&answer).filter(|_| what == What::Everything) {
+    match seats_of(&answer).filter(|_| what == What::Everything) {
         Some(seats) => hand_over(client, &path, wish, &seats, output).await,
         None => place_elsewhere(client, &path, wish, answer, output).await,
     }
@@ -111,8 +111,22 @@ async fn place_elsewhere(
     Ok(())
 }
 
-/// The seats that a gateway holds, by name, of a pool with seats.
-fn held(answer: &Value) -> Option<BTreeMap<String, Value>> {
+/// The seats that a gateway holds, by name, in a pool with seats.
+pub(super) async fn held(
+    client: &mut Client,
+    path: &Path,
+    output: &mut Output,
+) -> anyhow::Result<BTreeMap<String, Value>> {
+    let answer = ask(client, path, Wish::Look, output).await?;
+    seats_of(&answer).with_context(|| {
+        format!(
+            "gateway {} is in no pool with seats, so that nothing takes over what it carries without a loss",
+            path.id()
+        )
+    })
+}
+
+fn seats_of(answer: &Value) -> Option<BTreeMap<String, Value>> {
     let seats = answer["seats"].as_array()?.iter();
     Some(seats.filter_map(|seat| Some((seat["seat"].as_str()?.to_owned(), seat.clone()))).collect())
 }
@@ -136,9 +150,25 @@ async fn hand_over(
             "nothing was moved; to have the seats handed over, without a loss: gatewayctl drain gateway/{id} --confirm"
         ))?);
     }
+    let moved = empty(client, path, seats.clone(), output).await?;
+    if output.format() == Format::Json {
+        let moved: Vec<Value> = moved.iter().map(|(seat, to)| json!({ "seat": seat, "holder": to })).collect();
+        return Ok(output.document(&json!({ "resourceRef": path.to_string(), "moved": moved }))?);
+    }
+    Ok(output
+        .line(&format!("gateway {id} holds no seat, and is given none until `gatewayctl uncordon gateway/{id}`"))?)
+}
+
+/// Has a gateway hand its seats over, and tells of each, until it holds none; who has taken which.
+pub(super) async fn empty(
+    client: &mut Client,
+    path: &Path,
+    mut left: BTreeMap<String, Value>,
+    output: &mut Output,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let id = clean(path.id().to_string());
     gateways::set(client, path, Scheduling::Drained).await?;
     let (began, patience) = (Instant::now(), client.patience());
-    let mut left = seats.clone();
     let mut moved = Vec::new();
     while !left.is_empty() {
         let gone = look(client, path, &mut left).await?;
@@ -168,12 +198,7 @@ async fn hand_over(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    if output.format() == Format::Json {
-        let moved: Vec<Value> = moved.iter().map(|(seat, to)| json!({ "seat": seat, "holder": to })).collect();
-        return Ok(output.document(&json!({ "resourceRef": path.to_string(), "moved": moved }))?);
-    }
-    Ok(output
-        .line(&format!("gateway {id} holds no seat, and is given none until `gatewayctl uncordon gateway/{id}`"))?)
+    Ok(moved)
 }
 
 /// Who has taken which of these seats; those stay that the gateway holds, with what is known of them now.

@@ -6,15 +6,15 @@
 //!           └ fabric ═ GW3 ═ rack ┘
 //! ```
 //!
-//! One machine is all hosts and all sites. Its traffic goes through real switches (the kernel's bridge), which learn where a seat is as
-//! switches do. The first seat moves between the first gateway and the third, the second stays on the second.
+//! One machine is all hosts and all sites. Its traffic goes through switches that learn where a seat is as switches do. The first seat moves between the first gateway and the third, the second stays on the second.
 
 use super::estate::{END_MAC, Estate, FABRIC, HOST, RACK, SEATS, SITE};
 use super::routers::Routers;
 use crate::gateway::Gateway;
-use crate::link::{End, cable};
+use crate::link::End;
 use crate::node::{Node, Processes};
 use crate::numbered::{Account, Traffic};
+use crate::switch::{Switch, Wire};
 use crate::wait::{SOON, until};
 use anyhow::{Context, Result, bail, ensure};
 use gateway_common::SeatId;
@@ -101,7 +101,7 @@ pub struct Gateways {
     /// The traffic through them.
     pub traffic: Traffic,
     members: Vec<Member>,
-    switches: [Arc<Node>; 2],
+    switches: [Switch; 2],
     estate: Estate,
     _routers: Routers,
 }
@@ -126,12 +126,10 @@ impl Gateways {
     /// Three gateways whose traffic flows.
     pub fn new(estate: Estate) -> Result<Self> {
         let processes = Processes::new()?;
-        let switches = [Node::new("fabric", &processes)?, Node::new("rack", &processes)?];
-        for switch in &switches {
-            switch.ip("link add bridge mtu 1600 type bridge mcast_snooping 0\nlink set bridge up\n")?;
-        }
-        let ends = ends(&switches, &processes)?;
-        let gateways: Result<Vec<Gateway>> = (0..NAMES.len()).map(|at| gateway(at, &switches, &processes)).collect();
+        let mut switches = [Switch::new("fabric", &processes)?, Switch::new("rack", &processes)?];
+        let ends = ends(&mut switches, &processes)?;
+        let gateways: Result<Vec<Gateway>> =
+            (0..NAMES.len()).map(|at| gateway(at, &mut switches, &processes)).collect();
         let mut gateways = gateways?;
         let routers = Routers::new(&ends)?;
         std::thread::scope(|scope| {
@@ -158,11 +156,9 @@ impl Gateways {
         let began = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
         let (holder, epoch) = self.holder(MOVING).context("nobody holds the seat that is to move")?;
         self.traffic.begin()?;
-        std::thread::scope(|scope| {
-            let cut = |side: &usize| self.wire(holder, *side, "nomaster");
-            let cuts: Vec<_> = stroke.silences().iter().map(|side| scope.spawn(move || cut(side))).collect();
-            cuts.into_iter().try_for_each(|it| it.join().unwrap_or_else(|_| bail!("cutting a wire panicked")))
-        })?;
+        for side in stroke.silences() {
+            self.switches[*side].set(NAMES[holder], Wire::Cut)?;
+        }
         match stroke {
             Stroke::AgentDeath => self.members[holder].gateway.kill(),
             Stroke::AgentRestart => {
@@ -190,7 +186,7 @@ impl Gateways {
         let outages = account.outages.iter().enumerate().filter(|(flow, _)| self.estate.is_of(*flow, MOVING));
         let outages = outages.map(|(_, outage)| *outage).collect();
         for side in stroke.silences() {
-            self.wire(holder, *side, "master bridge")?;
+            self.switches[*side].set(NAMES[holder], Wire::Whole)?;
         }
         let gateway = &mut self.members[holder].gateway;
         match stroke {
@@ -248,11 +244,6 @@ impl Gateways {
         self.members.iter().enumerate().filter_map(open).collect()
     }
 
-    /// Has a switch know a gateway no more, or again; its link stays up.
-    fn wire(&self, at: usize, side: usize, to: &str) -> Result<()> {
-        self.switches[side].ip(&format!("link set {} {to}\n", NAMES[at]))
-    }
-
     /// What all gateways tell, from a time on.
     fn story(&self, since: u64) -> String {
         let mut entries: Vec<Entry> =
@@ -296,14 +287,12 @@ impl Member {
 }
 
 /// The machine that is all hosts and all sites.
-fn ends(switches: &[Arc<Node>; 2], processes: &Arc<Processes>) -> Result<Arc<Node>> {
+fn ends(switches: &mut [Switch; 2], processes: &Arc<Processes>) -> Result<Arc<Node>> {
     let ends = Node::new("ends", processes)?;
     ends.sh("for at in all default; do echo 1 > /proc/sys/net/ipv6/conf/$at/disable_ipv6; done")?;
     let mac = format!("{END_MAC:?}");
-    for (switch, (name, address)) in switches.iter().zip([(FABRIC, HOST), (SITE, RACK)]) {
-        // It redirects into the cable, so what it receives is an XDP program's as well.
-        cable(MTU, End::new(&ends, name).mac(&mac).from_gateway(), End::new(switch, "ends").from_gateway())?;
-        switch.ip("link set ends master bridge\n")?;
+    for (switch, (name, address)) in switches.iter_mut().zip([(FABRIC, HOST), (SITE, RACK)]) {
+        switch.connect(MTU, End::new(&ends, name).mac(&mac), "ends")?;
         ends.ip(&format!("address add {address}/24 dev {name}\n"))?;
     }
     Ok(ends)
@@ -318,11 +307,10 @@ fn own_site(at: usize) -> String {
 }
 
 /// A gateway's machine with its cables.
-fn gateway(at: usize, switches: &[Arc<Node>; 2], processes: &Arc<Processes>) -> Result<Gateway> {
+fn gateway(at: usize, switches: &mut [Switch; 2], processes: &Arc<Processes>) -> Result<Gateway> {
     let node = Node::new(NAMES[at], processes)?;
-    for (switch, side) in switches.iter().zip(SIDES) {
-        cable(MTU, End::new(&node, side), End::new(switch, NAMES[at]).from_gateway())?;
-        switch.ip(&format!("link set {} master bridge\n", NAMES[at]))?;
+    for (switch, side) in switches.iter_mut().zip(SIDES) {
+        switch.connect(MTU, End::new(&node, side), NAMES[at])?;
     }
     node.ip(&format!(
         "address add {}/24 dev fabric\naddress add {}/24 dev site\nroute add 203.0.113.0/24 via {RACK}\n",

@@ -12,6 +12,7 @@ use crate::frame::{Mac, bytes, ether, ipv4};
 use crate::link::{End, cable};
 use crate::node::{Node, Processes, Running};
 use crate::numbered::{FRAME, Flow, Traffic};
+use crate::switch::{Switch, Wire};
 use crate::wait::{SOON, until};
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
@@ -57,7 +58,7 @@ impl Pace {
 pub struct Keepalived {
     traffic: Traffic,
     nodes: Vec<Arc<Node>>,
-    switches: [Arc<Node>; 2],
+    switches: [Switch; 2],
     router: Arc<Node>,
     _daemons: Vec<Running>,
 }
@@ -66,26 +67,17 @@ impl Keepalived {
     /// The routers, one of which has the address, and traffic that flows.
     pub fn new(pace: Pace) -> Result<Self> {
         let processes = Processes::new()?;
-        let switches = [Node::new("fabric", &processes)?, Node::new("rack", &processes)?];
-        for switch in &switches {
-            switch.ip("link add bridge mtu 1600 type bridge mcast_snooping 0\nlink set bridge up\n")?;
-        }
+        let mut switches = [Switch::new("fabric", &processes)?, Switch::new("rack", &processes)?];
         let ends = Node::new("ends", &processes)?;
         let router = Node::new("router", &processes)?;
         let (end_mac, router_mac) = (format!("{END_MAC:?}"), format!("{ROUTER_MAC:?}"));
-        cable(
-            MTU,
-            End::new(&ends, FABRIC).mac(&end_mac).from_gateway(),
-            End::new(&switches[0], "ends").from_gateway(),
-        )?;
+        switches[0].connect(MTU, End::new(&ends, FABRIC).mac(&end_mac), "ends")?;
         cable(
             MTU,
             End::new(&ends, SITE).mac(&end_mac).from_gateway(),
             End::new(&router, "sites").mac(&router_mac).from_gateway(),
         )?;
-        cable(MTU, End::new(&router, "rack"), End::new(&switches[1], "router"))?;
-        switches[0].ip("link set ends master bridge\n")?;
-        switches[1].ip("link set router master bridge\n")?;
+        switches[1].connect(MTU, End::new(&router, "rack"), "router")?;
         ends.ip(&format!("address add {HOST}/24 dev {FABRIC}\n"))?;
         router.sh(&format!(
             "{FORWARD}; ip address add 192.0.2.254/24 dev rack; ip address add 10.8.0.1/24 dev sites
@@ -95,9 +87,8 @@ impl Keepalived {
         let mut daemons = Vec::new();
         for (at, name) in (1..).zip(NAMES) {
             let node = Node::new(name, &processes)?;
-            for (switch, side) in switches.iter().zip(["fabric", "site"]) {
-                cable(MTU, End::new(&node, side), End::new(switch, name))?;
-                switch.ip(&format!("link set {name} master bridge\n"))?;
+            for (switch, side) in switches.iter_mut().zip(["fabric", "site"]) {
+                switch.connect(MTU, End::new(&node, side), name)?;
             }
             node.sh(&format!(
                 "{FORWARD}; ip address add 10.10.0.{at}/24 dev fabric; ip address add 192.0.2.{at}/24 dev site
@@ -128,17 +119,17 @@ impl Keepalived {
         self.traffic.flows_all(PATIENCE)?;
         let holder = *self.holders().first().context("nobody has the address")?;
         self.traffic.begin()?;
-        self.wire(holder, "nomaster")?;
+        self.wire(holder, Wire::Cut)?;
         until(PATIENCE, "the other router to have the address", || (self.holders().len() == 2).then_some(()))?;
         self.traffic.flows_all(SOON)?;
         let account = self.traffic.account()?;
-        self.wire(holder, "master bridge")?;
+        self.wire(holder, Wire::Whole)?;
         Ok(account.outages)
     }
 
     /// Has the switches know a router no more, or again; its links stay up.
-    fn wire(&self, at: usize, to: &str) -> Result<()> {
-        self.switches.iter().try_for_each(|switch| switch.ip(&format!("link set {} {to}\n", NAMES[at])))
+    fn wire(&mut self, at: usize, wire: Wire) -> Result<()> {
+        self.switches.iter_mut().try_for_each(|switch| switch.set(NAMES[at], wire))
     }
 
     /// Who has the address.

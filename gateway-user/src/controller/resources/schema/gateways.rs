@@ -97,6 +97,7 @@ pub(super) const GATEWAY: &[Property] = &[
     read_only("type").doc("The pool's."),
     read_only("state").doc("Active or Redundant."),
     read_only("healthState").doc("What its agent last said."),
+    read_only("agent").ours().doc("Its agent: version, and run, another one each time that it is started."),
     read_only("totalCapacity").doc("In kbit/s."),
     read_only("availableCapacity").doc("In kbit/s: the total less what is placed, by the pool's capacityRule."),
     read_only("virtualGateways").doc("Whose connections it carries."),
