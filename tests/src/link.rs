@@ -92,6 +92,14 @@ pub fn plain(end: End<'_>) -> Result<()> {
         .with_context(|| format!("on {}: cannot switch the offloads of {}", end.node.name(), end.name))
 }
 
+/// How many frames that an XDP program sent by one of these interfaces found the queue at the cable's other end full, ever.
+pub fn overflows(node: &Node, interfaces: &[&str]) -> Result<u64> {
+    let shown = node.sh(&format!("for at in {}; do ethtool -S $at; done", interfaces.join(" ")))?;
+    let counts = shown.lines().filter_map(|line| line.trim().split_once(": "));
+    let errors = counts.filter(|(name, _)| name.ends_with("_xdp_xmit_errors")).map(|(_, count)| count.parse::<u64>());
+    errors.sum::<Result<u64, _>>().with_context(|| format!("on {}: no statistics: {shown}", node.name()))
+}
+
 /// Has an interface join the segments of a flow that it receives (GRO), as network cards have it by default.
 pub fn join_segments(node: &Node, interface: &str) -> Result<()> {
     node.within_network(|| set(interface, ETHTOOL_SGRO, 1))

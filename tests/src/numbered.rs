@@ -167,6 +167,11 @@ impl Traffic {
         Ok(new)
     }
 
+    /// The machine that it comes from and goes to.
+    pub fn ends(&self) -> &Node {
+        &self.ends
+    }
+
     /// Sends from now on.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.sending.is_none(), "it is sent already");

@@ -2,7 +2,7 @@
 //! A wire of its ports can be cut without a word to either end.
 
 use crate::bench::rig::lab_programs;
-use crate::link::{End, cable};
+use crate::link::{End, cable, overflows};
 use crate::node::{Node, Processes};
 use anyhow::{Context, Result};
 use aya::Ebpf;
@@ -53,6 +53,12 @@ impl Switch {
         })?;
         self.ports.insert(port.to_owned(), index);
         self.set(port, Wire::Whole)
+    }
+
+    /// See [`overflows`].
+    pub fn overflows(&self) -> Result<u64> {
+        let ports: Vec<&str> = self.ports.keys().map(String::as_str).collect();
+        overflows(&self.node, &ports)
     }
 
     /// Cuts a port's wire, or mends it. What was known of who is there is forgotten.

@@ -4,6 +4,7 @@ use super::configuration::Configuration;
 use super::gates::Gates;
 use super::history::{Entry, History, What};
 use super::pool::{Fresh, News, Pool};
+use super::ports::Interfaces;
 use super::protocol::{AgentState, Event, Request, SeatReport, Status};
 use crate::api::clock;
 use crate::net::frame_sender::FrameSender;
@@ -241,10 +242,10 @@ impl Engine {
         self.with(now, |pool, gates, news| pool.hear_letters(side, gates, now, news));
     }
 
-    /// Opens what could not be opened before.
-    pub fn open_ports(&mut self) {
+    /// Opens what could not be opened before, and where addresses are now.
+    pub fn open_ports(&mut self, interfaces: Interfaces) {
         if let Some(pool) = &mut self.pool {
-            self.fresh.extend(pool.open_ports());
+            self.fresh.extend(pool.open_ports(Some(interfaces)));
             self.opened.notify_one();
         }
     }

@@ -5,7 +5,7 @@ use super::configuration::{Configuration, Seat};
 use super::gates::Gates;
 use super::history::{Takeover, What};
 use super::memory::MemoryFile;
-use super::ports::Port;
+use super::ports::{Interfaces, Port};
 use super::post::{Own, Post};
 use super::probing::{PathName, Probing, Question, Route};
 use super::protocol::{AgentState, Holding, PeerStatus, SeatReport, SeatStatus, Status};
@@ -58,6 +58,7 @@ pub struct Pool {
     post: Post,
     sender: FrameSender,
     seats: BTreeMap<SeatName, SeatState>,
+    interfaces: Interfaces,
     diagnoses: BTreeMap<GatewayName, Diagnosis>,
     agent: AgentWatch,
     /// Whom each seat that is probed is held by, and under which epoch.
@@ -168,6 +169,7 @@ impl Pool {
             post: Post::new(random),
             sender,
             seats: BTreeMap::new(),
+            interfaces: Interfaces::now(),
             diagnoses: BTreeMap::new(),
             agent: AgentWatch::new(now),
             probed: BTreeMap::new(),
@@ -236,7 +238,7 @@ impl Pool {
         let names: BTreeSet<&GatewayName> = configuration.peers.iter().map(|peer| &peer.name).collect();
         self.diagnoses.retain(|name, _| names.contains(name));
         self.configuration = configuration;
-        let fresh = self.open_ports();
+        let fresh = self.open_ports(None);
         self.probed.clear();
         self.probe_holders(now, true);
         let charter = self.lawful();
@@ -244,12 +246,16 @@ impl Pool {
         fresh
     }
 
-    /// Opens what is not open, or open where the addresses are not any more; gives what somebody has to wait for.
-    pub fn open_ports(&mut self) -> Vec<Fresh> {
+    /// Opens what is not open, or open where the addresses are not any more; gives what somebody has to wait for. Without a new look at the
+    /// interfaces, by the last one.
+    pub fn open_ports(&mut self, interfaces: Option<Interfaces>) -> Vec<Fresh> {
+        if let Some(interfaces) = interfaces {
+            self.interfaces = interfaces;
+        }
         let Configuration { number, fabric, site, peers, .. } = &self.configuration;
-        let probes = self.probing.configure(*number, *fabric, *site);
+        let probes = self.probing.configure(*number, *fabric, *site, &self.interfaces);
         self.probing.know(peers.iter().map(|peer| (peer.number, &peer.key, peer.fabric, peer.site)));
-        let letters = self.post.configure(&self.configuration);
+        let letters = self.post.configure(&self.configuration, &self.interfaces);
         let probes = probes.into_iter().map(|(side, port)| Fresh::Probes(side, port));
         probes.chain(letters.into_iter().map(|(side, port)| Fresh::Letters(side, port))).collect()
     }

@@ -2,6 +2,7 @@
 
 use seat::watch::Side;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -29,10 +30,10 @@ impl Port {
     ///
     /// # Errors
     /// The kernel refuses; most likely somebody else has the UDP port.
-    pub fn open(address: IpAddr, port: u16) -> io::Result<Rc<Self>> {
+    pub fn open(address: IpAddr, port: u16, interfaces: &Interfaces) -> io::Result<Rc<Self>> {
         let address = SocketAddr::new(address, port);
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-        let interface = interface_of(address.ip());
+        let interface = interfaces.of(address.ip()).map(str::to_owned);
         if let Some(interface) = &interface {
             socket.bind_device(Some(interface.as_bytes()))?;
         }
@@ -51,8 +52,8 @@ impl Port {
     }
 
     /// Whether the address is where it was when the socket was opened.
-    pub fn is_current(&self, address: IpAddr) -> bool {
-        self.address.ip() == address && self.interface == interface_of(address)
+    pub fn is_current(&self, address: IpAddr, interfaces: &Interfaces) -> bool {
+        self.address.ip() == address && self.interface.as_deref() == interfaces.of(address)
     }
 
     /// Until something is there to be received.
@@ -97,14 +98,26 @@ impl Port {
     }
 }
 
-/// The interface that has an address.
-fn interface_of(address: IpAddr) -> Option<String> {
-    nix::ifaddrs::getifaddrs().ok()?.find_map(|entry| {
-        let has = entry.address.as_ref()?;
-        let v4 = has.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
-        let has = v4.or_else(|| has.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))?;
-        (has == address && !address.is_loopback()).then_some(entry.interface_name)
-    })
+/// Which interface has which address.
+#[derive(Debug, Default)]
+pub struct Interfaces(BTreeMap<IpAddr, String>);
+
+impl Interfaces {
+    /// As they are now. The kernel is asked for all links and waits for whoever changes any: not where a probe is waited for.
+    pub fn now() -> Self {
+        let entries = nix::ifaddrs::getifaddrs().into_iter().flatten();
+        let with_address = entries.filter_map(|entry| {
+            let has = entry.address.as_ref()?;
+            let v4 = has.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+            let has = v4.or_else(|| has.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))?;
+            (!has.is_loopback()).then_some((has, entry.interface_name))
+        });
+        Self(with_address.collect())
+    }
+
+    fn of(&self, address: IpAddr) -> Option<&str> {
+        self.0.get(&address).map(String::as_str)
+    }
 }
 
 /// The sockets on both sides for one UDP port.
@@ -124,19 +137,25 @@ impl Ports {
     }
 
     /// Has sockets on these addresses, as they are; gives those that somebody has to wait for from here on.
-    pub fn want(&mut self, fabric: IpAddr, site: Option<IpAddr>, port: u16) -> Vec<(Side, Rc<Port>)> {
+    pub fn want(
+        &mut self,
+        fabric: IpAddr,
+        site: Option<IpAddr>,
+        port: u16,
+        interfaces: &Interfaces,
+    ) -> Vec<(Side, Rc<Port>)> {
         let mut fresh = Vec::new();
         for (side, slot, address) in
             [(Side::Fabric, &mut self.fabric, Some(fabric)), (Side::Site, &mut self.site, site)]
         {
-            if slot.as_ref().is_some_and(|port| address.is_some_and(|address| port.is_current(address))) {
+            if slot.as_ref().is_some_and(|port| address.is_some_and(|address| port.is_current(address, interfaces))) {
                 continue;
             }
             if let Some(old) = slot.take() {
                 old.closed.notify_one();
             }
             let Some(address) = address else { continue };
-            match Port::open(address, port) {
+            match Port::open(address, port, interfaces) {
                 Ok(port) => {
                     *slot = Some(port.clone());
                     fresh.push((side, port));

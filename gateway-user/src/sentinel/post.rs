@@ -3,7 +3,7 @@
 use super::configuration::{Configuration, Peer};
 use super::history::Clock;
 use super::letters::{Correspondence, Head, LIMIT, Letter, LetterError, PORT};
-use super::ports::{Port, Ports};
+use super::ports::{Interfaces, Port, Ports};
 use crate::api::clock;
 use seat::watch::{Side, Sign};
 use seat::{GatewayName, Message, Moment};
@@ -57,7 +57,7 @@ impl Post {
     }
 
     /// Writes to these gateways from here on, from these addresses; gives the sockets that somebody has to wait for.
-    pub fn configure(&mut self, configuration: &Configuration) -> Vec<(Side, Rc<Port>)> {
+    pub fn configure(&mut self, configuration: &Configuration, interfaces: &Interfaces) -> Vec<(Side, Rc<Port>)> {
         let mut before = std::mem::take(&mut self.peers);
         for peer in &configuration.peers {
             let same = before.remove(&peer.number).filter(|it| it.peer.key == peer.key && it.peer.name == peer.name);
@@ -80,7 +80,7 @@ impl Post {
             };
             self.peers.insert(peer.number, correspondent);
         }
-        self.ports.want(configuration.fabric, configuration.site, PORT)
+        self.ports.want(configuration.fabric, configuration.site, PORT, interfaces)
     }
 
     /// Sends a message.

@@ -6,7 +6,7 @@
 
 use super::configuration::PairKey;
 use super::keys::probe_key;
-use super::ports::{Port, Ports};
+use super::ports::{Interfaces, Port, Ports};
 use gateway_common::Epoch;
 use gateway_common::probe::{Kind, PORT, Probe, Way};
 use gateway_common::siphash::Key;
@@ -97,9 +97,15 @@ struct Keys {
 
 impl Probing {
     /// Probes from these addresses, as this gateway; gives the sockets that somebody has to wait for.
-    pub fn configure(&mut self, me: u16, fabric: IpAddr, site: Option<IpAddr>) -> Vec<(Side, Rc<Port>)> {
+    pub fn configure(
+        &mut self,
+        me: u16,
+        fabric: IpAddr,
+        site: Option<IpAddr>,
+        interfaces: &Interfaces,
+    ) -> Vec<(Side, Rc<Port>)> {
         self.me = me;
-        self.ports.want(fabric, site, PORT)
+        self.ports.want(fabric, site, PORT, interfaces)
     }
 
     /// The gateways that there are.

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::pool::Fresh;
-use super::ports::Port;
+use super::ports::{Interfaces, Port};
 use super::server;
 use crate::api::clock::monotonic;
 use crate::api::server::listen;
@@ -137,7 +137,10 @@ async fn look_now_and_then(engine: &RefCell<Engine>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        engine.borrow_mut().open_ports();
+        // By a thread that nothing waits for: whoever changes links may keep the kernel's answer back for long.
+        if let Ok(interfaces) = tokio::task::spawn_blocking(Interfaces::now).await {
+            engine.borrow_mut().open_ports(interfaces);
+        }
         if engine.borrow().is_over(now()) {
             tracing::info!("this process ends");
             return;

@@ -6,12 +6,13 @@
 //!           └ fabric ═ GW3 ═ rack ┘
 //! ```
 //!
-//! One machine is all hosts and all sites. Its traffic goes through switches that learn where a seat is as switches do. The first seat moves between the first gateway and the third, the second stays on the second.
+//! One machine is all hosts and all sites. Its traffic goes through switches that learn where a seat is as switches do. The first seat moves
+//! between the first gateway and the third, the second stays on the second.
 
-use super::estate::{END_MAC, Estate, FABRIC, HOST, RACK, SEATS, SITE};
+use super::estate::{END_MAC, Estate, FABRIC, HOST, RACK, SEATS, SITE, VLAN_ROUTERS};
 use super::routers::Routers;
 use crate::gateway::Gateway;
-use crate::link::End;
+use crate::link::{End, overflows};
 use crate::node::{Node, Processes};
 use crate::numbered::{Account, Traffic};
 use crate::switch::{Switch, Wire};
@@ -19,6 +20,7 @@ use crate::wait::{SOON, until};
 use anyhow::{Context, Result, bail, ensure};
 use gateway_common::SeatId;
 use gateway_common::gate::State;
+use gateway_user::api::report::NexthopReport;
 use gateway_user::dataplane::pins::{DEFAULT as PINS, Pins};
 use gateway_user::dataplane::seats::Gates;
 use gateway_user::sentinel::process::now;
@@ -118,6 +120,8 @@ pub struct Move {
     pub outages: Vec<f64>,
     /// What happened to all flows.
     pub account: Account,
+    /// Frames that found a queue of a cable full: those that the machine under the lab had no time for.
+    pub overflowed: u64,
     /// What the gateways tell of it.
     pub story: String,
 }
@@ -155,6 +159,7 @@ impl Gateways {
         self.traffic.flows_all(SOON).with_context(|| format!("{}\n{}", self.drops(), self.story(0)))?;
         let began = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
         let (holder, epoch) = self.holder(MOVING).context("nobody holds the seat that is to move")?;
+        let overflowed = self.overflows()?;
         self.traffic.begin()?;
         for side in stroke.silences() {
             self.switches[*side].set(NAMES[holder], Wire::Cut)?;
@@ -180,6 +185,7 @@ impl Gateways {
             self.traffic.stop()?;
         }
         let account = self.traffic.account()?;
+        let overflowed = self.overflows()? - overflowed;
         if !stroke.is_lossy() {
             self.traffic.start()?;
         }
@@ -199,7 +205,7 @@ impl Gateways {
         }
         let story = self.story(began);
         self.settle().with_context(|| self.story(began))?;
-        Ok(Move { outages, account, story })
+        Ok(Move { outages, account, overflowed, story })
     }
 
     /// The times that a seat was taken, ever, and the longest gap between probes' answers that was seen, and that was discounted, in
@@ -222,8 +228,8 @@ impl Gateways {
             (0..SEATS.len()).all(|seat| self.open(seat).len() == 1).then_some(())
         })?;
         let start = Instant::now();
-        while !self.members.iter().all(Member::sees_all_well) {
-            ensure!(start.elapsed() < PATIENCE, "gateways do not see each other");
+        while !self.members.iter().all(Member::is_ready) {
+            ensure!(start.elapsed() < PATIENCE, "gateways do not see each other, or whom they are to reach");
             // What asks costs more than what is asked.
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -242,6 +248,15 @@ impl Gateways {
             (it.gate.state() != State::Replica && it.gate.is_open(now().0)).then_some((at, it.epoch.0))
         };
         self.members.iter().enumerate().filter_map(open).collect()
+    }
+
+    /// Frames that a queue of a cable was too full for, ever.
+    fn overflows(&self) -> Result<u64> {
+        let mut sum = overflows(self.traffic.ends(), &[FABRIC, SITE])?;
+        for member in &self.members {
+            sum += overflows(member.gateway.node(), &SIDES)?;
+        }
+        self.switches.iter().try_fold(sum, |sum, switch| Ok(sum + switch.overflows()?))
     }
 
     /// What all gateways tell, from a time on.
@@ -270,7 +285,8 @@ impl Gateways {
 
 impl Member {
     fn ask<T: serde::de::DeserializeOwned>(&self, what: &str) -> Result<T> {
-        Ok(serde_json::from_str(&self.gateway.ctl(&[what, "-o", "json"])?)?)
+        let words: Vec<&str> = what.split(' ').chain(["-o", "json"]).collect();
+        Ok(serde_json::from_str(&self.gateway.ctl(&words)?)?)
     }
 
     fn status(&self) -> Result<Status> {
@@ -281,8 +297,12 @@ impl Member {
         self.ask("history")
     }
 
-    fn sees_all_well(&self) -> bool {
+    /// Whether it sees the others well, and would reach everybody if it took a seat now.
+    fn is_ready(&self) -> bool {
+        let is_router = |nexthop: &NexthopReport| VLAN_ROUTERS.iter().any(|router| nexthop.leads_to.contains(router));
+        let is_resolved = |nexthop: &NexthopReport| nexthop.state != "unresolved" || !is_router(nexthop);
         self.status().is_ok_and(|status| status.peers.iter().all(|peer| peer.diagnosis == Diagnosis::Well))
+            && self.ask::<Vec<NexthopReport>>("show nexthops").is_ok_and(|nexthops| nexthops.iter().all(is_resolved))
     }
 }
 

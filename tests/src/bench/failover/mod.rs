@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
             if stroke.is_lossy() {
                 lossy(stroke, &moves, [Goal::None, Goal::None]).into_iter().for_each(&mut note);
             } else {
-                note(lossless(stroke, &moves));
+                lossless(stroke, &moves).into_iter().for_each(&mut note);
             }
         }
         if wanted(FALSE_ALARMS) {
@@ -152,19 +152,24 @@ fn lossy(stroke: Stroke, moves: &[Move], [median, most]: [Goal; 2]) -> Vec<Row> 
     ]
 }
 
-/// Packets that were lost where none may be.
-fn lossless(stroke: Stroke, moves: &[Move]) -> Row {
+/// Packets that were lost where none may be, and how many of them may have been lost by the lab itself.
+fn lossless(stroke: Stroke, moves: &[Move]) -> Vec<Row> {
     let rate = moves.iter().map(|one| one.account.rate()).sum::<f64>() / moves.len().max(1) as f64;
     let unaccounted = |one: &Move| (one.account.sent - one.account.arrived).max(one.account.lost) + one.account.foreign;
     let lost: f64 = moves.iter().map(|one| unaccounted(one) as f64).sum();
+    let overflowed: u64 = moves.iter().map(|one| one.overflowed).sum();
     let sent: u64 = moves.iter().map(|one| one.account.sent).sum();
-    Row {
-        name: format!("{}: lost of {sent} at {:.0} k/s", stroke.name(), rate / 1e3),
+    let row = |what: String, ours: f64, goal| Row {
+        name: format!("{}: {what}", stroke.name()),
         unit: "packets",
-        ours: Samples::new(vec![lost]),
+        ours: Samples::new(vec![ours]),
         peer: None,
-        goal: Goal::AtMost(0.0),
-    }
+        goal,
+    };
+    vec![
+        row(format!("lost of {sent} at {:.0} k/s", rate / 1e3), lost, Goal::AtMost(0.0)),
+        row("found a queue of the lab's cables full".to_owned(), overflowed as f64, Goal::None),
+    ]
 }
 
 /// Beside the same with few connections.
