@@ -115,6 +115,18 @@ on taking new ones.")]
         #[arg(long)]
         connections: bool,
     },
+    /// Upgrade a pool's gateways one after the other, each emptied before; without --confirm, say in which order
+    #[command(after_help = "Examples:
+  gatewayctl upgrade pool/gre
+  gatewayctl upgrade pool/gre --run 'ssh root@$GATEWAY apt-get install --yes gatewayd' --confirm
+  gatewayctl upgrade pool/gre --version 1.3.0 --confirm
+
+Each gateway hands its seats over, without a loss, is upgraded by the command, and has to be back and well before the
+next one is touched: with its version, if --version says which, or else with its agent started anew. Without --run
+somebody does it by hand meanwhile. The command runs here, by sh, with GATEWAY and, where the gateway has one, SERVER
+(the ids) in its environment. Who holds nothing comes first. It ends at the first that goes wrong; --timeout says how
+long to wait for each step.")]
+    Upgrade(UpgradeOptions),
     /// Let a gateway keep what it has and take no more
     #[command(after_help = "Example:
   gatewayctl cordon gateway/GW1")]
@@ -241,6 +253,23 @@ pub struct DeleteOptions {
     /// What is not there is no failure
     #[arg(long)]
     pub ignore_not_found: bool,
+}
+
+/// What to upgrade, and how.
+#[derive(Debug, clap::Args)]
+pub struct UpgradeOptions {
+    /// The pool
+    #[arg(value_name = "pool/ID")]
+    pub pool: String,
+    /// Do it
+    #[arg(long)]
+    pub confirm: bool,
+    /// What upgrades a gateway, for sh; GATEWAY and SERVER say which
+    #[arg(long, value_name = "COMMAND")]
+    pub run: Option<String>,
+    /// The version that they are to have; gateways that have it are left alone
+    #[arg(long)]
+    pub version: Option<String>,
 }
 
 /// What to follow.

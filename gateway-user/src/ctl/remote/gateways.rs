@@ -27,6 +27,12 @@ pub enum Scheduling {
 }
 
 impl Scheduling {
+    /// What the controller calls so.
+    pub fn of(word: Option<&str>) -> Self {
+        let is = |it: &Self| word.is_some_and(|word| word.eq_ignore_ascii_case(it.as_str()));
+        [Self::Cordoned, Self::Drained].into_iter().find(is).unwrap_or(Self::Enabled)
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Enabled => "Enabled",

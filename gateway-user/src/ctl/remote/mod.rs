@@ -40,6 +40,7 @@ mod shell;
 mod target;
 mod token;
 mod top;
+mod upgrade;
 mod watch;
 
 #[cfg(test)]
@@ -70,6 +71,12 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
             let wish = if *confirm { drain::Wish::Move } else { drain::Wish::Look };
             let what = if *connections { drain::What::Connections } else { drain::What::Everything };
             drain::run(&mut client(reach).await?, gateway, wish, what, output).await?;
+        }
+        Command::Upgrade(options) => {
+            let wish = if options.confirm { drain::Wish::Move } else { drain::Wish::Look };
+            let (pool, command, version) = (options.pool.clone(), options.run.clone(), options.version.clone());
+            let upgrade = upgrade::Upgrade { pool, wish, command, version };
+            upgrade::run(&mut client(reach).await?, &upgrade, output).await?;
         }
         Command::Cordon { gateway } => {
             gateways::schedule(&mut client(reach).await?, gateway, gateways::Scheduling::Cordoned, output).await?;

@@ -13,9 +13,8 @@ use crate::ctl::output::Output;
 use crate::ctl::table::{Align, Row, Table, clean};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-use tokio::process::Command;
 use tokio::time::Instant;
 
 /// Between two looks at a gateway.
@@ -56,7 +55,8 @@ impl Member {
         let path = Path::parse(reference)?;
         let told = |at: &str| property(resource, at).as_str().map(str::to_owned);
         let seats = property(resource, "seats").as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_here = |seat: &&Value| seat["holder"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(path.id().as_str()));
+        let is_here =
+            |seat: &&Value| seat["holder"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(path.id().as_str()));
         let wrong = match property(resource, "configurationState.status").as_str() {
             Some("Success") => None,
             status => {
@@ -140,7 +140,8 @@ async fn one(
     let began = Instant::now();
     let others = await_members(client, pool, |members| {
         members.iter().filter(|it| it.path != *path).find_map(|it| {
-            it.trouble().map(|trouble| format!("gateway {} is not well, so that none other is taken out: {trouble}", it.id()))
+            it.trouble()
+                .map(|trouble| format!("gateway {} is not well, so that none other is taken out: {trouble}", it.id()))
         })
     });
     let members = others.await?;
@@ -187,9 +188,8 @@ async fn carry_out(command: &str, member: &Member) -> anyhow::Result<()> {
         shell.env("SERVER", server);
     }
     // What it says is progress, and not this command's answer.
-    let (errors, output) = (std::io::stderr(), std::io::stderr());
-    shell.stdout(Stdio::from(to_file(&output)?)).stderr(Stdio::from(to_file(&errors)?));
-    let status = shell.status().await.context("cannot run sh")?;
+    shell.stdout(std::io::stderr());
+    let status = tokio::task::spawn_blocking(move || shell.status()).await?.context("cannot run sh")?;
     if !status.success() {
         bail!(
             "the command that upgrades a gateway failed for {} ({status}); it holds nothing, and is given nothing until \
@@ -199,11 +199,6 @@ async fn carry_out(command: &str, member: &Member) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-fn to_file(stream: &std::io::Stderr) -> anyhow::Result<std::fs::File> {
-    use std::os::fd::AsFd;
-    Ok(stream.as_fd().try_clone_to_owned().context("cannot pass standard error on")?.into())
 }
 
 /// The pool's gateways.
@@ -259,7 +254,9 @@ fn show(pool: &Path, members: &[Member], upgrade: &Upgrade, output: &mut Output)
             json!({ "gateway": member.path.id(), "version": member.version, "seats": member.seats,
                     "turn": turn(member), "trouble": member.trouble() })
         });
-        return Ok(output.document(&json!({ "resourceRef": pool.to_string(), "gateways": members.collect::<Vec<_>>() }))?);
+        return Ok(
+            output.document(&json!({ "resourceRef": pool.to_string(), "gateways": members.collect::<Vec<_>>() }))?
+        );
     }
     let columns = [
         ("GATEWAY", Align::Left),

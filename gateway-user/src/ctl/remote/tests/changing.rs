@@ -108,6 +108,67 @@ async fn draining_in_a_pool_with_seats_waits_until_they_are_handed_over() {
     assert_eq!(rig.script().resources["/gateways/gw1"].0["properties"]["scheduling"], "Drained");
 }
 
+/// A gateway of a pool with two, as the controller shows it.
+fn gateway(seats: serde_json::Value, run: &str, version: &str) -> serde_json::Value {
+    json!({
+        "pool": { "resourceRef": "/gatewayPools/gre" }, "healthState": "Healthy", "configurationState": { "status": "Success" },
+        "agent": { "run": run, "version": version }, "seats": seats,
+    })
+}
+
+async fn pool_of_two() -> Rig {
+    let rig = Rig::start().await;
+    let held = json!([{ "seat": "GW1", "holder": "GW1", "next": [{ "gateway": "GW2" }] }]);
+    let references = json!([{ "resourceRef": "/gateways/GW1" }, { "resourceRef": "/gateways/GW2" }]);
+    rig.put("/gatewayPools/gre", json!({ "gateways": references, "seats": [{ "seat": "GW1", "holder": "GW2" }] }));
+    rig.put("/gateways/GW1", gateway(held.clone(), "a", "1.2.0"));
+    rig.put("/gateways/GW2", gateway(held.clone(), "b", "1.2.0"));
+    for (id, seats) in [("GW1", held), ("GW2", json!([]))] {
+        let look = json!({ "confirmed": false, "drain": { "pieces": [] }, "seats": seats });
+        rig.fix(Method::Post, &format!("/gateways/{id}/drain"), Answer::json(200, look.to_string()));
+    }
+    rig
+}
+
+#[tokio::test]
+async fn an_upgrade_begins_with_who_holds_nothing_and_leaves_alone_who_is_done() {
+    let rig = pool_of_two().await;
+    let said = rig.prints(&["upgrade", "pool/gre"]).await;
+    let order: Vec<&str> = said.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(order[..2], ["GW2", "GW1"], "{said}");
+    assert!(said.contains("nothing was done"), "{said}");
+    assert!(!rig.asked().iter().any(|asked| asked.starts_with("Put")), "{:?}", rig.asked());
+
+    rig.put("/gateways/GW2", gateway(json!([]), "b", "1.3.0"));
+    rig.put("/gateways/GW1", gateway(json!([]), "a", "1.3.0"));
+    let said = rig.prints(&["upgrade", "pool/gre", "--version", "1.3.0", "--run", "exit 1", "--confirm"]).await;
+    assert_eq!(said, "pool gre is upgraded: 0 gateways\n");
+}
+
+#[tokio::test]
+async fn an_upgrade_ends_at_the_first_gateway_that_it_does_not_go_well_at() {
+    let rig = pool_of_two().await;
+    let hasty = || Reach { timeout: 1, ..rig.reach() };
+    let line = |command: &'static str| ["upgrade", "pool/gre", "--run", command, "--confirm"];
+    let drained = || rig.script().resources["/gateways/gw2"].0["properties"]["scheduling"].clone();
+
+    let ill = gateway(json!([]), "a", "1.2.0");
+    rig.put("/gateways/GW1", json!({ "healthState": "Unhealthy", "pool": ill["pool"] }));
+    let error = run(&line("true"), hasty()).await.expect_err("nobody would be left");
+    assert!(format!("{error:#}").contains("gateway GW1 is not well"), "{error:#}");
+    assert_eq!(drained(), serde_json::Value::Null);
+
+    rig.put("/gateways/GW1", ill);
+    let error = run(&line("test $GATEWAY = GW1"), hasty()).await.expect_err("it is GW2's turn");
+    let told = format!("{error:#}");
+    assert!(told.contains("stopped at gateway GW2, 0 of 2 done") && told.contains("failed for GW2"), "{told}");
+    assert_eq!(drained(), "Drained");
+
+    let error = run(&line("true"), hasty()).await.expect_err("it runs on as it was");
+    assert!(format!("{error:#}").contains("has not been started anew"), "{error:#}");
+    assert_eq!(drained(), "Drained");
+}
+
 #[tokio::test]
 async fn a_cordon_undoes_no_other_change() {
     let rig = Rig::start().await;
