@@ -16,6 +16,7 @@ use lab::vm::{Kernel, Machine, Offloads, Vm};
 use serde::de::DeserializeOwned;
 
 #[test]
+#[ignore = "takes minutes: `cargo xtask test vm --all`"]
 fn the_gateway_runs_on_linux_6_12_and_a_reboot_leaves_nothing_of_it() -> Result<()> {
     runs_on(Kernel::Linux6_12)
 }

@@ -28,7 +28,7 @@ Examples:
   cargo xtask test unit
   cargo xtask test fixtures -- vxlan    only cases with `vxlan` in their name
   cargo xtask test lab --list           one case a line
-  cargo xtask test vm --all             every fixture on every kernel, which takes many minutes")]
+  cargo xtask test vm --all             every fixture and the gateway on every kernel, which takes many minutes")]
 pub struct Arguments {
     /// Which tests
     #[arg(value_enum)]

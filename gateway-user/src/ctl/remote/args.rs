@@ -119,10 +119,10 @@ on taking new ones.")]
     #[command(after_help = "Examples:
   gatewayctl upgrade pool/gre
   gatewayctl upgrade pool/gre --run 'ssh root@$GATEWAY apt-get install --yes gatewayd' --confirm
-  gatewayctl upgrade pool/gre --version 1.3.0 --confirm
+  gatewayctl upgrade pool/gre --to 1.3.0 --confirm
 
 Each gateway hands its seats over, without a loss, is upgraded by the command, and has to be back and well before the
-next one is touched: with its version, if --version says which, or else with its agent started anew. Without --run
+next one is touched: with its version, if --to says which, or else with its agent started anew. Without --run
 somebody does it by hand meanwhile. The command runs here, by sh, with GATEWAY and, where the gateway has one, SERVER
 (the ids) in its environment. Who holds nothing comes first. It ends at the first that goes wrong; --timeout says how
 long to wait for each step.")]
@@ -268,8 +268,8 @@ pub struct UpgradeOptions {
     #[arg(long, value_name = "COMMAND")]
     pub run: Option<String>,
     /// The version that they are to have; gateways that have it are left alone
-    #[arg(long)]
-    pub version: Option<String>,
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
 }
 
 /// What to follow.

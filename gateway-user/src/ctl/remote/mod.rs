@@ -74,7 +74,7 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
         }
         Command::Upgrade(options) => {
             let wish = if options.confirm { drain::Wish::Move } else { drain::Wish::Look };
-            let (pool, command, version) = (options.pool.clone(), options.run.clone(), options.version.clone());
+            let (pool, command, version) = (options.pool.clone(), options.run.clone(), options.to.clone());
             let upgrade = upgrade::Upgrade { pool, wish, command, version };
             upgrade::run(&mut client(reach).await?, &upgrade, output).await?;
         }

@@ -114,7 +114,7 @@ pub async fn run(client: &mut Client, upgrade: &Upgrade, output: &mut Output) ->
                 "the upgrade of pool {} stopped at gateway {}, {turn} of {all} done; once that is mended, the same command goes on{}",
                 pool.id(),
                 member.id(),
-                if upgrade.version.is_some() { "" } else { ", and with --version leaves those alone that are done" }
+                if upgrade.version.is_some() { "" } else { ", and with --to leaves those alone that are done" }
             )
         })?;
     }

@@ -141,7 +141,7 @@ async fn an_upgrade_begins_with_who_holds_nothing_and_leaves_alone_who_is_done()
 
     rig.put("/gateways/GW2", gateway(json!([]), "b", "1.3.0"));
     rig.put("/gateways/GW1", gateway(json!([]), "a", "1.3.0"));
-    let said = rig.prints(&["upgrade", "pool/gre", "--version", "1.3.0", "--run", "exit 1", "--confirm"]).await;
+    let said = rig.prints(&["upgrade", "pool/gre", "--to", "1.3.0", "--run", "exit 1", "--confirm"]).await;
     assert_eq!(said, "pool gre is upgraded: 0 gateways\n");
 }
 
@@ -152,13 +152,15 @@ async fn an_upgrade_ends_at_the_first_gateway_that_it_does_not_go_well_at() {
     let line = |command: &'static str| ["upgrade", "pool/gre", "--run", command, "--confirm"];
     let drained = || rig.script().resources["/gateways/gw2"].0["properties"]["scheduling"].clone();
 
-    let ill = gateway(json!([]), "a", "1.2.0");
-    rig.put("/gateways/GW1", json!({ "healthState": "Unhealthy", "pool": ill["pool"] }));
+    let well = gateway(json!([{ "seat": "GW1", "holder": "GW1" }]), "a", "1.2.0");
+    let mut ill = well.clone();
+    ill["healthState"] = "Unhealthy".into();
+    rig.put("/gateways/GW1", ill);
     let error = run(&line("true"), hasty()).await.expect_err("nobody would be left");
     assert!(format!("{error:#}").contains("gateway GW1 is not well"), "{error:#}");
     assert_eq!(drained(), serde_json::Value::Null);
 
-    rig.put("/gateways/GW1", ill);
+    rig.put("/gateways/GW1", well);
     let error = run(&line("test $GATEWAY = GW1"), hasty()).await.expect_err("it is GW2's turn");
     let told = format!("{error:#}");
     assert!(told.contains("stopped at gateway GW2, 0 of 2 done") && told.contains("failed for GW2"), "{told}");
