@@ -169,7 +169,7 @@ impl Pool {
             post: Post::new(random),
             sender,
             seats: BTreeMap::new(),
-            interfaces: Interfaces::now(),
+            interfaces: Interfaces::now().unwrap_or_default(),
             diagnoses: BTreeMap::new(),
             agent: AgentWatch::new(now),
             probed: BTreeMap::new(),

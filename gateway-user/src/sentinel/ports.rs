@@ -104,15 +104,18 @@ pub struct Interfaces(BTreeMap<IpAddr, String>);
 
 impl Interfaces {
     /// As they are now. The kernel is asked for all links and waits for whoever changes any: not where a probe is waited for.
-    pub fn now() -> Self {
-        let entries = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn now() -> io::Result<Self> {
+        let entries = nix::ifaddrs::getifaddrs()?;
         let with_address = entries.filter_map(|entry| {
             let has = entry.address.as_ref()?;
             let v4 = has.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
             let has = v4.or_else(|| has.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))?;
             (!has.is_loopback()).then_some((has, entry.interface_name))
         });
-        Self(with_address.collect())
+        Ok(Self(with_address.collect()))
     }
 
     fn of(&self, address: IpAddr) -> Option<&str> {

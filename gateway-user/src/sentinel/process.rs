@@ -138,7 +138,7 @@ async fn look_now_and_then(engine: &RefCell<Engine>) {
     loop {
         ticks.tick().await;
         // By a thread that nothing waits for: whoever changes links may keep the kernel's answer back for long.
-        if let Ok(interfaces) = tokio::task::spawn_blocking(Interfaces::now).await {
+        if let Ok(Ok(interfaces)) = tokio::task::spawn_blocking(Interfaces::now).await {
             engine.borrow_mut().open_ports(interfaces);
         }
         if engine.borrow().is_over(now()) {

@@ -15,7 +15,9 @@ fn settled(mut value: Value) -> Value {
     fn forget(value: &mut Value) {
         match value {
             Value::Object(members) => {
-                for name in ["lastUpdatedTime", "lastUpdated", "configurationState", "connectionState", "healthState"] {
+                let times = ["lastUpdatedTime", "lastUpdated"];
+                let states = ["configurationState", "connectionState", "healthState", "agent"];
+                for name in times.into_iter().chain(states) {
                     members.remove(name);
                 }
                 members.values_mut().for_each(forget);
