@@ -13,6 +13,7 @@
 
 use super::address::ControllerAddress;
 use super::backoff::{Backoff, jittered};
+use super::ballots::Ballots;
 use super::credentials::Credentials;
 use super::enrol::join;
 use super::events::Decoder;
@@ -122,6 +123,8 @@ pub struct Link<P> {
     pub reporter: Reporter,
     /// What tenants' routers have learned.
     pub routes: RouteReporter,
+    /// What is asked about seats.
+    pub ballots: Ballots,
     tasks: JoinSet<()>,
 }
 
@@ -137,6 +140,7 @@ struct Shared {
     options: Options,
     reporter: Reporter,
     routes: RouteReporter,
+    ballots: Ballots,
     /// Which controller is asked.
     preferred: watch::Sender<Preferred>,
     config: watch::Receiver<Arc<ClientConfig>>,
@@ -151,11 +155,11 @@ pub fn start<K: Kind>(options: Options) -> anyhow::Result<Link<K::Plan>> {
     super::files::create_private_directory(&options.directory)
         .with_context(|| format!("cannot make {}", options.directory.display()))?;
     let (keeper, kept) = Keeper::<K>::open(&options.directory.join("plan.log"))?;
-    let (reporter, routes) = (Reporter::default(), RouteReporter::default());
+    let (reporter, routes, ballots) = (Reporter::default(), RouteReporter::default(), Ballots::default());
     let (sender, news) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
-    tasks.spawn(run(options, first, (keeper, kept), sender, (reporter.clone(), routes.clone())));
-    Ok(Link { news, reporter, routes, tasks })
+    tasks.spawn(run(options, first, (keeper, kept), sender, (reporter.clone(), routes.clone(), ballots.clone())));
+    Ok(Link { news, reporter, routes, ballots, tasks })
 }
 
 async fn run<K: Kind>(
@@ -163,7 +167,7 @@ async fn run<K: Kind>(
     first: ControllerAddress,
     (mut keeper, kept): (Keeper<K>, Option<Made<K::Plan>>),
     news: mpsc::Sender<News<K::Plan>>,
-    (reporter, routes): (Reporter, RouteReporter),
+    (reporter, routes, ballots): (Reporter, RouteReporter, Ballots),
 ) {
     if let Some(kept) = kept {
         tracing::info!(agent = %options.agent, plan = %kept.position, "starting with the plan that was kept");
@@ -180,12 +184,13 @@ async fn run<K: Kind>(
     let (config, credentials) = credentials;
     let (renewed, config) = watch::channel(config);
     let preferred = watch::Sender::new(Preferred::new(first));
-    let shared = Arc::new(Shared { options, reporter, routes, preferred, config });
+    let shared = Arc::new(Shared { options, reporter, routes, ballots, preferred, config });
     // Dropped with this task, which ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(beat(shared.clone()));
     tasks.spawn(report(shared.clone()));
     tasks.spawn(tell_routes(shared.clone()));
+    tasks.spawn(ask_for_votes(shared.clone()));
     tasks.spawn(renew(shared.clone(), credentials, renewed));
     follow(&shared, &mut keeper, &news).await;
 }
@@ -468,6 +473,35 @@ async fn tell_routes(shared: Arc<Shared>) {
         if let Err(error) = asked {
             tracing::debug!(controller = %address, %error, "no learned routes were taken");
             tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+}
+
+/// Asks the controllers what the gateway asks them about its seats. A question that is not answered is put again by whoever asks.
+async fn ask_for_votes(shared: Arc<Shared>) {
+    let path = shared.path(Endpoint::Vote);
+    let mut kept: Option<(ControllerAddress, Connection)> = None;
+    loop {
+        let ask = shared.ballots.next().await;
+        let address = shared.preferred();
+        let asked = async {
+            let mut connection = match kept.take().filter(|(at, _)| *at == address) {
+                Some((_, connection)) => connection,
+                None => shared.connect(&address).await?,
+            };
+            let answer = send(&mut connection, &path, &ask).await?;
+            Ok::<_, HttpError>((connection, answer))
+        };
+        match tokio::time::timeout(shared.options.timers.patience, asked).await {
+            Ok(Ok((connection, answer))) => {
+                kept = Some((address, connection));
+                match serde_json::from_slice(&answer) {
+                    Ok(answer) => shared.ballots.answered(answer),
+                    Err(error) => tracing::debug!(%error, "the controller's vote is not understood"),
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(controller = %address, %error, "the controllers have not voted"),
+            Err(_) => tracing::debug!(controller = %address, "the controllers have not voted in time"),
         }
     }
 }

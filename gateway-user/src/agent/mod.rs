@@ -8,6 +8,7 @@
 //! | which controller is asked, and when again | `preferred`, [`backoff`] |
 //! | one connection to a controller | [`http`], [`address`], [`events`] |
 //! | what goes on all the time: plans, heartbeats, reports, renewals | [`link`], [`reporter`] |
+//! | what a gateway asks about its seats | [`ballots`] |
 //! | what tells a machine's lives apart | [`life`] |
 //! | how a plan is made of its documents, and kept | [`keeper`], [`journal`] |
 //! | the command line | [`args`] |
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod args;
 pub mod backoff;
+pub mod ballots;
 pub mod credentials;
 pub mod enrol;
 pub mod events;
@@ -35,6 +37,7 @@ pub mod token;
 #[cfg(test)]
 mod tests;
 
+pub use ballots::Ballots;
 pub use keeper::Kind;
 pub use link::{Link, News, Offer, Options, start};
 pub use reporter::Reporter;

@@ -54,11 +54,13 @@ pub enum Endpoint {
     Heartbeat,
     /// To tell what tenants' routers have learned.
     Routes,
+    /// To ask whether the controllers stand by a gateway as the holder of a seat.
+    Vote,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Renew, Self::Plan, Self::Report, Self::Heartbeat, Self::Routes];
+    pub const ALL: [Self; 6] = [Self::Renew, Self::Plan, Self::Report, Self::Heartbeat, Self::Routes, Self::Vote];
 
     /// As it stands in the path.
     pub const fn as_str(self) -> &'static str {
@@ -68,6 +70,7 @@ impl Endpoint {
             Self::Report => "report",
             Self::Heartbeat => "heartbeat",
             Self::Routes => "routes",
+            Self::Vote => "vote",
         }
     }
 }

@@ -99,6 +99,7 @@ async fn turn_away(calls: &mut Calls, error: &Error) {
             Call::Connect(_, reply) => reply.send(Err(later())),
             Call::Report(_, _, reply) => reply.send(Err(later())),
             Call::Routes(_, _, reply) => reply.send(Err(later())),
+            Call::Vote(_, _, reply) => reply.send(answer()),
             Call::Know(_, _, reply) | Call::Revoke(_, reply) => reply.send(Err(later())),
             Call::Backup(reply) => reply.send(Err(error.clone().into())),
             Call::Restore(_, _, reply) => reply.send(Err(error.clone().into())),
@@ -374,6 +375,10 @@ impl Driver {
             Call::Routes(agent, report, reply) => {
                 self.outbox.admit(id, reply);
                 Event::Routes(id, agent, report)
+            }
+            Call::Vote(agent, ask, reply) => {
+                self.outbox.answer(id, reply);
+                Event::Vote(id, agent, ask)
             }
             Call::Know(credential, known, reply) => {
                 self.outbox.admit(id, reply);

@@ -22,7 +22,7 @@ use super::slowpath::Answered;
 use super::standing::Standing;
 use super::watch::Pending;
 use super::{Options, bgp, slowpath};
-use crate::agent::RouteReporter;
+use crate::agent::{Ballots, RouteReporter};
 use crate::api::agent::channel;
 use crate::api::{AgentHandle, Call, Server, Tracers};
 use crate::dataplane::attach::{Entry, Wanted};
@@ -140,6 +140,8 @@ pub(super) struct Agent {
     pub(super) unswept: BTreeMap<String, Instant>,
     /// Where the controller hears what was learned here.
     pub(super) routes: RouteReporter,
+    /// Where the controllers are asked about seats.
+    pub(super) ballots: Ballots,
     /// What a compute host was told of learned routes, by tenant.
     pub(super) heard: BTreeMap<String, HeardRoutes>,
     /// Tenants whose learned routes could not be written.
@@ -226,6 +228,7 @@ impl Agent {
             reach: Reach::open()?,
             unswept: BTreeMap::new(),
             routes: controlled.as_ref().map(Controlled::routes).unwrap_or_default(),
+            ballots: controlled.as_ref().map(Controlled::ballots).unwrap_or_default(),
             heard: BTreeMap::new(),
             unlearned: BTreeSet::new(),
             unresolved: HashMap::new(),

@@ -5,7 +5,7 @@ use super::assignment::{Assignment, Role};
 use super::meter::Meter;
 use super::{notify, show};
 use crate::agent::protocol::{ConnectionCounters, ConnectionState, LinkState, Load, Problem, TenantState};
-use crate::agent::{self, Kind, Link, News, Offer, RouteReporter};
+use crate::agent::{self, Ballots, Kind, Link, News, Offer, RouteReporter};
 use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
@@ -75,6 +75,11 @@ impl Controlled {
     /// Where the controller hears of learned routes.
     pub(super) fn routes(&self) -> RouteReporter {
         self.link.routes.clone()
+    }
+
+    /// What the controllers are asked about seats.
+    pub(super) fn ballots(&self) -> Ballots {
+        self.link.ballots.clone()
     }
 
     /// Counters are reported at the next look.

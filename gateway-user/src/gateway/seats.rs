@@ -174,8 +174,11 @@ impl Agent {
 
     /// Takes news of the sentinel.
     pub(super) fn heard_sentinel(&mut self, news: &News) {
-        if let News::Seat(_) = news {
-            self.watch_seats();
+        match news {
+            News::Seat(_) => self.watch_seats(),
+            News::Letter(seat::Message::Ask(ask)) => self.ballots.ask(ask.clone()),
+            // Nobody asks a gateway by way of its agent.
+            News::Letter(seat::Message::Answer(_)) | News::Happened(_) => {}
         }
     }
 }

@@ -86,7 +86,7 @@ impl Agent {
         let mut unannounced = Some((server, handle));
         let mut serving = None;
         let deadline = Instant::now() + ANSWERS;
-        let (tracers, sentinel) = (self.tracers.clone(), self.sentinel.clone());
+        let (tracers, sentinel, ballots) = (self.tracers.clone(), self.sentinel.clone(), self.ballots.clone());
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut refreshed = Instant::now();
         loop {
@@ -126,6 +126,7 @@ impl Agent {
                 told = events.next() => self.told(told?),
                 heard = self.replicas.next() => self.heard_of_seat(heard),
                 news = sentinel.next() => self.heard_sentinel(&news),
+                answer = ballots.answer() => sentinel.letter(seat::Message::Answer(answer)),
                 news = controlled::next(&mut controlled) => self.heard_from_controller(news, controlled.as_mut()),
                 () = wait_until(due) => self.work(),
                 () = wait_until(unannounced.as_ref().map(|_| deadline)) => {}

@@ -38,8 +38,8 @@ impl State {
     /// Whether anybody could take a seat, as far as is heard.
     fn successor(&self, seats: &Seats, seat: &Id, now: u64) -> Successor {
         let is_there = |gateway: &Id| self.presence(gateway, now) != Presence::Silent;
-        let left: Vec<Voter> =
-            seats.gateways.keys().filter(|id| is_there(id)).map(|id| Voter::Gateway(gateway_name(id))).collect();
+        let gateways = seats.gateways.keys().filter(|id| is_there(id)).map(|id| Voter::Gateway(gateway_name(id)));
+        let left: Vec<Voter> = gateways.chain([Voter::Controllers]).collect();
         let share = |seat: &Id| seats.seats.get(seat).map(|known| known.share).unwrap_or_default();
         let has_room = |gateway: &Id| {
             let borne: Vec<Share> = seats.carried(gateway).map(share).collect();

@@ -63,6 +63,8 @@ pub enum Event {
     Report(CallId, AgentId, Report),
     /// A gateway tells what tenants' routers have learned.
     Routes(CallId, AgentId, RouteReport),
+    /// A gateway asks whether the controllers stand by it as the holder of a seat.
+    Vote(CallId, AgentId, seat::Ask),
     /// A credential was made, or shown for the first time.
     Know(CallId, CredentialId, Credential),
     /// A credential is taken back.

@@ -22,6 +22,7 @@
 //! | what tenants' routers have learned | [`learned`] |
 //! | pools' seats, and who holds them | [`seats`] |
 //! | which seats nobody holds | `empty` |
+//! | the controllers' vote on who holds them | `voting` |
 //! | where an address of a tenant's is reached | `ways` |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
@@ -46,6 +47,7 @@ pub mod repeats;
 pub mod requests;
 pub mod seats;
 pub mod state;
+mod voting;
 pub mod watchers;
 mod ways;
 
@@ -66,6 +68,8 @@ use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
 use crate::controller::placement::{self, Health, Moved};
 use crate::controller::resources::{Role as ClientRole, Seal};
+use crate::controller::seats::vote::Vote;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a core is told once.
@@ -93,6 +97,8 @@ pub struct Core {
     revision: u64,
     held: Held<Out>,
     watchers: Watchers,
+    /// What was said of each pool's seats since this controller leads.
+    votes: BTreeMap<Id, Vote>,
     unreadable: Option<Unreadable>,
 }
 
@@ -170,6 +176,7 @@ impl Core {
             revision: 0,
             held: Held::default(),
             watchers: Watchers::default(),
+            votes: BTreeMap::new(),
             unreadable: None,
         }
     }
@@ -206,6 +213,7 @@ impl Core {
                 self.revision = revision;
                 self.state.muster(self.settings.placement);
                 self.state.agents.listen();
+                self.votes.clear();
                 self.reunite(actions);
                 self.settle_all_seats(now, actions);
             }
@@ -264,6 +272,10 @@ impl Core {
             Event::Routes(call, agent, report) => {
                 let admitted = self.routes(&agent, report, now, actions);
                 self.let_out(Out::Action(Action::Admit(call, admitted)), actions);
+            }
+            Event::Vote(call, agent, ask) => {
+                let answer = self.vote(&agent, ask, now, actions);
+                self.let_out(Out::Action(Action::Answer(call, answer)), actions);
             }
             Event::Know(call, id, credential) => {
                 let known = self.know(id, credential, now, actions);

@@ -370,14 +370,6 @@ impl<'a> Beside<'a> {
             warnings.into_iter().map(|warning| detail("Warning", warning.to_string())).collect();
         let mut shown = Map::new();
         if let Some(seats) = seats {
-            if seats.gateways.len().is_multiple_of(2) && !seats.gateways.is_empty() {
-                let message = format!(
-                    "the pool has {} gateways that vote: with an even number the controllers have a vote too, which agents do not carry yet; \
-                     add a gateway",
-                    seats.gateways.len()
-                );
-                details.push(detail("Degraded", message));
-            }
             let empty = seats.seats.keys().filter_map(|seat| self.emptiness(seat, Severity::Warning, "Degraded"));
             details.extend(empty);
             let losses = self.state.unsurvived(id, self.now.unix_milliseconds);

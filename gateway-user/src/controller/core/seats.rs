@@ -27,7 +27,7 @@ use std::net::IpAddr;
 pub const SEATS: &str = "seats/";
 
 /// The key under which a pool's seats stand.
-fn seats_key(pool: &Id) -> String {
+pub(super) fn seats_key(pool: &Id) -> String {
     format!("{SEATS}{}", pool.lower())
 }
 

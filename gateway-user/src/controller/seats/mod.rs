@@ -30,6 +30,7 @@ pub mod sight;
 pub mod survival;
 mod survivors;
 pub mod told;
+pub mod vote;
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,9 @@ pub struct Seat {
     /// Who was the last one known to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
+    /// Whom the controllers stand by, where they have a vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Holder>,
     /// Whom its holder, which has another one, is to hand it over to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relief: Option<Relief>,

@@ -225,6 +225,7 @@ impl Seats {
                 mac,
                 share: Share::default(),
                 occupancy: Occupancy::Carried,
+                promised: None,
                 relief: None,
                 holder: None,
                 grants: Vec::new(),

@@ -94,6 +94,8 @@ impl Seats {
                 .iter()
                 .filter(|id| !inside.contains(**id))
                 .map(|id| Voter::Gateway(gateway_name(id)))
+                // A controller that says so leads.
+                .chain([Voter::Controllers])
                 .filter(|voter| self.electorate.voters().any(|one| one == voter))
                 .collect();
             let of = self.electorate.voters().count();

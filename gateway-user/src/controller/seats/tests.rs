@@ -1,14 +1,15 @@
 //! What is settled of a pool, whatever happens to it.
 
-use super::record::Subnets;
+use super::record::{Holder, Subnets};
 use super::settle::{Duty, Floor, Heard, Member, Pool, Readiness, Standing};
 use super::survival::Because;
+use super::vote::Vote;
 use super::*;
 use crate::agent::protocol::Lack;
 use crate::controller::model::{Id, Reference};
 use crate::controller::placement::VipRange;
 use proptest::prelude::*;
-use seat::Share;
+use seat::{Ask, Claim, Epoch, Moment, Share, Verdict, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -722,4 +723,74 @@ impl<T: Ord> ExtendNew<T> for BTreeSet<T> {
     fn extend_new(&mut self, mut items: impl Iterator<Item = T>) -> bool {
         items.all(|item| self.insert(item))
     }
+}
+
+/// The controllers' vote in a pool of two gateways, of which the first holds its seat under epoch 1.
+struct Voting {
+    world: World,
+    vote: Vote,
+}
+
+impl Voting {
+    fn new() -> Self {
+        let world = World::new(1, 1);
+        let vote = Vote::new(&world.seats, at(0));
+        Self { world, vote }
+    }
+
+    /// What is said to a gateway that asks so many milliseconds later; what was promised is kept.
+    fn says(&mut self, asker: &str, epoch: u64, claim: Claim, now: u64) -> Verdict {
+        let electorate = self.world.seats.electorate.number();
+        let ask = Ask { seat: "GW1".into(), epoch: Epoch(epoch), claim, electorate, asked: at(now) };
+        let said = self.vote.asked(&self.world.seats, &id(asker), ask, at(now));
+        if let Some((seat, promise)) = said.promise {
+            let promised = Holder { gateway: promise.to.as_str().into(), epoch: promise.epoch.0 };
+            self.world.seats.seats.get_mut(&Id::from(seat.as_str())).unwrap().promised = Some(promised);
+        }
+        said.answer.expect("it votes").verdict
+    }
+}
+
+fn at(milliseconds: u64) -> Moment {
+    Moment(milliseconds * 1_000_000)
+}
+
+#[test]
+fn of_two_gateways_one_and_the_controllers_are_a_majority() {
+    let world = World::new(1, 1);
+    let charter = world.seats.settled().unwrap();
+    let electorate = charter.electorate();
+    assert!(electorate.is_majority([&Voter::Controllers, &Voter::Gateway("GW2".into())].into_iter()));
+    assert!(!electorate.is_majority([&Voter::Gateway("GW2".into())].into_iter()));
+}
+
+#[test]
+fn a_bidder_is_believed_but_not_soon_again_while_the_holder_speaks() {
+    let mut voting = Voting::new();
+    assert_eq!(voting.says("GW1", 1, Claim::Bids, 0), Verdict::Yes);
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 500), Verdict::Yes);
+    assert_eq!(voting.says("GW2", 2, Claim::Bids, 1000), Verdict::HolderAlive, "it was just taken");
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 2 * MINUTE), Verdict::Yes);
+    assert_eq!(voting.says("GW2", 2, Claim::Bids, 2 * MINUTE + 1), Verdict::Yes);
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 2 * MINUTE + 2), Verdict::Superseded(Epoch(2)));
+}
+
+#[test]
+fn a_holder_that_does_not_speak_any_more_is_followed_after_a_lease() {
+    let mut voting = Voting::new();
+    let lease = u64::try_from(voting.world.seats.timers.lease().as_millis()).unwrap();
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 0), Verdict::Yes);
+    assert_eq!(voting.says("GW2", 2, Claim::Bids, lease - 1), Verdict::HolderAlive);
+    assert_eq!(voting.says("GW2", 2, Claim::Bids, lease), Verdict::Yes);
+}
+
+#[test]
+fn the_next_leader_stands_by_what_was_said() {
+    let mut voting = Voting::new();
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 0), Verdict::Yes);
+    assert_eq!(voting.says("GW2", 2, Claim::Bids, 2 * MINUTE), Verdict::Yes);
+    voting.vote = Vote::new(&voting.world.seats, at(2 * MINUTE));
+    assert_eq!(voting.says("GW1", 1, Claim::Holds, 2 * MINUTE + 1), Verdict::Superseded(Epoch(2)));
+    assert_eq!(voting.says("GW2", 2, Claim::Holds, 2 * MINUTE + 1), Verdict::Yes);
+    assert_eq!(voting.says("GW1", 7, Claim::Bids, 2 * MINUTE + 1), Verdict::Ungranted);
 }

@@ -93,6 +93,11 @@ async fn own(head: &Head<'_>, role: Role, endpoint: Endpoint, body: Incoming) ->
             settle(head, controller.routes(agent.clone(), report).await)?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
+        Endpoint::Vote => {
+            let ask: seat::Ask = router::read_json(head, body, SMALL).await?;
+            let answer = controller.vote(agent.clone(), ask).await.map_err(router::silence)?;
+            Ok(response::of_answer(answer, &head.origin()))
+        }
         Endpoint::Heartbeat => {
             let heartbeat: Heartbeat = router::read_json(head, body, SMALL).await?;
             controller.heartbeat(agent.clone(), heartbeat).map_err(router::silence)?;

@@ -56,6 +56,8 @@ pub enum Call {
     Report(AgentId, Report, Reply<Result<(), Refusal>>),
     /// A gateway tells what tenants' routers have learned.
     Routes(AgentId, RouteReport, Reply<Result<(), Refusal>>),
+    /// A gateway asks whether the controllers stand by it as the holder of a seat.
+    Vote(AgentId, seat::Ask, Reply<Answer>),
     /// A credential was made, or shown for the first time.
     Know(CredentialId, Credential, Reply<Result<(), Refusal>>),
     /// An administrator takes a credential back.
@@ -193,6 +195,11 @@ impl Controller {
     /// What tenants' routers on a gateway have learned.
     pub async fn routes(&self, agent: AgentId, report: RouteReport) -> Result<Result<(), Refusal>, Silence> {
         self.ask(|reply| Call::Routes(agent, report, reply)).await
+    }
+
+    /// Whether the controllers stand by a gateway as the holder of a seat.
+    pub async fn vote(&self, agent: AgentId, ask: seat::Ask) -> Result<Answer, Silence> {
+        self.ask(|reply| Call::Vote(agent, ask, reply)).await
     }
 
     /// What became of an agent's plan.
