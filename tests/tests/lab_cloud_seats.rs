@@ -107,7 +107,11 @@ fn wire(operated: &Operated, gateway: &str, to: &str) -> Result<()> {
 
 /// Starts a cloud whose pool has seats, with one tenant on the seat that is returned.
 fn start() -> Result<(Operated, String)> {
-    let mut operated = Operated::start(Cloud::build(|_| {})?)?;
+    start_in(Cloud::build(|_| {})?)
+}
+
+fn start_in(cloud: Cloud) -> Result<(Operated, String)> {
+    let mut operated = Operated::start(cloud)?;
     operated.describe_fabric()?;
     operated.apply_text(
         "{ kind: logicalNetwork, resourceId: fabric, properties: { networkVirtualizationEnabled: true, subnets: [
@@ -207,6 +211,34 @@ fn a_seat_moves_though_no_controller_lives_and_its_successor_was_cut_off_from_it
     let [vm1, _] = &contoso.vms;
     operated.finds(vm1, HQ[0], &contoso.hq).with_context(story)?;
     operated.finds(&contoso.dc, SUBNETS[0].addresses[0], vm1).with_context(story)
+}
+
+#[test]
+fn of_a_pool_of_two_the_one_that_is_left_carries_all_since_the_controllers_vote() -> Result<()> {
+    let (operated, seat) = start_in(Cloud::with_gateways(2, |_| {})?)?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let held = || holder(&operated, &seat);
+    let (first, epoch) = until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let ready = || ready(&operated, &seat, knows_router);
+    until(PATIENCE, "the replica to know the site's router", ready).with_context(|| about(&operated))?;
+
+    wire(&operated, &first, "nomaster")?;
+    let taken = || holder(&operated, &seat).filter(|(gateway, _)| *gateway != first);
+    let (_, later) = until(PATIENCE, "the other gateway to hold the seat", taken).with_context(|| about(&operated))?;
+    ensure!(later > epoch, "it is held under {later}, after {epoch}\n{}", about(&operated));
+    let [vm1, _] = &contoso.vms;
+    operated.finds(vm1, HQ[0], &contoso.hq).with_context(|| about(&operated))?;
+    operated.finds(&contoso.dc, SUBNETS[0].addresses[0], vm1).with_context(|| about(&operated))?;
+
+    // The one of before has nobody on its side any more, and stops.
+    let stopped = || {
+        let status: Status =
+            serde_json::from_str(&ctl(operated.cloud.gateway(&first), &["seats", "-o", "json"])).ok()?;
+        let own = status.seats.into_iter().find(|it| it.report.seat.as_str() == seat)?;
+        (own.report.holding != Holding::Held).then_some(())
+    };
+    until(PATIENCE, "the former holder to stop", stopped).with_context(|| about(&operated))
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::tenants::{DC, FABRIC_MTU, HOST_PA, HQ, MTU, SUBNETS, TENANTS, TOR, Te
 use crate::topology::{L3Site, Outer, address_lines, dig, gre_site, plug_in, switch};
 use crate::tunnel::{Kind, Tunnel};
 
-/// How many gateways there are at first.
+/// How many gateways there are as a rule.
 pub const GATEWAYS: usize = 3;
 /// How many there may be.
 const ROOM: usize = GATEWAYS + 1;
@@ -115,7 +115,12 @@ impl Cloud {
     }
 
     /// Builds it, saying before each step what comes.
-    pub fn build(mut progress: impl FnMut(&str)) -> Result<Self> {
+    pub fn build(progress: impl FnMut(&str)) -> Result<Self> {
+        Self::with_gateways(GATEWAYS, progress)
+    }
+
+    /// The same with so many gateways.
+    pub fn with_gateways(count: usize, mut progress: impl FnMut(&str)) -> Result<Self> {
         progress("the fabric, the ToR and the management network");
         let processes = Processes::new()?;
         let fabric = switch("fabric", FABRIC_MTU, &processes)?;
@@ -134,8 +139,8 @@ impl Cloud {
             processes,
         };
         cloud.manage(&cloud.controller, CONTROLLER)?;
-        progress("three gateways and two compute hosts");
-        for _ in 0..GATEWAYS {
+        progress(&format!("{count} gateways and two compute hosts"));
+        for _ in 0..count {
             cloud.add_gateway()?;
         }
         for (index, management) in HOST_MANAGEMENT.into_iter().enumerate() {

@@ -7,6 +7,7 @@ use super::seats::seats_key;
 use super::{Core, Moment};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Role};
+use crate::controller::resources::Error;
 use crate::controller::seats::Seats;
 use crate::controller::seats::record::Holder;
 use crate::controller::seats::vote::{Said, Vote};
@@ -28,7 +29,9 @@ impl Core {
         let Said { answer, promise } = vote.asked(&seats, &agent.id, ask, time);
         if let Some((seat, promise)) = promise {
             let promised = Holder { gateway: promise.to.as_str().into(), epoch: promise.epoch.0 };
-            self.keep_promise(&pool, seats, &seat.as_str().into(), promised, actions);
+            if let Err(error) = self.keep_promise(&pool, seats, &seat.as_str().into(), promised, actions) {
+                return Answer::error(500, "InternalError", &error.to_string());
+            }
         }
         match answer.map(|answer| serde_json::to_vec(&answer)) {
             Some(Ok(body)) => Answer::json(200, body),
@@ -37,16 +40,21 @@ impl Core {
         }
     }
 
-    fn keep_promise(&mut self, pool: &Id, mut seats: Seats, seat: &Id, promised: Holder, actions: &mut dyn Sink) {
-        let Some(known) = seats.seats.get_mut(seat) else { return };
+    fn keep_promise(
+        &mut self,
+        pool: &Id,
+        mut seats: Seats,
+        seat: &Id,
+        promised: Holder,
+        actions: &mut dyn Sink,
+    ) -> Result<(), Error> {
         tracing::info!(%pool, %seat, gateway = %promised.gateway, epoch = promised.epoch, "the controllers stand by this gateway");
-        known.promised = Some(promised);
-        match json(&seats) {
-            Ok(record) => {
-                self.state.seats.insert(pool.clone(), seats);
-                self.write(Entries::from([(seats_key(pool), Some(record))]), actions);
-            }
-            Err(error) => tracing::error!(%pool, %error, "seats cannot be written"),
+        if let Some(known) = seats.seats.get_mut(seat) {
+            known.promised = Some(promised);
         }
+        let record = json(&seats)?;
+        self.state.seats.insert(pool.clone(), seats);
+        self.write(Entries::from([(seats_key(pool), Some(record))]), actions);
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The controllers' vote: where a pool's gateways are even in number they could come to a tie, which the controller that leads breaks.
 //!
 //! It has no sight of its own of what a gateway forwards. It takes a bidder's word that the holder is gone, since a bidder says so only if it sees
-//! it; but not twice in a row within [`REST`] as long as the holder speaks, or two gateways that do not see each other would take a seat from each
-//! other for ever. What it has said yes to is in the store before anybody hears of it, so that the next leader stands by it as well.
+//! it. But as long as the holder speaks it does so ever more slowly, or two gateways that do not see each other would take a seat from each other
+//! all the time. What it has said yes to is in the store before anybody hears of it, so that the next leader stands by it as well.
 
 use super::record::{Holder, Seats, gateway_name};
 use crate::controller::model::Id;
@@ -13,15 +13,25 @@ use seat::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// For how long a holder that speaks keeps a seat that it was just given, whatever a bidder says.
-const REST: Duration = Duration::from_secs(60);
+/// For how long a holder that speaks keeps a seat that it was given, whatever a bidder says.
+const REST: Duration = Duration::from_secs(1);
+/// For how long at most, when it is taken from one another again and again.
+const LONGEST_REST: Duration = Duration::from_secs(64);
+/// After so many rests without a move it counts as the first one again.
+const FORGOTTEN: u32 = 8;
+
+/// A seat's last move.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    at: Moment,
+    rest: Duration,
+}
 
 /// The vote of the controller that leads, in one pool.
 #[derive(Debug)]
 pub struct Vote {
     member: Member,
-    /// When each seat was last given to somebody.
-    given: BTreeMap<SeatName, Moment>,
+    given: BTreeMap<SeatName, Given>,
 }
 
 /// What is said, and what has to be kept before that.
@@ -68,7 +78,7 @@ impl Vote {
         for output in out {
             match output {
                 Output::Remember { seat, promise } => {
-                    self.given.insert(seat.clone(), now);
+                    self.give(seat.clone(), now);
                     said.promise = Some((seat, promise));
                 }
                 Output::Send { message: Message::Answer(answer), .. } => said.answer = Some(answer),
@@ -80,7 +90,13 @@ impl Vote {
     }
 
     fn has_rested(&self, seat: &SeatName, now: Moment) -> bool {
-        self.given.get(seat).is_none_or(|given| now.since(*given) >= REST)
+        self.given.get(seat).is_none_or(|given| now.since(given.at) >= given.rest)
+    }
+
+    fn give(&mut self, seat: SeatName, now: Moment) {
+        let before = self.given.get(&seat).filter(|given| now.since(given.at) < given.rest * FORGOTTEN);
+        let rest = before.map_or(REST, |given| LONGEST_REST.min(given.rest * 2));
+        self.given.insert(seat, Given { at: now, rest });
     }
 
     fn see(&mut self, seat: &SeatName, gateway: GatewayName, opinion: Opinion, now: Moment) {

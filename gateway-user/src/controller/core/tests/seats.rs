@@ -427,18 +427,67 @@ fn an_agent_that_knows_nothing_of_seats_is_told_what_is_missing() {
     assert!(told.contains("cannot hold a seat"), "{told}");
 }
 
+impl World {
+    /// What the controllers say to a gateway of the pool, once the store has it.
+    fn vote(&mut self, asker: &str, seat: &str, epoch: u64, claim: seat::Claim) -> (u16, Option<seat::Verdict>) {
+        let electorate = self.seats().electorate.number();
+        let asked = seat::Moment(5);
+        let ask = seat::Ask { seat: seat.into(), epoch: seat::Epoch(epoch), claim, electorate, asked };
+        self.step(Event::Vote(CallId(903), gateway(&asker.into()), ask));
+        self.settle_all();
+        let (status, body) = self.answer(CallId(903));
+        (status, serde_json::from_value(body["verdict"].clone()).ok())
+    }
+}
+
 #[test]
-fn an_even_pool_says_that_the_controllers_vote_is_missing() {
+fn in_an_even_pool_the_controllers_vote_and_the_next_leader_stands_by_it() {
+    use seat::{Claim, Verdict};
     let mut world = World::seated();
     for number in 1..=2 {
         world.join(number, 7);
     }
     let (_, shown) = world.get("/gatewayPools/default");
-    let told = shown["properties"]["configurationState"].to_string();
-    assert!(told.contains("Degraded") && told.contains("an even number"), "{told}");
-    // Neither outvotes the other, so that none stops because the other one does not answer.
+    assert_eq!(shown["properties"]["configurationState"]["status"], "Success", "{shown}");
+    // Neither outvotes the other without a controller, so that none stops because the other one does not answer.
     let charter = world.base("GW1").pool.expect("a pool").charter;
     assert!(charter.seats().values().all(|seat| seat.bound == seat::Bound::Unbounded));
+
+    assert_eq!(world.vote("GW1", "GW1", 1, Claim::Bids), (200, Some(Verdict::Yes)));
+    let next = world.seats().seats[&"GW1".into()].ahead().find(|grant| grant.epoch > 1).expect("a grant").clone();
+    assert_eq!(next.to, "GW2".into());
+    world.now += 120_000;
+    assert_eq!(world.vote("GW2", "GW1", next.epoch, Claim::Bids), (200, Some(Verdict::Yes)));
+    let promised = world.seats().seats[&"GW1".into()].promised.clone().expect("a promise");
+    assert_eq!((promised.gateway, promised.epoch), ("GW2".into(), next.epoch));
+    world.lead();
+    let superseded = Verdict::Superseded(seat::Epoch(next.epoch));
+    assert_eq!(world.vote("GW1", "GW1", 1, Claim::Holds), (200, Some(superseded)));
+    // A gateway speaks for itself alone, of seats that its pool has.
+    assert_eq!(world.vote("GW1", "GW1", next.epoch, Claim::Holds).1, Some(Verdict::Ungranted));
+    assert_eq!(world.vote("GW1", "GW9", 1, Claim::Bids).1, Some(Verdict::Ungranted));
+    assert_eq!(world.vote("GW9", "GW1", next.epoch, Claim::Bids).0, 404);
+}
+
+#[test]
+fn no_vote_is_heard_before_the_store_has_it() {
+    let mut world = World::seated();
+    for number in 1..=2 {
+        world.join(number, 7);
+    }
+    world.answers.clear();
+    let electorate = world.seats().electorate.number();
+    let ask = seat::Ask {
+        seat: "GW1".into(),
+        epoch: seat::Epoch(1),
+        claim: seat::Claim::Bids,
+        electorate,
+        asked: seat::Moment(5),
+    };
+    world.step(Event::Vote(CallId(903), gateway(&"GW1".into()), ask));
+    assert!(world.answers.is_empty() && !world.writes.is_empty());
+    world.settle_all();
+    assert_eq!(world.answer(CallId(903)).0, 200);
 }
 
 #[test]

@@ -195,6 +195,7 @@ async fn core(mut calls: Calls, seen: mpsc::UnboundedSender<Seen>) {
                 let _ = seen.send(Seen::Connected(connect, sender));
                 reply.send(Ok(receiver));
             }
+            Call::Vote(_, _, reply) => reply.send(Answer { status: 404, ..Answer::default() }),
             Call::Report(agent, report, reply) => {
                 let _ = seen.send(Seen::Report(agent, report));
                 reply.send(Ok(()));
