@@ -12,7 +12,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The process namespace of one lab.
 #[derive(Debug)]
@@ -139,7 +142,7 @@ impl Node {
     }
 
     /// The processes of this machine that a program of that name runs, as the lab's owner sees them.
-    pub fn running(&self, program: &str) -> Result<Vec<nix::unistd::Pid>> {
+    pub fn running(&self, program: &str) -> Result<Vec<Pid>> {
         let inode = |file: &std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(file);
         let own = inode(&self.mounts.metadata()?);
         let mut found = Vec::new();
@@ -150,10 +153,22 @@ impl Node {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let first = line.split(|byte| *byte == 0).next().map(String::from_utf8_lossy).unwrap_or_default();
             if inode(&mounts) == own && first.rsplit('/').next() == Some(program) {
-                found.push(nix::unistd::Pid::from_raw(pid));
+                found.push(Pid::from_raw(pid));
             }
         }
         Ok(found)
+    }
+
+    /// Sends a signal to all of these.
+    pub fn signal_all(&self, program: &str, signal: Signal) -> Result<()> {
+        for process in self.running(program)? {
+            match kill(process, signal) {
+                // It has ended meanwhile.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes a file as this machine sees the path (below /run, that is).
@@ -192,9 +207,9 @@ impl Running {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
-        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
-        Ok(nix::sys::signal::kill(process, signal)?)
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.child.id())?);
+        Ok(kill(process, signal)?)
     }
 }
 

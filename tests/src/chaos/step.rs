@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 
 use super::gates::{Power, Watch};
 use crate::cloud::{Cloud, GATEWAY_PA, GATEWAY_TOR, Operated};
@@ -194,12 +194,12 @@ impl Step {
                 operated.cloud.unplug(gateway)?;
                 operated.kill(gateway);
                 let node = operated.cloud.gateway(gateway);
-                signal_all(node, Signal::SIGKILL)?;
+                node.signal_all("gatewayd", Signal::SIGKILL)?;
                 watch.power(gateway, Power::Off);
                 node.sh(FORGET)?;
             }
             Kind::AgentStopped => operated.signal(gateway, Signal::SIGSTOP)?,
-            Kind::GatewayStopped => signal_all(operated.cloud.gateway(gateway), Signal::SIGSTOP)?,
+            Kind::GatewayStopped => operated.cloud.gateway(gateway).signal_all("gatewayd", Signal::SIGSTOP)?,
             Kind::PortDown(side) => side.switch(&operated.cloud).ip(&format!("link set {gateway} down\n"))?,
             Kind::Parted(side) => part(&operated.cloud, gateway, side)?,
             Kind::ControllerKilled => {}
@@ -226,7 +226,7 @@ impl Step {
                 operated.resume_gateway(gateway)?;
             }
             Kind::AgentStopped => operated.signal(gateway, Signal::SIGCONT)?,
-            Kind::GatewayStopped => signal_all(operated.cloud.gateway(gateway), Signal::SIGCONT)?,
+            Kind::GatewayStopped => operated.cloud.gateway(gateway).signal_all("gatewayd", Signal::SIGCONT)?,
             Kind::PortDown(side) => side.switch(&operated.cloud).ip(&format!("link set {gateway} up\n"))?,
             Kind::Parted(side) => {
                 let switch = side.switch(&operated.cloud);
@@ -249,17 +249,6 @@ for made in $(ls /sys/class/net); do
 done";
 
 /// Sends all the product's processes of a machine a signal.
-fn signal_all(node: &Node, signal: Signal) -> Result<()> {
-    for process in node.running("gatewayd")? {
-        match kill(process, signal) {
-            // It has ended meanwhile.
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
 /// Has a switch carry nothing between one gateway and the others: it goes into a hole instead.
 fn part(cloud: &Cloud, gateway: &str, side: Side) -> Result<()> {
     let mut script = format!(

@@ -47,6 +47,9 @@ const GRANTS: u64 = 2000;
 const INCARNATION: u64 = 1;
 /// How long gateways that hold a thousand connections may take to start.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often links that flap come and go, and how long they are either: longer than it takes to see that they are gone.
+const FLAPS: usize = 5;
+const FLAP: Duration = Duration::from_millis(60);
 /// The seat that moves.
 pub const MOVING: usize = 0;
 
@@ -59,6 +62,10 @@ pub enum Stroke {
     FabricSilence,
     /// The same at the sites alone.
     SiteSilence,
+    /// Its host stands still, with all that it runs, and comes back as it was.
+    Pause,
+    /// Its links come and go, and nothing says so.
+    Flapping,
     /// Its agent is killed, and not started again until its seats are elsewhere.
     AgentDeath,
     /// Its agent is killed and started again at once.
@@ -76,6 +83,8 @@ impl Stroke {
             Self::Silence => "silent death",
             Self::FabricSilence => "fabric side dead",
             Self::SiteSilence => "site side dead",
+            Self::Pause => "host paused",
+            Self::Flapping => "links flapping",
             Self::AgentDeath => "agent killed",
             Self::AgentRestart => "agent restarted",
             Self::AgentHang => "agent hung",
@@ -85,12 +94,12 @@ impl Stroke {
 
     /// Whether packets may be lost.
     pub const fn is_lossy(self) -> bool {
-        matches!(self, Self::Silence | Self::FabricSilence | Self::SiteSilence)
+        !self.silences().is_empty()
     }
 
     const fn silences(self) -> &'static [usize] {
         match self {
-            Self::Silence => &[0, 1],
+            Self::Silence | Self::Pause | Self::Flapping => &[0, 1],
             Self::FabricSilence => &[0],
             Self::SiteSilence => &[1],
             _ => &[],
@@ -161,10 +170,15 @@ impl Gateways {
         let (holder, epoch) = self.holder(MOVING).context("nobody holds the seat that is to move")?;
         let overflowed = self.overflows()?;
         self.traffic.begin()?;
-        for side in stroke.silences() {
-            self.switches[*side].set(NAMES[holder], Wire::Cut)?;
-        }
+        self.wire(stroke, holder, Wire::Cut)?;
         match stroke {
+            Stroke::Pause => self.members[holder].gateway.node().signal_all("gatewayd", Signal::SIGSTOP)?,
+            Stroke::Flapping => {
+                for wire in [Wire::Whole, Wire::Cut].repeat(FLAPS) {
+                    std::thread::sleep(FLAP);
+                    self.wire(stroke, holder, wire)?;
+                }
+            }
             Stroke::AgentDeath => self.members[holder].gateway.kill(),
             Stroke::AgentRestart => {
                 self.members[holder].gateway.kill();
@@ -191,11 +205,10 @@ impl Gateways {
         }
         let outages = account.outages.iter().enumerate().filter(|(flow, _)| self.estate.is_of(*flow, MOVING));
         let outages = outages.map(|(_, outage)| *outage).collect();
-        for side in stroke.silences() {
-            self.switches[*side].set(NAMES[holder], Wire::Whole)?;
-        }
+        self.wire(stroke, holder, Wire::Whole)?;
         let gateway = &mut self.members[holder].gateway;
         match stroke {
+            Stroke::Pause => gateway.node().signal_all("gatewayd", Signal::SIGCONT)?,
             Stroke::AgentDeath => {
                 gateway.launch()?;
                 gateway.await_answer()?;
@@ -206,6 +219,11 @@ impl Gateways {
         let story = self.story(began);
         self.settle().with_context(|| self.story(began))?;
         Ok(Move { outages, account, overflowed, story })
+    }
+
+    /// Cuts or mends the wires of a gateway that a stroke concerns.
+    fn wire(&mut self, stroke: Stroke, gateway: usize, wire: Wire) -> Result<()> {
+        stroke.silences().iter().try_for_each(|side| self.switches[*side].set(NAMES[gateway], wire))
     }
 
     /// The times that a seat was taken, ever, and the longest gap between probes' answers that was seen, and that was discounted, in

@@ -49,9 +49,11 @@ struct Effort {
 const WHOLE: Effort = Effort { connections: 1000, silent: 100, other: 30, peer: 20, watched: Duration::from_secs(300) };
 const QUICK: Effort = Effort { connections: 100, silent: 10, other: 3, peer: 3, watched: Duration::from_secs(20) };
 
-const OTHERS: [Stroke; 6] = [
+const OTHERS: [Stroke; 8] = [
     Stroke::FabricSilence,
     Stroke::SiteSilence,
+    Stroke::Pause,
+    Stroke::Flapping,
     Stroke::AgentDeath,
     Stroke::AgentRestart,
     Stroke::AgentHang,
