@@ -84,7 +84,7 @@ impl FrameSocket {
         Ok(())
     }
 
-    /// Sends a frame so many times at once; how many times it was.
+    /// Sends a frame so many times at once; how many times it was: none where the interface takes no more for now.
     pub fn send_many(&self, frame: &[u8], times: usize) -> Result<usize> {
         let mut part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
         // SAFETY: all zeroes are a valid `mmsghdr`.
@@ -95,7 +95,11 @@ impl FrameSocket {
         let count = libc::c_uint::try_from(times)?;
         // SAFETY: there are so many messages, which point to a frame of the length they say; nothing is written but their lengths.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
-        Ok(usize::try_from(Errno::result(sent).context("cannot send frames")?)?)
+        match Errno::result(sent) {
+            Ok(sent) => Ok(usize::try_from(sent)?),
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Ok(0),
+            Err(error) => Err(error).context("cannot send frames"),
+        }
     }
 
     /// The next frame, if there is one.

@@ -209,6 +209,8 @@ impl Traffic {
 
     /// Waits until every flow's frames arrive, the newest of them.
     pub fn flows_all(&self, patience: Duration) -> Result<()> {
+        let is_sent = self.sending.as_ref().is_some_and(|sending| !sending.thread.is_finished());
+        ensure!(is_sent, "nothing is sent any more");
         let mut missing = Vec::new();
         let outcome = until(patience, "all flows to arrive", || {
             let number = || self.turn.get(&0, 0).ok().map(|turn| turn.number);
@@ -307,6 +309,9 @@ fn send(clock: &FrameSocket, ended: &AtomicBool, flows: usize) -> Result<()> {
             while left > 0 {
                 let sent = clock.send_many(&frame, left.min(BATCH))?;
                 left -= sent;
+                if sent == 0 {
+                    std::thread::sleep(step / 10);
+                }
             }
             due += step;
             let now = Instant::now();
