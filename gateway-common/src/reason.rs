@@ -141,6 +141,8 @@ reasons! {
     ProbeForged = 56, "probe_forged";
     /// A probe asks for the way through a seat that this gateway does not hold.
     ProbeUnheld = 57, "probe_unheld";
+    /// The connection is moving to another gateway, which speaks for its addresses.
+    ConnectionLeaving = 58, "connection_leaving";
 }
 
 impl DropReason {

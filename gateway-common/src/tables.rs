@@ -407,6 +407,8 @@ impl Connection {
     pub const STRICT: u32 = 4;
     /// GRE sequence numbers are sent (RFC 2890).
     pub const SEQUENCED: u32 = 8;
+    /// Another gateway speaks for its addresses on the VLAN: neither ARP nor neighbour discovery passes here.
+    pub const QUIET: u32 = 16;
 }
 
 /// What the programs keep of a connection; user space only reads it.

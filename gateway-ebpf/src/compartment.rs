@@ -1,11 +1,11 @@
 //! What a tenant's compartment sends: on a VLAN's attachment, frames for the VLAN; on the routed one, packets from the tenant's own addresses.
 
 use crate::inner::Inner;
-use crate::maps::{COMPARTMENTS, DEVICES, PORT_COUNTERS, TENANTS};
+use crate::maps::{COMPARTMENTS, CONNECTIONS, DEVICES, PORT_COUNTERS, TENANTS};
 use crate::packet::Packet;
 use crate::run::Run;
 use crate::{Verdict, forward, gate, resolve, trace};
-use gateway_common::tables::{Attachment, Tenant, stage};
+use gateway_common::tables::{Attachment, Connection, Tenant, stage};
 use gateway_common::trace::Stage;
 use gateway_common::wire::ethertype;
 use gateway_common::{ConnectionId, DropReason, OriginId};
@@ -29,6 +29,9 @@ pub fn output(packet: &Packet, run: &mut Run) -> Verdict {
     }
     if attachment.connection != ConnectionId::NONE {
         gate::speaks(run.seat, run.now)?;
+        if CONNECTIONS.get(attachment.connection.0).is_some_and(|it| it.flags & Connection::QUIET != 0) {
+            return Err(DropReason::ConnectionLeaving);
+        }
         to_vlan(packet, run, &attachment)
     } else {
         gate::check(run.seat, run.now)?;

@@ -466,7 +466,11 @@ fn control(run: &mut Run) -> Result<Listener, Refusal> {
     if connection.flags & Connection::ENABLED == 0 {
         return Err(Refusal::Drop(DropReason::ConnectionDisabled));
     }
-    if let Err(reason) = gate::speaks(connection.seat, run.now) {
+    let speaks = match connection.flags & Connection::QUIET {
+        0 => gate::speaks(connection.seat, run.now),
+        _ => Err(DropReason::ConnectionLeaving),
+    };
+    if let Err(reason) = speaks {
         if !is_for_port(&run.query) {
             return Err(Refusal::Drop(reason));
         }

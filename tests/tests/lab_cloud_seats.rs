@@ -267,6 +267,46 @@ fn a_gateway_that_is_drained_hands_its_seats_over_and_nobody_notices() -> Result
 }
 
 #[test]
+fn connections_move_to_another_gateway_one_at_a_time_and_nobody_notices() -> Result<()> {
+    let (operated, seat) = start()?;
+    let contoso = operated.cloud.members(CONTOSO.name);
+    let _tunnel = operated.dig(contoso)?;
+    let held = |seat: &str| holder(&operated, seat);
+    let (holder_of_it, _) = until(PATIENCE, "the seat to be held", || held(&seat)).with_context(|| about(&operated))?;
+    let pool = operated.get(POOL)?;
+    let seats = pool["properties"]["seats"].as_array().context("no seats")?.iter();
+    let other = seats.filter_map(|it| it["seat"].as_str()).find(|name| *name != seat).context("one seat alone")?;
+    let apart = || {
+        let (gateway, _) = held(other)?;
+        if gateway == holder_of_it {
+            // Whoever was first at the start has taken both.
+            ctl(operated.cloud.gateway(&gateway), &["failover", other]);
+        }
+        (gateway != holder_of_it).then_some(())
+    };
+    until(PATIENCE, "the other seat to be held by another", apart).with_context(|| about(&operated))?;
+    let at = |connection: &str| -> Result<Value> {
+        let path = format!("/virtualGateways/{}/networkConnections/{connection}", CONTOSO.name);
+        Ok(operated.get(&path)?["properties"]["gateway"]["resourceRef"].clone())
+    };
+
+    let traffic = Traffic::start(contoso)?;
+    traffic.go_on()?;
+    for connection in ["dc", "hq"] {
+        let name = format!("connection/{}/{connection}", CONTOSO.name);
+        let look = operated.ctl(&["move", &name, "--to", other])?;
+        ensure!(look.contains("nothing was moved"), "{look}");
+        let moved = operated.ctl(&["move", &name, "--to", other, "--confirm"]).with_context(|| about(&operated))?;
+        print!("{moved}");
+        ensure!(at(connection)? == format!("/gateways/{other}"), "{moved}\n{}", about(&operated));
+        traffic.go_on()?;
+    }
+    let noticed = traffic.stop().with_context(|| about(&operated))?;
+    println!("{noticed:?}");
+    Ok(())
+}
+
+#[test]
 fn who_takes_a_seat_knows_stations_and_learned_routes_before() -> Result<()> {
     let (operated, seat) = start()?;
     let contoso = operated.cloud.members(CONTOSO.name);

@@ -248,7 +248,8 @@ fn where_dropped(reason: DropReason) -> Option<Stage> {
         | Reason::VniUnknown
         | Reason::FabricPeerUnknown
         | Reason::PortKind
-        | Reason::ConnectionDisabled => Stage::Classify,
+        | Reason::ConnectionDisabled
+        | Reason::ConnectionLeaving => Stage::Classify,
         Reason::InnerEthernetTruncated
         | Reason::InnerEthertype
         | Reason::InnerTruncated

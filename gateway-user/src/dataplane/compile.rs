@@ -7,8 +7,8 @@ use super::routes::{Candidate, Chosen, Rank, RouteBuilder, Routes};
 use super::tables::Tables;
 use super::world::{ConnectionName, Hop, Mac, World};
 use crate::plan::{
-    AntiSpoofing, Connection, ConnectionKind, Dual, Encapsulation, Gre, Kbps, L3, Name, Plan, Steer, SteerMatch,
-    Tenant, Vm, Vsid,
+    AntiSpoofing, Connection, ConnectionKind, Dual, Encapsulation, Gre, Kbps, L3, Name, Passage, Plan, Steer,
+    SteerMatch, Tenant, Vm, Vsid,
 };
 use gateway_common::policer::Policer;
 use gateway_common::tables::{self, GATEWAY_MAC, Nexthop, Settings};
@@ -181,6 +181,12 @@ impl<'a> Compiler<'a> {
 
     pub(super) fn own_address(&mut self, address: IpAddr, purpose: u32) {
         own_address(&mut self.tables, self.world, self.stand.seat, (address, purpose));
+    }
+
+    /// A VIP where packets still arrive, and for which another gateway answers.
+    fn leave_address(&mut self, vip: IpAddr) {
+        let local = self.tables.local.entry(vip.into()).or_default();
+        *local = tables::Local { seat: self.stand.seat, flags: local.flags | tables::Local::VIP };
     }
 
     fn settings(&mut self) {
@@ -379,7 +385,8 @@ impl<'a> Compiler<'a> {
         let flags = flag(connection.enabled, tables::Connection::ENABLED)
             | flag(connection.anti_spoofing != AntiSpoofing::Off, tables::Connection::ANTI_SPOOFING)
             | flag(connection.anti_spoofing == AntiSpoofing::Strict, tables::Connection::STRICT)
-            | flag(sequenced, tables::Connection::SEQUENCED);
+            | flag(sequenced, tables::Connection::SEQUENCED)
+            | flag(connection.passage == Passage::Leaving, tables::Connection::QUIET);
         // A segment has to fit on both sides of the gateway.
         let segment = mtu.min(fabric_mtu);
         let entry = tables::Connection {
@@ -422,7 +429,11 @@ impl<'a> Compiler<'a> {
         gre: &Gre,
         routes: &mut Routes,
     ) -> u32 {
-        self.own_address(gre.vip, tables::Local::VIP);
+        match connection.passage {
+            // Another gateway answers for it.
+            Passage::Leaving => self.leave_address(gre.vip),
+            Passage::None | Passage::Arriving => self.own_address(gre.vip, tables::Local::VIP),
+        }
         let key = tables::GreKey {
             vip: gre.vip.into(),
             remote: gre.remote.into(),

@@ -10,14 +10,16 @@ use crate::api::agent::Shown;
 use crate::api::protocol::{Answer, Failure, Query};
 use crate::api::report::ConnectionReport;
 use crate::plan::host::{Host, HostPort, HostTenant};
-use crate::plan::{HostPlan, Plan, Tenant};
+use crate::plan::{HostPlan, Passage, Plan, Tenant};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often counters are reported.
+/// How often counters are reported, with how connections fare.
 const STATISTICS: Duration = Duration::from_secs(10);
+/// The same while the controller waits for a connection that moves here.
+const ARRIVALS: Duration = Duration::from_secs(1);
 
 /// How a gateway's plan is made of documents: the base is a plan without tenants, and each tenant's part is its table there.
 #[derive(Debug)]
@@ -183,7 +185,10 @@ impl Agent {
         let warnings = self.warnings.iter().filter(|(about, _)| !about.starts_with("way to "));
         let problem = |(about, message): (&String, &String)| Problem { about: about.clone(), message: message.clone() };
         reporter.problems(warnings.map(problem).chain(controlled.failed.clone()).collect());
-        if controlled.reported.is_some_and(|at| at.elapsed() < STATISTICS) {
+        let mut connections = self.assignment.plan.tenants.iter().flat_map(|tenant| &tenant.connections);
+        let is_awaited = connections.any(|connection| connection.passage == Passage::Arriving);
+        let interval = if is_awaited { ARRIVALS } else { STATISTICS };
+        if controlled.reported.is_some_and(|at| at.elapsed() < interval) {
             return;
         }
         controlled.reported = Some(Instant::now());

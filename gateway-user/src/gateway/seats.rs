@@ -10,7 +10,7 @@ use crate::agent::protocol::{self, Lack, SeatNews};
 use crate::dataplane::attach::Wanted;
 use crate::dataplane::compile;
 use crate::net::next_hops::Effect;
-use crate::plan::{ConnectionKind, Mac, Name, Plan, Pool, Tenant};
+use crate::plan::{ConnectionKind, Mac, Name, Passage, Plan, Pool, Tenant};
 use crate::sentinel::{self, Announcement, Configuration, Holding, SeatReport, client::News};
 use gateway_common::tables::Seat;
 use gateway_common::{Epoch, SeatId};
@@ -220,10 +220,11 @@ fn announcements(
         ports.iter().copied().flat_map(at).collect()
     };
     let mut all: BTreeSet<Announcement> = plain(fabric, seat.pa.iter().collect()).into_iter().collect();
-    let at_rack = seat.next_hop.iter().chain(plan.vips_of(Some(&seat.name)));
+    let at_rack = seat.next_hop.iter().chain(plan.announced_vips_of(&seat.name));
     all.extend(plain(site, at_rack.collect()));
     let tenants = plan.tenants.iter().filter(|tenant| tenant.seat.as_ref() == Some(&seat.name));
-    for connection in tenants.flat_map(|tenant: &Tenant| &tenant.connections) {
+    let connections = tenants.flat_map(|tenant: &Tenant| &tenant.connections);
+    for connection in connections.filter(|connection| connection.passage == Passage::None) {
         let ConnectionKind::L3(l3) = &connection.kind else { continue };
         let Some(ifindex) = port(l3.port.as_str()) else { continue };
         all.extend(l3.addresses.iter().map(|own| Announcement {

@@ -35,8 +35,8 @@ use std::path::Path;
 pub use bgp::{Bgp, BgpPeer};
 pub use host::HostPlan;
 pub use model::{
-    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, GatewayRoute, Gre, L3, OtherGateway, Plan, Port,
-    PortMode, PortRole, Route, Station, Steer, SteerMatch, Subnet, Tenant, Vm,
+    AntiSpoofing, Connection, ConnectionKind, Encapsulation, Gateway, GatewayRoute, Gre, L3, OtherGateway, Passage,
+    Plan, Port, PortMode, PortRole, Route, Station, Steer, SteerMatch, Subnet, Tenant, Vm,
 };
 pub use report::{Place, PlanErrors, Problem};
 pub use seat::{Pool, PoolPeer, Seat, SeatMac, SeatNumber};

@@ -302,6 +302,8 @@ pub struct Connection {
     pub mtu: Option<Mtu>,
     /// Which sources are let in.
     pub anti_spoofing: AntiSpoofing,
+    /// What it is while it moves from one gateway to another.
+    pub passage: Passage,
     /// Addresses at the far end: good sources, and reached by this connection. For L3 they are on the VLAN.
     pub peers: Box<[IpAddr]>,
     /// What lies behind the site.
@@ -352,6 +354,19 @@ pub enum AntiSpoofing {
     Strict,
     /// Any.
     Off,
+}
+
+/// What a connection is while it moves from one gateway to another: both forward then, and one after the other speaks for its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Passage {
+    /// Nothing is moving.
+    #[default]
+    None,
+    /// It is on its way here: who asks for its addresses is answered, but nobody is told unasked.
+    Arriving,
+    /// It is on its way elsewhere: nobody is told where its addresses are, and who asks is not answered; what still comes is forwarded.
+    Leaving,
 }
 
 /// A static route of a connection.
@@ -443,6 +458,8 @@ pub(super) struct ConnectionForm {
     pub mtu: Option<Mtu>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anti_spoofing: Option<AntiSpoofing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passage: Option<Passage>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub peers: Box<[IpAddr]>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
@@ -531,6 +548,7 @@ impl TryFrom<ConnectionForm> for Connection {
             outbound_kbps: form.outbound_kbps,
             mtu: form.mtu,
             anti_spoofing: form.anti_spoofing.unwrap_or_default(),
+            passage: form.passage.unwrap_or_default(),
             peers: form.peers,
             routes: form.routes,
         })
@@ -554,6 +572,7 @@ impl From<Connection> for ConnectionForm {
             outbound_kbps: connection.outbound_kbps,
             mtu: connection.mtu,
             anti_spoofing: Some(connection.anti_spoofing).filter(|&choice| choice != AntiSpoofing::default()),
+            passage: Some(connection.passage).filter(|&passage| passage != Passage::default()),
             peers: connection.peers,
             routes: connection.routes,
         };

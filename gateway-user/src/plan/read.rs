@@ -6,7 +6,8 @@ use super::fields::{Fields, Key, Reader};
 use super::locate::Missing;
 use super::model::{
     AntiSpoofing, Connection, ConnectionKind, Draft, Encapsulation, Gateway, GatewayRoute, Gre, KindForm, L3,
-    OtherGateway, Port, PortMode, PortRole, ProtocolForm, Route, Station, Steer, SteerMatch, Subnet, Tenant, Vm,
+    OtherGateway, Passage, Port, PortMode, PortRole, ProtocolForm, Route, Station, Steer, SteerMatch, Subnet, Tenant,
+    Vm,
 };
 use super::report::Problems;
 use super::tor;
@@ -70,6 +71,7 @@ const GRE: &[Key] = &[
     Key("outbound_kbps", "outbound_kbps = 100000"),
     Key("mtu", "mtu = 1400"),
     Key("anti_spoofing", "anti_spoofing = \"feasible\""),
+    Key("passage", "passage = \"arriving\""),
     Key("peers", "peers = [\"10.2.0.1\"]"),
     Key("routes", "routes = [ { destination = \"10.2.0.0/16\", metric = 10 } ]"),
 ];
@@ -84,6 +86,7 @@ const L3_KEYS: &[Key] = &[
     Key("outbound_kbps", "outbound_kbps = 100000"),
     Key("mtu", "mtu = 1400"),
     Key("anti_spoofing", "anti_spoofing = \"feasible\""),
+    Key("passage", "passage = \"arriving\""),
     Key("peers", "peers = [\"10.127.134.55\"]"),
     Key("routes", "routes = [ { destination = \"10.3.0.0/16\", next_hop = \"10.127.134.55\" } ]"),
 ];
@@ -213,6 +216,8 @@ const MODES: &[(&str, PortMode)] = &[("native", PortMode::Native), ("generic", P
 const KINDS: &[(&str, KindForm)] = &[("gre", KindForm::Gre), ("l3", KindForm::L3)];
 const ANTI_SPOOFING: &[(&str, AntiSpoofing)] =
     &[("feasible", AntiSpoofing::Feasible), ("strict", AntiSpoofing::Strict), ("off", AntiSpoofing::Off)];
+const PASSAGES: &[(&str, Passage)] =
+    &[("none", Passage::None), ("arriving", Passage::Arriving), ("leaving", Passage::Leaving)];
 const PROTOCOLS: &[(&str, ProtocolForm)] =
     &[("udp", ProtocolForm::Udp), ("tcp", ProtocolForm::Tcp), ("esp", ProtocolForm::Esp), ("gre", ProtocolForm::Gre)];
 
@@ -302,6 +307,7 @@ fn connection(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Connection> {
     let outbound_kbps = reader.optional(&fields, "outbound_kbps");
     let mtu = reader.optional(&fields, "mtu");
     let anti_spoofing = reader.optional_choice(&fields, "anti_spoofing", ANTI_SPOOFING).unwrap_or_default();
+    let passage = reader.optional_choice(&fields, "passage", PASSAGES).unwrap_or_default();
     let peers = reader.values(&fields, "peers");
     let routes = reader.list(&fields, "routes", route);
     Some(Connection {
@@ -312,6 +318,7 @@ fn connection(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Connection> {
         outbound_kbps,
         mtu,
         anti_spoofing,
+        passage,
         peers,
         routes,
     })

@@ -23,6 +23,7 @@
 //! | pools' seats, and who holds them | [`seats`] |
 //! | which seats nobody holds | `empty` |
 //! | the controllers' vote on who holds them | `voting` |
+//! | moves of connections without a gap | `rebalance` |
 //! | where an address of a tenant's is reached | `ways` |
 //! | what answers show beside what was written | [`observed`] |
 //! | who is let in, and who is not any more | [`ledger`], `credentials` |
@@ -43,6 +44,7 @@ pub mod ledger;
 pub mod message;
 pub mod observed;
 pub mod plans;
+mod rebalance;
 pub mod repeats;
 pub mod requests;
 pub mod seats;
@@ -99,6 +101,8 @@ pub struct Core {
     watchers: Watchers,
     /// What was said of each pool's seats since this controller leads.
     votes: BTreeMap<Id, Vote>,
+    /// When a move came to its present stage, in milliseconds since 1970.
+    transfer_since: u64,
     unreadable: Option<Unreadable>,
 }
 
@@ -177,6 +181,7 @@ impl Core {
             held: Held::default(),
             watchers: Watchers::default(),
             votes: BTreeMap::new(),
+            transfer_since: 0,
             unreadable: None,
         }
     }
@@ -214,6 +219,7 @@ impl Core {
                 self.state.muster(self.settings.placement);
                 self.state.agents.listen();
                 self.votes.clear();
+                self.end_transfers(actions);
                 self.reunite(actions);
                 self.settle_all_seats(now, actions);
             }
@@ -288,6 +294,7 @@ impl Core {
             Event::Tick => {
                 self.tick(now);
                 self.tick_seats(now, actions);
+                self.tick_transfers(now, actions);
                 self.forget_routes(now, actions);
             }
         }

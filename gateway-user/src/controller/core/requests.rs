@@ -13,7 +13,9 @@ use crate::controller::model::tenant::VirtualGateway;
 use crate::controller::placement::Moved;
 use crate::controller::resources::operations::Operation;
 use crate::controller::resources::tree::Put;
-use crate::controller::resources::{self, Change, Code, Conditions, Error, Kind, Location, Outcome, Path, Stamp, View};
+use crate::controller::resources::{
+    self, Change, Code, Collection, Conditions, Error, Kind, Location, Outcome, Path, Stamp, View,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,7 +94,20 @@ impl Core {
                 (Location::Resource(path), Some("drain")) if path.kind() == Kind::Gateway && path.depth() == 0 => {
                     self.drain(path, request, now, actions).map(alone)
                 }
-                _ => Err(Error::new(Code::MethodNotAllowed, "there is no such operation; gateways have `/drain`")),
+                (Location::Resource(path), Some("rebalance")) if path.kind() == Kind::GatewayPool => {
+                    self.rebalance(path, request, now, actions).map(alone)
+                }
+                (Location::Resource(path), Some("move")) if path.kind() == Kind::NetworkConnection => {
+                    // Where something is carried is no tenant's business.
+                    let pools = Location::Collection(Collection { parent: None, kind: Kind::GatewayPool });
+                    request.principal.may(access, &pools)?;
+                    self.move_connection(path, request, now, actions).map(alone)
+                }
+                _ => {
+                    let message =
+                        "there is no such operation; gateways have `/drain`, pools `/rebalance`, connections `/move`";
+                    Err(Error::new(Code::MethodNotAllowed, message))
+                }
             },
         }
     }
@@ -463,7 +478,10 @@ fn shown(moved: &Moved) -> Value {
 /// An operation at a path's end: `/networking/v1/gateways/GW1/drain`.
 fn verb(path: &str) -> Option<(&str, &str)> {
     let (resource, verb) = path.trim_end_matches('/').rsplit_once('/')?;
-    ["drain"].into_iter().find(|known| known.eq_ignore_ascii_case(verb)).map(|verb| (resource, verb))
+    ["drain", "rebalance", "move"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(verb))
+        .map(|verb| (resource, verb))
 }
 
 /// An answer to what changed nothing, or has told of it already.
@@ -471,7 +489,7 @@ const fn alone(answer: Answer) -> (Answer, Option<Made>) {
     (answer, None)
 }
 
-fn body(status: u16, value: &Value) -> Answer {
+pub(super) fn body(status: u16, value: &Value) -> Answer {
     Answer::json(status, value.to_string())
 }
 

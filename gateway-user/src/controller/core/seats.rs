@@ -128,7 +128,8 @@ impl State {
             });
         };
         let instances = seats.instances(gateway).cloned().collect();
-        Seating::Seat { pa: seat.pa, instances, occupancy: seat.occupancy }
+        let holder = seats.bearer(gateway).cloned();
+        Seating::Seat { pa: seat.pa, instances, holder, occupancy: seat.occupancy }
     }
 
     /// What is known of a pool's gateways.
@@ -361,10 +362,15 @@ impl State {
     }
 
     /// The virtual networks that have to do with a pool's seats.
+    /// The tenants of which something is placed on a gateway, or on its way there.
+    pub(super) fn concerned_by<'a>(&'a self, gateway: &'a Id) -> impl Iterator<Item = &'a Id> {
+        let carried = self.fleet.carried_by(gateway).map(|(tenant, _)| tenant);
+        carried.chain(self.fleet.moving_to(gateway))
+    }
+
     fn networks_on(&self, seats: impl Iterator<Item = Id>) -> BTreeSet<Id> {
-        let tenants: BTreeSet<Id> = seats
-            .flat_map(|seat| self.fleet.carried_by(&seat).map(|(tenant, _)| tenant.clone()).collect::<Vec<_>>())
-            .collect();
+        let tenants: BTreeSet<Id> =
+            seats.flat_map(|seat| self.concerned_by(&seat).cloned().collect::<Vec<_>>()).collect();
         tenants.iter().filter_map(|tenant| self.network_of(tenant)).collect()
     }
 }
@@ -408,9 +414,12 @@ impl Core {
         let moved = was.history.len() != seats.history.len()
             || was.history.last() != seats.history.last()
             || occupancies(was) != occupancies(&seats);
+        let moves = !self.state.fleet.transfers().is_empty();
         let told = |seats: &Seats, seat: &Id| {
             let known = seats.seats.get(seat)?;
-            Some((known.pa, known.occupancy, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
+            // Who holds it matters to what moves only.
+            let holder = seats.bearer(seat).filter(|_| moves).cloned();
+            Some((known.pa, known.occupancy, holder, seats.instances(seat).cloned().collect::<BTreeSet<Id>>()))
         };
         let members: Vec<Id> = self.state.fleet.members(pool).cloned().collect();
         let differing = members.iter().filter(|id| had != seats.subnets.is_some() || told(was, id) != told(&seats, id));

@@ -507,8 +507,7 @@ impl State {
                     Some((_, seats)) => seats.concerning(&agent.id).collect(),
                     None => vec![&agent.id],
                 };
-                let carried = |at| self.fleet.carried_by(at).map(|(tenant, _)| tenant);
-                let tenants: BTreeSet<&Id> = placed.into_iter().flat_map(carried).collect();
+                let tenants: BTreeSet<&Id> = placed.into_iter().flat_map(|at| self.concerned_by(at)).collect();
                 for tenant in tenants {
                     let root = Path::root(Kind::VirtualGateway, tenant.clone());
                     networks.extend(self.forest.text(&root).into_iter().flat_map(|text| self.networks(&root, text)));

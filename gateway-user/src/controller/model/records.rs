@@ -31,6 +31,33 @@ pub struct Placement {
     /// The address that its site sends to; GRE only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip: Option<IpAddr>,
+    /// Its move to another gateway, while that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
+}
+
+/// A connection's move from one gateway's seat to another's, of which both holders forward meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// How far it is.
+    pub stage: Stage,
+    /// The other gateway: where it goes until it has arrived, and then where it was.
+    pub other: Id,
+}
+
+/// How far a move is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Everybody is told of the seat that it goes to, so that what comes from there is believed.
+    Known,
+    /// Who holds the other seat gets it too, and forwards what comes; all others go on as before.
+    Arriving,
+    /// All others send to where it is now; who had it falls silent about its addresses, and forwards what still comes.
+    Leaving,
+    /// Neighbours are told that its addresses are where it is now.
+    Announced,
 }
 
 /// What was allocated for a virtual network: `allocations/<virtual network>`.

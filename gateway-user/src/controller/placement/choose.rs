@@ -291,7 +291,7 @@ impl<'a> Search<'a> {
             Link::Gre { remote, key } => Some(self.vip(pool, gateway, remote, key)?),
             Link::IpSec | Link::L3 { .. } => None,
         };
-        let at = Placement { pool: pool.spec.id.clone(), gateway: gateway.spec.id.clone(), vip };
+        let at = Placement { pool: pool.spec.id.clone(), gateway: gateway.spec.id.clone(), vip, transfer: None };
         Some(Choice { class, at })
     }
 

@@ -22,6 +22,8 @@ pub struct Fleet {
     pub(super) tenants: HashMap<Id, Tenant>,
     pub(super) vips: Taken,
     pub(super) tunnels: HashSet<Tunnel>,
+    /// Connections that move, each after its tenant.
+    pub(super) moving: BTreeSet<(Id, Id)>,
 }
 
 /// What may be there only once in the fleet: a site's packets have nothing else to be told apart by.
@@ -233,6 +235,9 @@ impl Fleet {
             }
         }
         self.tunnels.extend(placed.tunnel());
+        if placed.at.transfer.is_some() {
+            self.moving.insert((tenant.clone(), placed.wanted.connection.clone()));
+        }
         let tenant = self.tenants.entry(tenant.clone()).or_default();
         *tenant.gateways.entry(placed.at.gateway.clone()).or_default() += 1;
         tenant.connections.insert(placed.wanted.connection.clone(), placed);
@@ -246,6 +251,7 @@ impl Fleet {
         if let Some(tunnel) = placed.tunnel() {
             self.tunnels.remove(&tunnel);
         }
+        self.moving.remove(&(tenant.clone(), connection.clone()));
         if let Some(gateway) = self.gateways.get_mut(&placed.at.gateway) {
             gateway.carried[slot(placed.wanted.link.kind())] -= u128::from(placed.wanted.bandwidth.total());
             less_one(&mut gateway.tenants, tenant);

@@ -16,6 +16,7 @@
 //! | adding, changing and removing pools and gateways | `fleet`, `changes` |
 //! | what an answer says | `refusal`, `explain` |
 //! | drain, takeover | `moving` |
+//! | moves without a gap, and which of them even the load out | `transfer` |
 //! | where a tenant's BGP router is | `reflector` |
 //! | what a pool is not protected against | `protection` |
 
@@ -31,6 +32,7 @@ mod reflector;
 mod refusal;
 mod spec;
 mod spread;
+mod transfer;
 mod vips;
 
 #[cfg(test)]
@@ -45,3 +47,4 @@ pub use protection::{Domain, Warning};
 pub use reflector::{numbers, seated};
 pub use refusal::{FleetRefusal, MoveRefusal, Refusal, Refused, Shortage, ShortageCause};
 pub use spec::{GatewaySpec, GatewayState, Health, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted};
+pub use transfer::Evening;

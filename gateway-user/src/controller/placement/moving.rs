@@ -57,10 +57,10 @@ pub struct Moved {
 }
 
 /// Connections that move as one.
-struct Part<'a> {
-    vip: Option<IpAddr>,
-    connections: Vec<(&'a Id, &'a Placed)>,
-    cost: i128,
+pub(super) struct Part<'a> {
+    pub vip: Option<IpAddr>,
+    pub connections: Vec<(&'a Id, &'a Placed)>,
+    pub cost: i128,
 }
 
 impl Fleet {
@@ -155,6 +155,15 @@ impl Fleet {
     /// # Errors
     /// It cannot be there.
     pub fn move_connection(&mut self, tenant: &Id, connection: &Id, to: &Id) -> Result<Vec<Moved>, MoveRefusal> {
+        let connections = self.movable(tenant, connection, to)?;
+        Ok(self.put(connections, to))
+    }
+
+    /// All that has to move together with a connection, and may be where it is to go; nothing if it is there.
+    ///
+    /// # Errors
+    /// It cannot be there.
+    pub(super) fn movable(&self, tenant: &Id, connection: &Id, to: &Id) -> Result<Vec<(Id, Id)>, MoveRefusal> {
         let unknown = || MoveRefusal::UnknownConnection { tenant: tenant.clone(), connection: connection.clone() };
         let from = self.placement(tenant, connection).ok_or_else(unknown)?.gateway.clone();
         if from == *to {
@@ -174,8 +183,7 @@ impl Fleet {
         if !piece.reaches(target.spec.rack.as_ref()) {
             return Err(MoveRefusal::NoRack { to: to.clone(), tenant: tenant.clone(), connection: connection.clone() });
         }
-        let connections = piece.names();
-        Ok(self.put(connections, to))
+        Ok(piece.names())
     }
 
     /// Brings the connections of a VIP together that are on several gateways: who moved them has not come to its end. They go where they may
@@ -198,7 +206,7 @@ impl Fleet {
     }
 
     /// A gateway that something of another one can be moved to.
-    fn target(&self, from: &Id, to: &Id) -> Result<(&Pool, &Gateway), MoveRefusal> {
+    pub(super) fn target(&self, from: &Id, to: &Id) -> Result<(&Pool, &Gateway), MoveRefusal> {
         let unknown = |id: &Id| MoveRefusal::UnknownGateway(id.clone());
         let source = self.gateways.get(from).ok_or_else(|| unknown(from))?;
         let target = self.gateways.get(to).ok_or_else(|| unknown(to))?;
@@ -213,7 +221,7 @@ impl Fleet {
     }
 
     /// What a gateway carries, in the parts that move as one: the largest first.
-    fn pieces<'a>(&'a self, pool: &Pool, gateway: &'a Id) -> Vec<Part<'a>> {
+    pub(super) fn pieces<'a>(&'a self, pool: &Pool, gateway: &'a Id) -> Vec<Part<'a>> {
         let mut by_vip: BTreeMap<IpAddr, Part<'a>> = BTreeMap::new();
         let mut pieces = Vec::new();
         for (tenant, placed) in self.connections_on(gateway) {
@@ -234,7 +242,7 @@ impl Fleet {
     }
 
     /// Puts connections on a gateway. All of a VIP's come together.
-    fn put(&mut self, connections: Vec<(Id, Id)>, to: &Id) -> Vec<Moved> {
+    pub(super) fn put(&mut self, connections: Vec<(Id, Id)>, to: &Id) -> Vec<Moved> {
         let lifted: Vec<(Id, Placed)> = connections
             .into_iter()
             .filter_map(|(tenant, connection)| self.count_out(&tenant, &connection).map(|placed| (tenant, placed)))
@@ -242,6 +250,7 @@ impl Fleet {
         let mut moved = Vec::with_capacity(lifted.len());
         for (tenant, mut placed) in lifted {
             let from = std::mem::replace(&mut placed.at.gateway, to.clone());
+            placed.at.transfer = None;
             let connection = placed.wanted.connection.clone();
             moved.push(Moved { tenant: tenant.clone(), connection, from, placement: placed.at.clone() });
             self.count_in(&tenant, placed);
@@ -251,7 +260,7 @@ impl Fleet {
 }
 
 impl Part<'_> {
-    fn reaches(&self, rack: Option<&Id>) -> bool {
+    pub fn reaches(&self, rack: Option<&Id>) -> bool {
         let racks = self.connections.iter().filter_map(|(_, placed)| match &placed.wanted.link {
             Link::L3 { racks } => Some(racks),
             Link::IpSec | Link::Gre { .. } => None,
@@ -259,7 +268,7 @@ impl Part<'_> {
         racks.into_iter().all(|racks: &Racks| racks.has(rack))
     }
 
-    fn names(&self) -> Vec<(Id, Id)> {
+    pub fn names(&self) -> Vec<(Id, Id)> {
         self.connections.iter().map(|(tenant, placed)| ((*tenant).clone(), placed.wanted.connection.clone())).collect()
     }
 }

@@ -72,7 +72,8 @@ mod tests {
     }
 
     fn at(places: &[(&str, &str)]) -> BTreeMap<Id, Placement> {
-        let place = |gateway: &str| Placement { pool: "default".into(), gateway: gateway.into(), vip: None };
+        let place =
+            |gateway: &str| Placement { pool: "default".into(), gateway: gateway.into(), vip: None, transfer: None };
         places.iter().map(|(connection, gateway)| ((*connection).into(), place(gateway))).collect()
     }
 

@@ -284,6 +284,12 @@ pub enum MoveRefusal {
         /// What it has, in kbit/s of capacity.
         free_kbps: u64,
     },
+    /// One thing at a time.
+    #[error("a connection of tenant {tenant} is moving; wait until it has arrived")]
+    Moving {
+        /// The tenant.
+        tenant: Id,
+    },
     /// A VLAN is not there.
     #[error("a VLAN of tenant {tenant}'s connection {connection} is not in the rack of gateway {to}")]
     NoRack {

@@ -3,9 +3,10 @@
 use super::bgp::{Routers, routers};
 use super::gateways::Own;
 use super::machines::{Machine, machines};
+use super::passage::{self, Others};
 use super::sites::{Carrier, carriers};
 use super::subnets::Subnets;
-use super::{FAILURE, Fabric, Input, Planned, Problem, Reach, UNREACHABLE};
+use super::{FAILURE, Fabric, Input, Planned, Problem, Reach, Side, UNREACHABLE};
 use crate::agent::protocol::Document;
 use crate::controller::model::Id;
 use crate::controller::model::fabric::RackBgp;
@@ -102,10 +103,25 @@ fn tor(rack: &RackBgp, pa: Dual) -> Option<Tor> {
 
 /// What follows for a tenant.
 pub fn tenant(input: &Input<'_>, fabric: &impl Fabric) -> Planned {
+    let mut planned = seen_by(Side::Most, input, fabric);
+    if let Some(Others { placements, gateways }) = passage::others(input.placements, fabric) {
+        let mut other = seen_by(Side::Other, &Input { placements: &placements, ..*input }, fabric);
+        for id in gateways {
+            let agent = AgentId { role: Role::Gateway, id };
+            match other.replicas.remove(&agent) {
+                Some(seats) => planned.replicas.insert(agent, seats),
+                None => planned.replicas.remove(&agent),
+            };
+        }
+    }
+    planned
+}
+
+fn seen_by(side: Side, input: &Input<'_>, fabric: &impl Fabric) -> Planned {
     let mut problems = Vec::new();
     let subnets = Subnets::of(input, &mut problems);
     let machines = machines(input, &subnets, fabric, &mut problems);
-    let mut carriers = carriers(input, fabric, &mut problems);
+    let mut carriers = carriers(input, side, fabric, &mut problems);
     let own = Own::of(input, &subnets, &machines, &carriers, &mut problems);
     let routers = routers(input, &subnets, &machines, (&carriers, &own), &mut problems);
     routers.make_known(&mut carriers);

@@ -13,6 +13,7 @@
 //! | which machines there are, and where | `machines` |
 //! | a virtual network's subnets, and the addresses in them that are not machines' | `subnets` |
 //! | which gateway has which address | `gateways` |
+//! | what is told of a connection that moves | `passage` |
 //! | the documents | `documents` |
 //! | how learned routes are told as few | [`aggregate`] |
 
@@ -21,6 +22,7 @@ mod bgp;
 mod documents;
 mod gateways;
 mod machines;
+mod passage;
 mod sites;
 mod subnets;
 
@@ -73,6 +75,8 @@ pub enum Seating {
         pa: Dual,
         /// All gateways that hold it or may take it.
         instances: Vec<Id>,
+        /// Who holds it, as far as is known.
+        holder: Option<Id>,
         /// Whether anybody carries its packets; else nobody is to send it any.
         occupancy: Occupancy,
     },
@@ -87,6 +91,15 @@ pub struct Input<'a> {
     pub placements: &'a Placements,
     /// Its virtual subnets' ids.
     pub allocations: &'a Allocations,
+}
+
+/// Who is told of connections that are moving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Everybody.
+    Most,
+    /// The gateway at the other end of the move.
+    Other,
 }
 
 /// What follows for a tenant.

@@ -1,6 +1,6 @@
 //! A tenant's connections, as the gateways that carry them are told.
 
-use super::{FAILURE, Fabric, Input, Problem, Seating, UNREACHABLE};
+use super::{FAILURE, Fabric, Input, Problem, Seating, Side, UNREACHABLE, passage};
 use crate::controller::model::Id;
 use crate::controller::model::records::{AgentId, Placement, Registration, Role};
 use crate::controller::model::tenant::{Address, ConnectionStatus, ConnectionType, NetworkConnection, Route};
@@ -18,7 +18,7 @@ pub(super) struct Carrier {
     pub instances: Option<BTreeMap<Id, PortName>>,
     /// Whether anybody carries what comes there.
     pub occupancy: Occupancy,
-    /// At least one.
+    /// At least one, unless something moves to or from here.
     pub connections: Vec<Connection>,
 }
 
@@ -44,17 +44,28 @@ impl Carrier {
 }
 
 /// The gateways that carry the tenant, with what they carry.
-pub(super) fn carriers(input: &Input<'_>, fabric: &impl Fabric, problems: &mut Vec<Problem>) -> BTreeMap<Id, Carrier> {
+pub(super) fn carriers(
+    input: &Input<'_>,
+    side: Side,
+    fabric: &impl Fabric,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<Id, Carrier> {
     let mut carriers: BTreeMap<Id, Carrier> = BTreeMap::new();
     let gateway = input.tenant.gateway.as_ref();
     for connection in gateway.into_iter().flat_map(|gateway| &gateway.properties.network_connections) {
         let id = &connection.resource_id;
         let site = Site { id, properties: &connection.properties };
-        match site.carried(input.placements.connections.get(id), fabric, problems) {
-            Ok((gateway, carrier, connection)) => {
+        let placement = input.placements.connections.get(id);
+        match site.carried(placement, fabric, problems) {
+            Ok((gateway, carrier, mut connection)) => {
+                connection.passage = passage::of(placement, side);
                 carriers.entry(gateway).or_insert(carrier).connections.push(connection);
             }
             Err(problem) => problems.push(problem),
+        }
+        let elsewhere = placement.and_then(passage::elsewhere);
+        if let Some(Ok((gateway, carrier, _))) = elsewhere.map(|at| site.carried(Some(&at), fabric, problems)) {
+            carriers.entry(gateway).or_insert(carrier);
         }
     }
     carriers
@@ -100,7 +111,7 @@ impl Site<'_> {
                 )
             }
             Seating::Vacant(why) => return Err(self.unreachable(why)),
-            Seating::Seat { pa, instances, occupancy } => {
+            Seating::Seat { pa, instances, occupancy, .. } => {
                 let mut ports = BTreeMap::new();
                 let mut wrong = None;
                 for instance in instances {
@@ -129,6 +140,7 @@ impl Site<'_> {
             outbound_kbps: limit(self.properties.outbound_kilo_bits_per_second),
             mtu: None,
             anti_spoofing: plan::AntiSpoofing::default(),
+            passage: plan::Passage::None,
             peers: self.peers(),
             routes: self.routes(problems),
             kind,

@@ -4,10 +4,10 @@ use super::*;
 use crate::agent::protocol::Document;
 use crate::controller::model::Resource;
 use crate::controller::model::fabric::RackBgp;
-use crate::controller::model::records::{Placement, Role};
+use crate::controller::model::records::{Placement, Role, Stage, Transfer};
 use crate::controller::model::tenant::{NetworkInterface, VirtualGateway, VirtualNetwork};
 use crate::plan::host::{HostPlan, HostTenant};
-use crate::plan::{ConnectionKind, Dual, Plan, PortRole};
+use crate::plan::{ConnectionKind, Dual, Passage, Plan, PortRole};
 use serde_json::{Value, json};
 
 /// Gateways GW1 and GW2, hosts HOST1 and HOST2; a VLAN 1001 in the racks r1 and r2.
@@ -66,8 +66,9 @@ impl Fabric for World {
 
     fn seating(&self, gateway: &Id) -> Seating {
         let seat = |occupancy: &Occupancy| Seating::Seat {
-            pa: Dual::try_from(vec!["10.10.9.1".parse().unwrap()]).unwrap(),
-            instances: vec![gateway.clone()],
+            pa: Dual::try_from(vec![gateway.as_str().replace("GW", "10.10.9.").parse().unwrap()]).unwrap(),
+            instances: self.seats.keys().cloned().collect(),
+            holder: Some(gateway.clone()),
             occupancy: *occupancy,
         };
         self.seats.get(gateway).map_or(Seating::Unseated, seat)
@@ -133,7 +134,7 @@ impl Case {
         let mut placements = Placements::default();
         for connection in &tenant.gateway.as_ref().unwrap().properties.network_connections {
             let vip = Some("198.51.100.10".parse().unwrap());
-            let at = Placement { pool: id("default"), gateway: id("GW1"), vip };
+            let at = Placement { pool: id("default"), gateway: id("GW1"), vip, transfer: None };
             placements.connections.insert(connection.resource_id.clone(), at);
         }
         Self { tenant, placements, allocations, world: World::new() }
@@ -717,4 +718,56 @@ fn a_second_router_is_one_too_many() {
     case.tenant.gateway.as_mut().unwrap().properties.bgp_routers.push(second);
     assert_eq!(case.problems().len(), 1);
     assert!(case.problems()[0].starts_with("router2: PolicyConfigurationFailure"), "{:?}", case.problems());
+}
+
+/// What a gateway is told of each seat's connections.
+fn seats(planned: &Planned, name: &str) -> Vec<String> {
+    let of = |(seat, document): (&Id, &Document)| {
+        let tenant: crate::plan::Tenant = document.read().unwrap();
+        let connections = tenant.connections.iter().map(|it| match it.passage {
+            Passage::None => it.name.to_string(),
+            passage => format!("{} {passage:?}", it.name),
+        });
+        format!("{seat}: {}", connections.collect::<Vec<_>>().join(", "))
+    };
+    planned.replicas[&gateway(name)].iter().map(of).collect()
+}
+
+#[test]
+fn what_moves_is_at_both_ends_and_with_everybody_else_in_one_seat() {
+    let planned = |at: &str, other: &str, stage| {
+        let routes = json!([{"destinationPrefix": "10.2.0.0/16", "metric": 10}]);
+        let mut case = Case::new(&[gre("hq", routes), l3("dc")], &[interface("vm1", "10.1.0.5", "HOST1")]).at("dc", at);
+        case.placements.connections.get_mut(&id("dc")).unwrap().transfer = Some(Transfer { stage, other: id(other) });
+        let ports = [("fab0", PortRole::Fabric), ("tor0", PortRole::Site)];
+        case.world.registrations.insert(gateway("GW3"), registration(&["10.10.0.3"], &ports));
+        for seat in ["GW1", "GW2", "GW3"] {
+            case.world.seats.insert(id(seat), Occupancy::Carried);
+        }
+        case.plan()
+    };
+    let way = |planned: &Planned| {
+        let routes = for_host(planned, "HOST1").routes;
+        routes.iter().find(|it| it.destination.to_string() == "10.3.0.0/16").map(|it| it.gateways[0].to_string())
+    };
+    let known = planned("GW1", "GW2", Stage::Known);
+    for gateway in ["GW1", "GW2", "GW3"] {
+        assert_eq!(seats(&known, gateway), ["GW1: hq, dc", "GW2: "], "{gateway}");
+    }
+    let routes = for_host(&known, "HOST1").routes;
+    assert!(routes.iter().any(|it| it.gateways.iter().any(|by| by.to_string() == "10.10.9.2")), "it is believed");
+    let arriving = planned("GW1", "GW2", Stage::Arriving);
+    assert_eq!(seats(&arriving, "GW1"), ["GW1: hq, dc", "GW2: "]);
+    assert_eq!(seats(&arriving, "GW2"), ["GW1: hq", "GW2: dc Arriving"]);
+    assert_eq!(seats(&arriving, "GW3"), ["GW1: hq, dc", "GW2: "]);
+    assert_eq!(way(&arriving).as_deref(), Some("10.10.9.1"));
+    let leaving = planned("GW2", "GW1", Stage::Leaving);
+    assert_eq!(seats(&leaving, "GW1"), ["GW1: hq, dc Leaving", "GW2: "]);
+    assert_eq!(seats(&leaving, "GW2"), ["GW1: hq", "GW2: dc Arriving"]);
+    assert_eq!(seats(&leaving, "GW3"), ["GW1: hq", "GW2: dc Arriving"]);
+    assert_eq!(way(&leaving).as_deref(), Some("10.10.9.2"));
+    let announced = planned("GW2", "GW1", Stage::Announced);
+    assert_eq!(seats(&announced, "GW1"), ["GW1: hq, dc Leaving", "GW2: "]);
+    assert_eq!(seats(&announced, "GW2"), ["GW1: hq", "GW2: dc"]);
+    assert_eq!(seats(&announced, "GW3"), ["GW1: hq", "GW2: dc"]);
 }

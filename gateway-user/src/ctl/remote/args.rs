@@ -115,6 +115,39 @@ on taking new ones.")]
         #[arg(long)]
         connections: bool,
     },
+    /// Move a connection to another gateway, without a loss; without --confirm, say what would move
+    #[command(after_help = "Examples:
+  gatewayctl move connection/contoso/hq --to gateway/GW2
+  gatewayctl move connection/contoso/hq --to gateway/GW2 --confirm
+
+All GRE connections of a VIP move together. Both gateways forward until everybody sends to the new one; what does not
+come up there stays where it is. The pool needs seats. --timeout says how long to wait.")]
+    Move {
+        /// The connection
+        #[arg(value_name = "connection/TENANT/ID")]
+        connection: String,
+        /// Where it is to go
+        #[arg(long, value_name = "gateway/ID")]
+        to: String,
+        /// Do it
+        #[arg(long)]
+        confirm: bool,
+    },
+    /// Even the load of a pool's gateways out, without a loss; without --confirm, say what would move first
+    #[command(after_help = "Examples:
+  gatewayctl rebalance pool/gre
+  gatewayctl rebalance pool/gre --confirm
+
+A VIP with its connections, or an L3 connection, at a time goes from the gateway that has most to the one that has
+least, as `gatewayctl move` does it, as long as that is worth five percent of a gateway.")]
+    Rebalance {
+        /// The pool
+        #[arg(value_name = "pool/ID")]
+        pool: String,
+        /// Do it
+        #[arg(long)]
+        confirm: bool,
+    },
     /// Upgrade a pool's gateways one after the other, each emptied before; without --confirm, say in which order
     #[command(after_help = "Examples:
   gatewayctl upgrade pool/gre

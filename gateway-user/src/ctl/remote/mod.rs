@@ -36,6 +36,7 @@ mod kinds;
 mod order;
 mod places;
 mod print;
+mod rebalance;
 mod shell;
 mod target;
 mod token;
@@ -71,6 +72,14 @@ pub async fn run(reach: &Reach, command: &Command, output: &mut Output) -> anyho
             let wish = if *confirm { drain::Wish::Move } else { drain::Wish::Look };
             let what = if *connections { drain::What::Connections } else { drain::What::Everything };
             drain::run(&mut client(reach).await?, gateway, wish, what, output).await?;
+        }
+        Command::Move { connection, to, confirm } => {
+            let wish = if *confirm { drain::Wish::Move } else { drain::Wish::Look };
+            rebalance::connection(&mut client(reach).await?, connection, to, wish, output).await?;
+        }
+        Command::Rebalance { pool, confirm } => {
+            let wish = if *confirm { drain::Wish::Move } else { drain::Wish::Look };
+            rebalance::pool(&mut client(reach).await?, pool, wish, output).await?;
         }
         Command::Upgrade(options) => {
             let wish = if options.confirm { drain::Wish::Move } else { drain::Wish::Look };

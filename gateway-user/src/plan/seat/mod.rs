@@ -4,7 +4,7 @@
 
 pub(super) mod check;
 
-use super::model::{ConnectionKind, Plan, Tenant};
+use super::model::{ConnectionKind, Passage, Plan, Tenant};
 use super::values::{Complaint, Dual, Mac, Name};
 use crate::sentinel::PairKey;
 use gateway_common::tables::GATEWAY_MAC;
@@ -166,6 +166,18 @@ impl Plan {
     /// The provider addresses of a tenant's instance: its seat's, or the gateway's own.
     pub fn pa_of(&self, tenant: &Tenant) -> Dual {
         self.seat_of(tenant).map_or(self.gateway.pa, |seat| seat.pa)
+    }
+
+    /// The VIPs of a seat of which neighbours are told unasked: none that is moving.
+    pub fn announced_vips_of(&self, seat: &Name) -> BTreeSet<IpAddr> {
+        let mut vips = self.vips_of(Some(seat));
+        let tenants = self.tenants.iter().filter(|tenant| tenant.seat.as_ref() == Some(seat));
+        for connection in tenants.flat_map(|tenant| &tenant.connections).filter(|it| it.passage != Passage::None) {
+            if let ConnectionKind::Gre(gre) = &connection.kind {
+                vips.remove(&gre.vip);
+            }
+        }
+        vips
     }
 
     /// The VIPs of a seat, none twice; without one, those of the gateway's own.

@@ -125,9 +125,11 @@ impl World {
             path: format!("/networking/v1{}", path.split('?').next().unwrap_or_default()),
             query: path
                 .split_once('?')
-                .map(|(_, query)| query.split_once('=').unwrap_or((query, "true")))
-                .map(|(name, value)| vec![(name.to_owned(), value.to_owned())])
-                .unwrap_or_default(),
+                .into_iter()
+                .flat_map(|(_, query)| query.split('&'))
+                .map(|pair| pair.split_once('=').unwrap_or((pair, "true")))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             if_match: None,
             if_none_match: None,
             client_request_id: id.map(str::to_owned),

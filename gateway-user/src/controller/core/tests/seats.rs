@@ -591,3 +591,111 @@ fn no_epoch_is_granted_twice_whoever_leads_and_whenever_one_dies() {
         assert!(world.seats().settled().is_ok());
     }
 }
+
+impl World {
+    /// Time passes, and everybody does as told.
+    fn wait(&mut self, milliseconds: u64) {
+        self.now += milliseconds;
+        self.settle_all();
+    }
+
+    fn post(&mut self, path: &str) -> (u16, Value) {
+        let call = self.ask(Method::Post, path, &Value::Null, None);
+        self.settle();
+        self.answer(call)
+    }
+
+    /// Where the tenant's connection is, and how far its move is.
+    fn placed(&mut self) -> (String, String) {
+        let (_, explained) = self.get("/virtualGateways/contoso/networkConnections/hq?explain");
+        let at = &explained["placement"];
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (word(&at["gateway"]), word(&at["transfer"]["stage"]))
+    }
+
+    /// A gateway tells of the connection in a seat that it holds.
+    fn carries(&mut self, teller: &str, seat: &str, sequence: u64) {
+        let news = SeatNews {
+            holding: Holding::Held,
+            holder: Some(teller.to_owned()),
+            epoch: self.seats().seats[&seat.into()].held().max(1),
+            ..SeatNews::default()
+        };
+        let report = Report {
+            boot: BootId(teller.to_owned()),
+            sequence,
+            extent: Extent::Whole,
+            seats: [(seat.to_owned(), news)].into(),
+            tenants: [(format!("contoso@{seat}"), up())].into(),
+            ..Report::default()
+        };
+        self.step(Event::Report(CallId(902), gateway(&teller.into()), report));
+        self.settle_all();
+    }
+}
+
+const MOVE: &str = "/virtualGateways/contoso/networkConnections/hq/move?to=GW2";
+
+#[test]
+fn a_connection_is_moved_in_stages_when_it_works_where_it_goes() {
+    let mut world = cloud();
+    world.carries("GW1", "GW1", 1);
+    world.tell("GW2", "GW2", "GW2", 1, 1);
+    let (status, look) = world.post(MOVE);
+    assert_eq!((status, &look["confirmed"], &look["moves"][0]["from"]), (200, &json!(false), &json!("GW1")), "{look}");
+    assert_eq!(world.placed(), ("GW1".to_owned(), String::new()), "a look moves nothing");
+    let (status, begun) = world.post(&format!("{MOVE}&confirm=true"));
+    assert_eq!((status, &begun["confirmed"]), (200, &json!(true)), "{begun}");
+    assert_eq!(world.placed(), ("GW1".to_owned(), "known".to_owned()));
+    for gateway in ["GW1", "GW2", "GW3"] {
+        assert_eq!(world.tenants(gateway), ["contoso@GW1", "contoso@GW2"], "{gateway}");
+    }
+    world.wait(10_000);
+    assert_eq!(world.placed(), ("GW1".to_owned(), "arriving".to_owned()), "it does not work there yet");
+    world.carries("GW2", "GW2", 2);
+    world.wait(2_000);
+    assert_eq!(world.placed(), ("GW2".to_owned(), "leaving".to_owned()));
+    world.wait(1_000);
+    assert_eq!(world.placed().1, "leaving", "what is under way arrives first");
+    world.wait(2_000);
+    assert_eq!(world.placed().1, "announced");
+    world.wait(3_000);
+    assert_eq!(world.placed(), ("GW2".to_owned(), String::new()));
+    for gateway in ["GW1", "GW2", "GW3"] {
+        assert_eq!(world.tenants(gateway), ["contoso@GW2"], "{gateway}");
+    }
+}
+
+#[test]
+fn a_connection_that_does_not_come_up_where_it_goes_stays() {
+    let mut world = cloud();
+    world.carries("GW1", "GW1", 1);
+    world.tell("GW2", "GW2", "GW2", 1, 1);
+    world.post(&format!("{MOVE}&confirm=true"));
+    world.wait(1);
+    world.wait(31_000);
+    assert_eq!(world.placed(), ("GW1".to_owned(), String::new()));
+    assert_eq!(world.tenants("GW2"), ["contoso@GW1"]);
+}
+
+#[test]
+fn the_next_leader_ends_a_move_where_it_is() {
+    let mut world = cloud();
+    world.carries("GW1", "GW1", 1);
+    world.tell("GW2", "GW2", "GW2", 1, 1);
+    world.post(&format!("{MOVE}&confirm=true"));
+    assert_eq!(world.placed().1, "known");
+    world.lead();
+    world.settle();
+    assert_eq!(world.placed(), ("GW1".to_owned(), String::new()));
+}
+
+#[test]
+fn nothing_moves_where_it_cannot_be() {
+    let mut world = cloud();
+    let path = |to: &str| format!("/virtualGateways/contoso/networkConnections/hq/move{to}");
+    assert_eq!(world.post(&path("")).0, 400);
+    assert_eq!(world.post(&path("?to=GW9")).0, 400);
+    assert_eq!(world.post("/virtualGateways/contoso/networkConnections/none/move?to=GW2").0, 404);
+    assert_eq!(world.post("/gatewayPools/default/rebalance").1["next"], Value::Null);
+}

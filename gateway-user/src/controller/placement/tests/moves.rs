@@ -1,6 +1,7 @@
 //! Drain, takeover, moves.
 
 use super::*;
+use crate::controller::model::records::Stage;
 
 #[test]
 fn a_standby_elsewhere_takes_over() {
@@ -46,7 +47,7 @@ fn what_a_vlan_does_not_let_move_stays() {
 fn a_drain_says_where_everything_would_go() {
     let mut fleet = plain(10_000, 0, &["GW1", "GW2", "GW3"]);
     for (tenant, gateway, kbps) in [("a", "GW1", 2_000), ("b", "GW1", 1_000), ("c", "GW2", 3_000), ("d", "GW3", 500)] {
-        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None };
+        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None, transfer: None };
         fleet.restore(&id(tenant), &[], l3("x", kbps, &[]), at).unwrap();
     }
     let drain = fleet.drain(&id("GW1")).unwrap();
@@ -97,7 +98,7 @@ fn a_move_is_refused_with_the_reason() {
     fleet.set_pool(pool("other", PoolType::All, 10_000, 0)).unwrap();
     fleet.set_gateway(gateway_at("O1", "other", "", "")).unwrap();
     for (tenant, gateway, kbps, racks) in [("t", "A1", 3_000, vec!["a"]), ("u", "B1", 4_000, vec![])] {
-        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None };
+        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None, transfer: None };
         fleet.restore(&id(tenant), &[], l3("x", kbps, &racks), at).unwrap();
     }
     let to = |fleet: &mut Fleet, to: &str| fleet.move_connection(&id("t"), &id("x"), &id(to)).unwrap_err();
@@ -110,4 +111,63 @@ fn a_move_is_refused_with_the_reason() {
     assert!(matches!(fleet.take_over(&id("A1"), &id("B1")), Err(MoveRefusal::NoRoom { .. })));
     let nobody = fleet.move_connection(&id("t"), &id("y"), &id("B1"));
     assert!(matches!(nobody, Err(MoveRefusal::UnknownConnection { .. })));
+}
+
+#[test]
+fn a_move_without_a_gap_is_counted_where_it_goes_when_it_has_arrived() {
+    let mut fleet = plain(10_000, 0, &["GW1", "GW2"]);
+    for (tenant, key) in [("a", 1), ("b", 2)] {
+        place(&mut fleet, tenant, &gre("x", 500, "203.0.113.1", key));
+    }
+    let at = |fleet: &Fleet, tenant: &str| {
+        let placement = fleet.placement(&id(tenant), &id("x")).unwrap().clone();
+        (placement.gateway.to_string(), placement.transfer.map(|transfer| transfer.stage))
+    };
+    let moved = fleet.begin_transfer(&id("a"), &id("x"), &id("GW2")).unwrap();
+    assert_eq!(moved.len(), 2, "both are at one VIP");
+    assert_eq!(at(&fleet, "b"), ("GW1".to_owned(), Some(Stage::Known)));
+    let again = fleet.begin_transfer(&id("b"), &id("x"), &id("GW2"));
+    assert!(matches!(again, Err(MoveRefusal::Moving { .. })), "{again:?}");
+    let group: Vec<(Id, Id)> = moved.into_iter().map(|one| (one.tenant, one.connection)).collect();
+    fleet.advance_transfers(&group);
+    assert_eq!(at(&fleet, "a"), ("GW1".to_owned(), Some(Stage::Arriving)));
+    fleet.advance_transfers(&group);
+    assert_eq!(at(&fleet, "b"), ("GW2".to_owned(), Some(Stage::Leaving)));
+    assert_eq!(fleet.status(&id("GW1")).unwrap().connections, 0);
+    fleet.advance_transfers(&group);
+    assert_eq!(at(&fleet, "a"), ("GW2".to_owned(), Some(Stage::Announced)));
+    fleet.advance_transfers(&group);
+    assert_eq!(at(&fleet, "a"), ("GW2".to_owned(), None));
+    assert_eq!((fleet.transfers(), fleet.status(&id("GW2")).unwrap().connections), (Vec::new(), 2));
+}
+
+#[test]
+fn what_has_no_room_any_more_where_it_goes_stays() {
+    let mut fleet = plain(1_000, 0, &["GW1", "GW2"]);
+    place(&mut fleet, "a", &l3("x", 300, &[]));
+    let group = [(id("a"), id("x"))];
+    fleet.begin_transfer(&id("a"), &id("x"), &id("GW2")).unwrap();
+    fleet.advance_transfers(&group);
+    let at = Placement { pool: id("default"), gateway: id("GW2"), vip: None, transfer: None };
+    fleet.restore(&id("b"), &[], l3("x", 400, &[]), at).unwrap();
+    fleet.advance_transfers(&group);
+    let placement = fleet.placement(&id("a"), &id("x")).unwrap();
+    assert_eq!((placement.gateway.as_str(), &placement.transfer), ("GW1", &None));
+}
+
+#[test]
+fn the_load_is_evened_out_until_that_is_not_worth_it() {
+    let mut fleet = plain(10_000, 0, &["GW1", "GW2", "GW3"]);
+    for (tenant, gateway, kbps) in [("a", "GW1", 2_000), ("b", "GW1", 1_500), ("c", "GW1", 400), ("d", "GW2", 300)] {
+        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None, transfer: None };
+        fleet.restore(&id(tenant), &[], l3("x", kbps, &[]), at).unwrap();
+    }
+    let mut moves = Vec::new();
+    while let Some(next) = fleet.evening(&id("default")) {
+        let (tenant, connection) = next.connections[0].clone();
+        moves.push(format!("{tenant} from {} to {}", next.from, next.to));
+        fleet.move_connection(&tenant, &connection, &next.to).unwrap();
+        assert!(moves.len() < 10, "{moves:?}");
+    }
+    assert_eq!(moves, ["a from GW1 to GW3", "c from GW1 to GW2"]);
 }

@@ -27,7 +27,7 @@ fn the_tenant_s_own_gateway_is_filled_to_the_brim() {
 fn the_smallest_sufficient_remainder_wins() {
     let mut fleet = plain(100_000, 0, &["GW1", "GW2", "GW3"]);
     for (tenant, gateway, kbps) in [("a", "GW1", 10_000), ("b", "GW2", 30_000), ("c", "GW3", 20_000)] {
-        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None };
+        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None, transfer: None };
         fleet.restore(&id(tenant), &[], l3("x", kbps, &[]), at).unwrap();
     }
     assert_eq!(place(&mut fleet, "d", &l3("x", 10_000, &[])), ("GW2".into(), Class::UnderWatermark));

@@ -14,7 +14,7 @@ fn the_last_ones_of_the_order_are_standbys() {
 #[test]
 fn a_gateway_with_connections_stays_active() {
     let mut fleet = plain(10_000, 1, &["GW1", "GW2", "GW3"]);
-    let at = Placement { pool: id("default"), gateway: id("GW3"), vip: None };
+    let at = Placement { pool: id("default"), gateway: id("GW3"), vip: None, transfer: None };
     fleet.restore(&id("a"), &[], l3("x", 1, &[]), at).unwrap();
     assert_eq!(active(&fleet), "GW1 GW3");
     fleet.set_gateway(gateway_at("GW0", "default", "", "")).unwrap();
@@ -189,7 +189,7 @@ fn standbys_are_matched_to_the_vlans_that_they_reach() {
     assert_eq!(those(&fleet, GatewayState::Redundant), "B2 C2");
     // Either standby for A1, C2 alone for A2: both are covered only if A1 leaves C2 alone.
     for (gateway, allowed) in [("A1", vec!["a", "b", "c"]), ("A2", vec!["a", "c"])] {
-        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None };
+        let at = Placement { pool: id("default"), gateway: id(gateway), vip: None, transfer: None };
         fleet.restore(&id(gateway), &[], l3("x", 1, &allowed), at).unwrap();
     }
     assert_eq!(fleet.warnings(&id("default")), []);

@@ -108,6 +108,43 @@ async fn draining_in_a_pool_with_seats_waits_until_they_are_handed_over() {
     assert_eq!(rig.script().resources["/gateways/gw1"].0["properties"]["scheduling"], "Drained");
 }
 
+#[tokio::test]
+async fn a_move_is_followed_to_its_end_and_says_where_the_connection_is() {
+    let rig = Rig::start().await;
+    const HQ: &str = "/virtualGateways/contoso/networkConnections/hq";
+    let moves = json!([{ "resourceRef": HQ, "from": "GW1", "to": "GW2" }]);
+    let answer = json!({ "confirmed": true, "moves": moves });
+    for query in ["?to", "?to?confirm"] {
+        rig.fix(Method::Post, &format!("{HQ}/move{query}"), Answer::json(200, answer.to_string()));
+    }
+    let said = rig.prints(&["move", "connection/contoso/hq", "--to", "gateway/GW2"]).await;
+    assert!(said.contains("nothing was moved") && said.contains("--to GW2 --confirm"), "{said}");
+    let at = |gateway: &str| json!({ "placement": { "gateway": gateway } }).to_string();
+    rig.fix(Method::Get, &format!("{HQ}?explain"), Answer::json(200, at("GW1")));
+    let stays = run(&["move", "connection/contoso/hq", "--to", "GW2", "--confirm"], rig.reach()).await;
+    assert!(stays.expect_err("it stays").to_string().contains("did not come up on GW2 and stays on GW1"));
+    rig.script().fixed.retain(|(method, ..)| *method != Method::Get);
+    rig.fix(Method::Get, &format!("{HQ}?explain"), Answer::json(200, at("GW2")));
+    let said = rig.prints(&["move", "connection/contoso/hq", "--to", "GW2", "--confirm"]).await;
+    assert!(said.starts_with(&format!("{HQ} moved from GW1 to GW2, in ")), "{said}");
+}
+
+#[tokio::test]
+async fn a_pool_that_is_even_is_left_alone() {
+    let rig = Rig::start().await;
+    let next = json!({ "from": "GW1", "to": "GW2", "connections": [["contoso", "dc"]], "kbps": 1000 });
+    rig.fix(Method::Post, "/gatewayPools/gre/rebalance", Answer::json(200, json!({ "next": next }).to_string()));
+    let said = rig.prints(&["rebalance", "pool/gre"]).await;
+    assert!(said.starts_with("contoso/dc (1 Mbit/s) would move from GW1 to GW2\nnothing was moved"), "{said}");
+    rig.fix(
+        Method::Post,
+        "/gatewayPools/gre/rebalance?confirm",
+        Answer::json(200, json!({ "next": null }).to_string()),
+    );
+    let said = rig.prints(&["rebalance", "pool/gre", "--confirm"]).await;
+    assert_eq!(said, "the load of pool gre is as even as moves make it\n");
+}
+
 /// A gateway of a pool with two, as the controller shows it.
 fn gateway(seats: serde_json::Value, run: &str, version: &str) -> serde_json::Value {
     json!({
