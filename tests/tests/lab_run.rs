@@ -42,6 +42,8 @@ fn once_prints_complete_tables_and_says_so_by_its_exit_code() -> Result<()> {
     Ok(())
 }
 
+const ENTER: &str = "lab enter";
+
 /// A lab that runs; killed, if it still does, when this is dropped.
 struct Live {
     child: Child,
@@ -104,6 +106,28 @@ impl Live {
         Ok(inside)
     }
 
+    /// The lines that are to be pasted, as they were shown last.
+    fn hints(&self) -> Result<Vec<String>> {
+        let shown = self.shown();
+        let (_, last) = shown.rsplit_once("To look closer").context("nothing is said to be pasted")?;
+        let lines = last.lines().filter(|line| line.starts_with("  ") && line.contains(ENTER));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        ensure!(lines.len() > 8, "{shown}");
+        Ok(lines)
+    }
+
+    /// Does what is said, as far as it ends by itself.
+    fn paste(&self, lines: &[String]) -> Result<()> {
+        let endless = [" watch", " top", " trace "];
+        for line in lines.iter().filter(|line| !endless.iter().any(|word| line.contains(word))) {
+            // Another test's lab may be newer.
+            let line = line.replacen(ENTER, &format!("{ENTER} --lab {}", self.number()), 1);
+            let output = Command::new("sh").args(["-c", &line]).output()?;
+            ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
     }
@@ -137,18 +161,17 @@ fn it_shows_live_tables_and_how_to_look_closer_and_an_interrupt_takes_everything
         tables.contains("Ctrl-C").then_some(())?;
         is_complete(tables).then_some(())
     });
-    let shown = live.shown();
-    ensure!(seen.is_ok(), "the tables are not complete: {shown}");
-    // What is said to be pasted works, as far as it ends by itself.
-    let enter = "lab enter";
-    let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with("  ") && line.contains(enter)).collect();
-    ensure!(lines.len() > 8, "{shown}");
-    let endless = [" watch", " top", " trace "];
-    for line in lines.into_iter().filter(|line| !endless.iter().any(|word| line.contains(word))) {
-        // Another test's lab may be newer.
-        let line = line.replacen(enter, &format!("{enter} --lab {}", live.number()), 1);
-        let output = Command::new("sh").args(["-c", &line]).output()?;
-        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(seen.is_ok(), "the tables are not complete: {}", live.shown());
+    // What is said to be pasted works. If another gateway has come to carry the tenant meanwhile, something else is said by the next tables.
+    let mut hints = live.hints()?;
+    while let Err(error) = live.paste(&hints) {
+        let tables = |shown: &str| shown.matches("AGENT ").count();
+        let before = tables(&live.shown());
+        let newer = || (tables(&live.shown()) > before + 1).then_some(());
+        until(PATIENCE, "newer tables", newer).with_context(|| format!("{error:#}"))?;
+        let now = live.hints()?;
+        ensure!(now != hints, "{error:#}");
+        hints = now;
     }
     let user = live.enter(&["controller", "gatewayctl", "--context", "contoso", "get", "virtualGateways"])?;
     let user = String::from_utf8(user.stdout)?;

@@ -235,9 +235,7 @@ fn watch(scene: &mut Scene) {
     let terminal = out.is_terminal();
     let mut keyboard = terminal.then(Keyboard::new).flatten();
     let mut struck: Option<Struck> = None;
-    scene.look(Which::All);
-    // Above the tables, which alone are drawn again. A reader that has gone is noticed at the tables.
-    let _ = writeln!(out, "\n{}", hints::text(scene));
+    let mut hints = String::new();
     let mut lines = 0;
     for next in (0..scene.reach.rates()).cycle() {
         let start = Instant::now();
@@ -249,13 +247,17 @@ fn watch(scene: &mut Scene) {
         let offers = keyboard.as_ref().is_some_and(|it| !it.has_ended()) && (struck.is_some() || scene.is_complete());
         let offer = if offers { Struck::offer(struck.as_ref()) } else { "Ctrl-C takes everything away.".to_owned() };
         let text = format!("{}\n{offer}\n", scene.text());
+        // Above the tables, which alone are drawn again; anew when another gateway carries the tenant.
+        let now = if hints.is_empty() || scene.is_complete() { hints::text(scene) } else { hints.clone() };
+        let above = if now == hints { String::new() } else { format!("\n{now}\n") };
+        hints = now;
         // Back to where the last tables began, and rid of them.
         let back = match lines {
             0 => String::new(),
             lines if terminal => format!("\x1b[{lines}A\x1b[J"),
             _ => "\n".to_owned(),
         };
-        if write!(out, "{back}{text}").and_then(|()| out.flush()).is_err() {
+        if write!(out, "{back}{above}{text}").and_then(|()| out.flush()).is_err() {
             // Whoever read it has gone.
             break;
         }
