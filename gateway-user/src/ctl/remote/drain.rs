@@ -230,6 +230,8 @@ fn gone(gateway: &str, seats: &[Value], left: &mut BTreeMap<String, Value>) -> V
             _ => known.clone_from(seat),
         }
     }
+    // A seat that nothing is placed on may be given up with its gateway's turn as an active one.
+    left.retain(|name, _| seats.iter().any(|seat| seat["seat"].as_str() == Some(name)));
     gone
 }
 
@@ -291,5 +293,8 @@ mod tests {
         let other = json!({ "seat": "GW2", "holder": "GW2" });
         assert_eq!(gone("GW1", &[other, seat("GW3".into())], &mut left), [("GW1".to_owned(), "GW3".to_owned())]);
         assert!(left.is_empty());
+        let mut left = BTreeMap::from([("GW3".to_owned(), json!({ "seat": "GW3", "holder": "GW1" }))]);
+        assert_eq!(gone("GW1", &[seat("GW2".into())], &mut left), []);
+        assert!(left.is_empty(), "it is not there any more");
     }
 }
