@@ -37,7 +37,7 @@ unsafe impl aya::Pod for Arrivals {}
 /// Between two frames of a flow.
 pub const INTERVAL: Duration = Duration::from_millis(10);
 /// Parts that a round is sent in, at equal distances, so that no queue has to hold it whole.
-const PARTS: u32 = 5;
+const PARTS: u32 = 20;
 /// Frames that are put into the cable at once: a veth's ring has room for four times as many.
 const BATCH: usize = 64;
 /// The cable's ends.

@@ -307,6 +307,48 @@ fn connections_move_to_another_gateway_one_at_a_time_and_nobody_notices() -> Res
 }
 
 #[test]
+#[ignore = "takes a minute, since every gateway's agent is started anew: by --all"]
+fn a_pool_is_upgraded_gateway_by_gateway_and_nobody_notices() -> Result<()> {
+    const STEP: &str =
+        "mkdir -p /run/upgrade; touch /run/upgrade/$GATEWAY; while [ -e /run/upgrade/$GATEWAY ]; do sleep 0.1; done";
+    let (mut operated, seat) = start()?;
+    let tunnel = operated.dig(operated.cloud.members(CONTOSO.name))?;
+    let held = || holder(&operated, &seat);
+    until(PATIENCE, "the seat to be held", held).with_context(|| about(&operated))?;
+    let ready = || ready(&operated, &seat, knows_router);
+    until(PATIENCE, "the replicas to know the site's router", ready).with_context(|| about(&operated))?;
+    let planned = operated.ctl(&["upgrade", "pool/default"])?;
+    ensure!(planned.contains("nothing was"), "{planned}");
+
+    let traffic = Traffic::start(operated.cloud.members(CONTOSO.name))?;
+    traffic.go_on()?;
+    let mut command = operated.ctl_command(&["upgrade", "pool/default", "--run", STEP, "--confirm"])?;
+    let controller = Arc::clone(&operated.cloud.controller);
+    let upgrade = std::thread::spawn(move || controller.run(&mut command));
+    let mut restarted = Vec::new();
+    while !upgrade.is_finished() {
+        let asked = operated.cloud.controller.sh("ls /run/upgrade 2>/dev/null || true")?;
+        for gateway in asked.split_whitespace() {
+            // What is installed anew is started anew.
+            operated.kill(gateway);
+            operated.resume_gateway(gateway)?;
+            restarted.push(gateway.to_owned());
+            operated.cloud.controller.sh(&format!("rm /run/upgrade/{gateway}"))?;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = upgrade.join().map_err(|_| anyhow!("the upgrade panicked"))?.with_context(|| about(&operated))?;
+    traffic.go_on()?;
+    let noticed = traffic.stop().with_context(|| about(&operated))?;
+    println!("{told}{noticed:?}");
+    restarted.sort();
+    let names: Vec<&str> = operated.cloud.gateways.iter().map(|gateway| gateway.name()).collect();
+    ensure!(restarted == names, "{restarted:?}\n{told}");
+    drop(tunnel);
+    Ok(())
+}
+
+#[test]
 fn who_takes_a_seat_knows_stations_and_learned_routes_before() -> Result<()> {
     let (operated, seat) = start()?;
     let contoso = operated.cloud.members(CONTOSO.name);

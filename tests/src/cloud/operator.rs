@@ -221,9 +221,14 @@ impl Operated {
 
     /// Runs `gatewayctl` as the administrator, or as whom `--context` says; gives what it printed.
     pub fn ctl(&self, words: &[&str]) -> Result<String> {
+        self.cloud.controller.run(&mut self.ctl_command(words)?)
+    }
+
+    /// The same, to be run on the controller's machine.
+    pub fn ctl_command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("gatewayctl")?);
         command.env("GATEWAYCTL_CONTEXTS", CONTEXTS).args(["--timeout", "120"]).args(words);
-        self.cloud.controller.run(&mut command)
+        Ok(command)
     }
 
     /// The option that names a controller, for each of them.
