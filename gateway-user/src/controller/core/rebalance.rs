@@ -6,7 +6,7 @@
 use super::event::Sink;
 use super::message::{Answer, Request};
 use super::plans::Documents;
-use super::requests::body;
+use super::requests::{body, is_confirmed};
 use super::state::State;
 use super::{Core, Moment};
 use crate::agent::protocol::LinkState;
@@ -51,11 +51,11 @@ impl Core {
         let moved = fleet.begin_transfer(&tenant, path.id(), &to).map_err(|refusal| refused(path, &refusal))?;
         let from = moved.first().map(|one| one.from.clone());
         self.state.may_go(from.as_ref(), &to).map_err(wrong)?;
-        if !is_confirmed(request) {
-            return Ok(body(200, &told(path, false, &moved, &to)));
+        let mut answer = json!({ "resourceRef": path.to_string(), "confirmed": false, "moves": told(&moved, &to) });
+        if is_confirmed(request) {
+            self.begin(moved, &to, now, actions)?;
+            answer["confirmed"] = true.into();
         }
-        let answer = told(path, true, &moved, &to);
-        self.begin(moved, now, actions)?;
         Ok(body(200, &answer))
     }
 
@@ -82,31 +82,19 @@ impl Core {
                 .map_err(|why| Error::at(Code::RetryableError, path.to_string(), why))?;
             let mut fleet = self.state.fleet.clone();
             let moved = fleet.begin_transfer(tenant, connection, &to).map_err(|refusal| refused(path, &refusal))?;
-            self.begin(moved, now, actions)?;
+            self.begin(moved, &to, now, actions)?;
             answer["confirmed"] = true.into();
         }
         Ok(body(200, &answer))
     }
 
-    fn begin(&mut self, moved: Vec<Moved>, now: Moment, actions: &mut dyn Sink) -> Result<(), Error> {
-        let Some(first) = moved.first() else { return Ok(()) };
-        if let Some(transfer) = &first.placement.transfer {
-            tracing::info!(
-                tenant = %first.tenant, connection = %first.connection, from = %first.from, to = %transfer.other,
-                connections = moved.len(), "moves to another gateway"
-            );
-        }
-        let (tenant, connection, transfer) =
-            (first.tenant.clone(), first.connection.clone(), first.placement.transfer.clone());
-        self.change_transfers(
-            &moved.iter().map(|one| one.tenant.clone()).collect(),
-            now,
-            |state| {
-                let to = transfer.map(|transfer| transfer.other)?;
-                state.fleet.begin_transfer(&tenant, &connection, &to).ok()
-            },
-            actions,
-        )
+    /// Begins a move that was tried on a copy.
+    fn begin(&mut self, tried: Vec<Moved>, to: &Id, now: Moment, actions: &mut dyn Sink) -> Result<(), Error> {
+        let Some(Moved { tenant, connection, from, .. }) = tried.first() else { return Ok(()) };
+        tracing::info!(%tenant, %connection, %from, %to, connections = tried.len(), "moves to another gateway");
+        let tenants = tried.iter().map(|one| one.tenant.clone()).collect();
+        let begin = |state: &mut State| state.fleet.begin_transfer(tenant, connection, to).unwrap_or_default();
+        self.change_transfers(&tenants, now, begin, actions)
     }
 
     /// Changes how far moves of these tenants are, and tells everybody whom it concerns.
@@ -114,12 +102,12 @@ impl Core {
         &mut self,
         tenants: &BTreeSet<Id>,
         now: Moment,
-        change: impl FnOnce(&mut State) -> Option<Vec<Moved>>,
+        change: impl FnOnce(&mut State) -> Vec<Moved>,
         actions: &mut dyn Sink,
     ) -> Result<(), Error> {
         let networks: BTreeSet<Id> = tenants.iter().filter_map(|tenant| self.state.network_of(tenant)).collect();
         let before = self.documents(&networks);
-        let moved = change(&mut self.state).unwrap_or_default();
+        let moved = change(&mut self.state);
         let after = self.keep_moved(&moved, Some(now), &before, actions)?;
         self.tell_agents(&before, &after, actions);
         self.transfer_since = now.unix_milliseconds;
@@ -149,17 +137,11 @@ impl Core {
         let stays = (begins || arrives) && !ready;
         let tenants: BTreeSet<Id> = group.connections.iter().map(|(tenant, _)| tenant.clone()).collect();
         let Group { connections, gateway, transfer } = group;
-        let outcome = self.change_transfers(
-            &tenants,
-            now,
-            |state| {
-                Some(match stays {
-                    true => state.fleet.end_transfers(&connections),
-                    false => state.fleet.advance_transfers(&connections),
-                })
-            },
-            actions,
-        );
+        let change = |state: &mut State| match stays {
+            true => state.fleet.end_transfers(&connections),
+            false => state.fleet.advance_transfers(&connections),
+        };
+        let outcome = self.change_transfers(&tenants, now, change, actions);
         match outcome {
             Ok(()) if stays => tracing::warn!(
                 ?connections, %gateway, to = %transfer.other,
@@ -261,15 +243,10 @@ fn refused(path: &Path, refusal: &MoveRefusal) -> Error {
 }
 
 /// What moves where, or would.
-fn told(path: &Path, confirmed: bool, moved: &[Moved], to: &Id) -> Value {
+fn told(moved: &[Moved], to: &Id) -> Vec<Value> {
     let one = |moved: &Moved| {
         let connection = format!("/virtualGateways/{}/networkConnections/{}", moved.tenant, moved.connection);
         json!({ "resourceRef": connection, "from": moved.from, "to": to })
     };
-    let moves: Vec<Value> = moved.iter().map(one).collect();
-    json!({ "resourceRef": path.to_string(), "confirmed": confirmed, "moves": moves })
-}
-
-fn is_confirmed(request: &Request) -> bool {
-    request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    moved.iter().map(one).collect()
 }

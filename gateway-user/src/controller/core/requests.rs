@@ -354,8 +354,7 @@ impl Core {
     fn drain(&mut self, path: &Path, request: &Request, now: Moment, actions: &mut dyn Sink) -> Answered {
         let not_found = || Error::at(Code::ResourceNotFound, path.to_string(), format!("there is no {path}"));
         let drain = self.state.fleet.drain(path.id()).ok_or_else(not_found)?;
-        let confirmed = request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if !confirmed {
+        if !is_confirmed(request) {
             let mut answer = json!({ "resourceRef": path.to_string(), "confirmed": false, "drain": drain });
             if let Some((_, seats)) = self.state.seats_around(path.id()) {
                 let held = seats.carried(path.id()).map(|name| self.state.shown_seat(seats, name));
@@ -487,6 +486,11 @@ fn verb(path: &str) -> Option<(&str, &str)> {
 /// An answer to what changed nothing, or has told of it already.
 const fn alone(answer: Answer) -> (Answer, Option<Made>) {
     (answer, None)
+}
+
+/// Whether what interrupts or moves something is to be done, and not only told.
+pub(super) fn is_confirmed(request: &Request) -> bool {
+    request.query("confirm").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 pub(super) fn body(status: u16, value: &Value) -> Answer {

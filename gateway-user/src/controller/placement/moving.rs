@@ -206,7 +206,7 @@ impl Fleet {
     }
 
     /// A gateway that something of another one can be moved to.
-    pub(super) fn target(&self, from: &Id, to: &Id) -> Result<(&Pool, &Gateway), MoveRefusal> {
+    fn target(&self, from: &Id, to: &Id) -> Result<(&Pool, &Gateway), MoveRefusal> {
         let unknown = |id: &Id| MoveRefusal::UnknownGateway(id.clone());
         let source = self.gateways.get(from).ok_or_else(|| unknown(from))?;
         let target = self.gateways.get(to).ok_or_else(|| unknown(to))?;
