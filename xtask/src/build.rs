@@ -70,8 +70,8 @@ pub fn bpf_crates() -> impl Iterator<Item = PathBuf> {
         .filter(|path| path.join("Cargo.toml").exists())
 }
 
-/// Builds the BPF objects.
-fn programs() -> Result<()> {
+/// Builds the BPF objects; what that needs has been set up.
+pub fn programs() -> Result<()> {
     let toolchain = Toolchain::find()?;
     println!("build: XDP programs ({})", toolchain.name());
     for (directory, object) in OBJECTS {

@@ -6,11 +6,12 @@
 use crate::build::{self, Profile};
 use crate::setup::{self, Group as SetupGroup};
 use crate::{process, workspace};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// Run the tests; without a group, all that CI runs
 #[derive(Args)]
@@ -118,18 +119,33 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     } else {
         &needs
     })?;
-    if !privileged.is_empty() {
+    if arguments.group.is_none() {
+        if arguments.filters.is_empty() {
+            // The XDP programs' linker keeps one core busy for a minute: the lints have the others.
+            side_by_side(build::programs, check)?;
+        } else {
+            build::programs()?;
+        }
+        // The tests of gateway-user and of the lab are among the selected ones: cargo builds both crates' programs for them. Built apart, with
+        // the features that they have without tests, both crates would be compiled twice.
+    } else if !privileged.is_empty() {
         build::all(Profile::Debug)?;
-    }
-    if arguments.group.is_none() && arguments.filters.is_empty() {
-        check()?;
-    }
-    if groups.contains(&Group::Vm) {
-        // Other kernels run them, too.
-        let fixtures = Selection { arguments: vec!["--test".into(), "fixtures".into()] };
-        process::run(&mut fixtures.command(&["test", "--quiet", "--no-run"]))?;
+        if groups.contains(&Group::Vm) {
+            // Other kernels run them, too.
+            let fixtures = Selection { arguments: vec!["--test".into(), "fixtures".into()] };
+            process::run(&mut fixtures.command(&["test", "--quiet", "--no-run"]))?;
+        }
     }
     selection.run(arguments)
+}
+
+/// Runs both at once, and returns when both have ended.
+fn side_by_side(one: fn() -> Result<()>, other: fn() -> Result<()>) -> Result<()> {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        one.join().unwrap_or_else(|_| Err(anyhow!("a step of the build panicked"))).and(other)
+    })
 }
 
 /// rustfmt and clippy.
