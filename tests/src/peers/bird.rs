@@ -37,6 +37,24 @@ pub struct BfdSession {
     pub timeout: String,
 }
 
+impl BfdSession {
+    /// Whether the state in which a session was earlier has lasted until now. BIRD reckons the time of day at which a state began anew whenever
+    /// it is asked, from two clocks that it does not read at once: on a busy machine that wanders by some milliseconds. A session that failed in
+    /// between came up again more than a second later: it takes its detection time to fail, and packets once a second to come up (RFC 5880,
+    /// section 6.8.3).
+    pub fn has_lasted_since(&self, earlier: &Self) -> bool {
+        const DAY: f64 = 86_400.0;
+        let began = |session: &Self| {
+            let parts: Vec<f64> = session.since.split(':').filter_map(|part| part.parse().ok()).collect();
+            let &[hours, minutes, seconds] = &parts[..] else { return None };
+            Some((hours * 60.0 + minutes) * 60.0 + seconds)
+        };
+        let (Some(now), Some(then)) = (began(self), began(earlier)) else { return false };
+        let apart = (now - then).rem_euclid(DAY);
+        self.peer == earlier.peer && self.state == earlier.state && apart.min(DAY - apart) < 1.0
+    }
+}
+
 impl Bird {
     /// Starts it on a machine and waits until it answers.
     pub fn start(node: &Arc<Node>, configuration: &str) -> Result<Self> {
@@ -133,5 +151,14 @@ mod tests {
         let [one, two] = &found[..] else { panic!("{found:?}") };
         assert_eq!((&one.peer[..], &one.state[..], &one.interval[..]), ("fd02::1", "Up", "0.300"));
         assert_eq!((&two.state[..], &two.since[..], &two.timeout[..]), ("Down", "2026-11-22", "0.000"));
+    }
+
+    #[test]
+    fn a_state_that_began_at_another_time_is_another() {
+        let up = |since: &str| session(&format!("10.9.0.1 eth0 Up {since} 0.300 1.500")).unwrap();
+        assert!(up("21:03:51.075").has_lasted_since(&up("21:03:51.069")));
+        assert!(up("00:00:00.003").has_lasted_since(&up("23:59:59.998")));
+        assert!(!up("21:04:51.075").has_lasted_since(&up("21:03:51.075")));
+        assert!(!up("2026-11-22").has_lasted_since(&up("2026-11-22")), "a day's name says too little");
     }
 }
