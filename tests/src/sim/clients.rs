@@ -1,12 +1,16 @@
 //! Clients: each does one thing after the other, and asks again until it has an answer that says what became of it.
 
+use super::controllers::Caller;
 use super::random::Random;
+use super::world::{CONTROLLERS, Simulation, What};
+use super::{Fault, TENANTS, checks};
+use gateway_user::controller::core::event::Event;
 use gateway_user::controller::core::message::{Answer, Method, Principal, Request, Role};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
 /// How long a client waits for an answer, in milliseconds.
-pub const PATIENCE: u64 = 400;
+const PATIENCE: u64 = 400;
 
 /// Something that a client wants done.
 #[derive(Clone, Debug)]
@@ -177,4 +181,87 @@ pub fn tenant(number: usize, changes: u64, random: &mut Random) -> VecDeque<Task
         });
     }
     tasks
+}
+
+impl Simulation {
+    pub(super) fn act(&mut self, client: usize) {
+        let this = &mut self.clients[client];
+        if this.busy {
+            return;
+        }
+        let Some(request) = this.request() else { return };
+        this.busy = true;
+        let attempt = (this.task, this.attempt);
+        let controller = match self.leader() {
+            Some(leader) if self.random.below(4) > 0 => leader,
+            _ => self.random.below(CONTROLLERS as u64) as usize,
+        };
+        self.after(PATIENCE, What::Impatient { client, attempt });
+        if !self.is_lost() {
+            let delay = self.delay();
+            // At times a request arrives twice.
+            if !self.calm && self.random.once_in(6) {
+                let later = 100 + self.random.below(3000);
+                let controller = self.random.below(CONTROLLERS as u64) as usize;
+                self.after(later, What::Arrive { client, attempt, controller, request: request.clone() });
+            }
+            self.after(delay, What::Arrive { client, attempt, controller, request });
+        }
+    }
+
+    pub(super) fn arrive(
+        &mut self,
+        client: usize,
+        attempt: (u64, u64),
+        controller: usize,
+        request: Request,
+    ) -> Result<(), String> {
+        if self.controllers[controller].core.is_none() {
+            return Ok(());
+        }
+        let call = self.call(controller, Caller::Client { client, attempt });
+        let mut request = request;
+        if self.fault == Some(Fault::SkipCondition) {
+            request.if_match = None;
+        }
+        self.step(controller, Event::Request(call, request))
+    }
+
+    /// What a client is told has to be so at that moment, whether the answer arrives or not.
+    pub(super) fn check_answer(&mut self, client: usize, attempt: (u64, u64), answer: &Answer) -> Result<(), String> {
+        let this = &self.clients[client];
+        // A request that was overtaken tells of the past.
+        if this.task != attempt.0 || !(200..300).contains(&answer.status) {
+            return Ok(());
+        }
+        let Some(task) = this.tasks.front() else { return Ok(()) };
+        checks::answered(task, answer.status, &self.store)
+    }
+
+    pub(super) fn answered(&mut self, client: usize, attempt: (u64, u64), answer: &Answer) -> Result<(), String> {
+        let this = &mut self.clients[client];
+        if (this.task, this.attempt) != attempt || !this.busy {
+            return Ok(());
+        }
+        let done = this.answered(answer);
+        if let Some(task) = &done {
+            let status = answer.status;
+            if (200..300).contains(&status) {
+                this.holds = (task.method == Method::Put).then(|| task.mark.clone()).filter(|mark| !mark.is_empty());
+            }
+            let number = this.number;
+            self.note(format!("client {number}: {:?} {} is answered {status}", task.method, task.path));
+            if number == 0 && !(200..300).contains(&status) {
+                return Err(format!("the operator is answered {status}: {}", String::from_utf8_lossy(&answer.body)));
+            }
+            if client == 0 && self.clients[0].tasks.is_empty() {
+                for tenant in 1..=TENANTS + 1 {
+                    self.after(1, What::Act(tenant));
+                }
+            }
+        }
+        let delay = if done.is_some() { self.random.below(60) } else { 20 };
+        self.after(delay, What::Act(client));
+        Ok(())
+    }
 }

@@ -18,6 +18,7 @@
 mod agents;
 mod checks;
 mod clients;
+mod controllers;
 pub(crate) mod random;
 mod watchers;
 mod world;

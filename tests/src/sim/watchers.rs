@@ -1,10 +1,14 @@
 //! Watchers: each follows everything, over whatever controller, and hears of every change once.
 
-use gateway_user::controller::core::event::StreamId;
-use gateway_user::controller::core::message::{WatchEvent, WatchKind};
+use super::Fault;
+use super::controllers::Caller;
+use super::world::{CONTROLLERS, Simulation, What};
+use gateway_user::controller::core::event::{Event, StreamId};
+use gateway_user::controller::core::message::{Principal, Role, WatchEvent, WatchKind, WatchRequest};
 use gateway_user::controller::store::{Change, MemoryStore, Revision};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A change of a tree: at which revision, which tree, what became of it.
 type Heard = (u64, String, WatchKind);
@@ -95,6 +99,69 @@ impl Watcher {
                 self.heard.get(at),
                 happened.get(at)
             ));
+        }
+        Ok(())
+    }
+}
+
+impl Simulation {
+    pub(super) fn look(&mut self, watcher: usize) -> Result<(), String> {
+        let delay = 30 + self.random.below(100);
+        self.after(delay, What::Look(watcher));
+        let live = |(at, life, _): &(usize, u64, StreamId)| self.controllers[*at].life == *life;
+        if self.watchers[watcher].link.as_ref().is_some_and(live) {
+            return Ok(());
+        }
+        self.watchers[watcher].link = None;
+        if self.watchers[watcher].after.is_none() && self.fault != Some(Fault::ResumeInside) {
+            self.watchers[watcher].forget();
+        }
+        let controller = self.random.below(CONTROLLERS as u64) as usize;
+        if self.controllers[controller].core.is_none() || self.is_lost() {
+            return Ok(());
+        }
+        self.watchers[watcher].attempt += 1;
+        let attempt = self.watchers[watcher].attempt;
+        let call = self.call(controller, Caller::Watcher { watcher, attempt });
+        let this = &mut self.controllers[controller];
+        this.next += 1;
+        let stream = StreamId(this.next);
+        let request = WatchRequest {
+            principal: Principal { name: "watcher".into(), role: Role::ReadOnly },
+            path: "/networking/v1".to_owned(),
+            after: self.watchers[watcher].after,
+        };
+        self.step(controller, Event::Watch(call, stream, request))
+    }
+
+    pub(super) fn send(&mut self, watcher: usize, link: (usize, u64, StreamId), event: Arc<WatchEvent>) {
+        let at = (self.now + self.delay()).max(self.watchers[watcher].clock);
+        self.watchers[watcher].clock = at;
+        self.at(at, What::Told { watcher, link, event });
+    }
+
+    pub(super) fn told(
+        &mut self,
+        watcher: usize,
+        link: (usize, u64, StreamId),
+        event: &WatchEvent,
+    ) -> Result<(), String> {
+        if self.watchers[watcher].link != Some(link) {
+            return Ok(());
+        }
+        let inside = event.revision.is_none();
+        self.watchers[watcher].hear(event)?;
+        if self.calm || !self.random.once_in(40) {
+            return Ok(());
+        }
+        self.watchers[watcher].link = None;
+        let (controller, life, stream) = link;
+        if inside && self.fault == Some(Fault::ResumeInside) {
+            self.watchers[watcher].after = Some(self.controllers[controller].read.0);
+        }
+        if self.controllers[controller].life == life {
+            self.controllers[controller].watches.remove(&stream);
+            self.step(controller, Event::Closed(stream))?;
         }
         Ok(())
     }
