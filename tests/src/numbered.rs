@@ -34,7 +34,7 @@ unsafe impl aya::Pod for Turn {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Arrivals {}
 
-/// Between two frames of a flow.
+/// Between two frames of a flow, where nothing else is said.
 pub const INTERVAL: Duration = Duration::from_millis(10);
 /// Parts that a round is sent in, at equal distances, so that no queue has to hold it whole.
 const PARTS: u32 = 20;
@@ -121,6 +121,7 @@ pub struct Traffic {
     trial: Array<MapData, u64>,
     trials: u64,
     flows: u32,
+    interval: Duration,
     sending: Option<Sending>,
     before: Option<Look>,
     /// With the links that keep the programs where they are.
@@ -161,8 +162,18 @@ impl Traffic {
         })?;
         let flows = u32::try_from(flows.len())?;
         let ends = ends.clone();
-        let mut new =
-            Self { ends, turn, arrivals, trial, trials: 0, flows, sending: None, before: None, _programs: programs };
+        let mut new = Self {
+            ends,
+            turn,
+            arrivals,
+            trial,
+            trials: 0,
+            flows,
+            interval: INTERVAL,
+            sending: None,
+            before: None,
+            _programs: programs,
+        };
         new.turn.set(0, Turn { number: 0, flow: 0, flows }, 0)?;
         Ok(new)
     }
@@ -172,15 +183,26 @@ impl Traffic {
         &self.ends
     }
 
+    /// How many flows there are.
+    pub const fn flows(&self) -> u32 {
+        self.flows
+    }
+
     /// Sends from now on.
     pub fn start(&mut self) -> Result<()> {
+        self.start_every(INTERVAL)
+    }
+
+    /// Sends a frame of each flow at each interval from now on.
+    pub fn start_every(&mut self, interval: Duration) -> Result<()> {
         ensure!(self.sending.is_none(), "it is sent already");
+        self.interval = interval;
         let clock = FrameSocket::open(&self.ends, CLOCK[0])?;
         let ended = Arc::new(AtomicBool::new(false));
         let (told, flows) = (ended.clone(), self.flows as usize);
         let thread = std::thread::Builder::new().name("traffic".into()).spawn(move || {
             run_first();
-            send(&clock, &told, flows)
+            send(&clock, &told, flows, interval)
         })?;
         self.sending = Some(Sending { ended, thread });
         Ok(())
@@ -218,7 +240,7 @@ impl Traffic {
             // On a machine that is short of time a round takes longer than it should.
             let is_over = || number().filter(|now| *now > sent + 1);
             until(Duration::from_secs(1), "the round to be over", is_over).ok()?;
-            std::thread::sleep(INTERVAL / 2);
+            std::thread::sleep(self.interval / 2);
             let look = self.look().ok()?;
             missing =
                 (0..).zip(&look.arrivals).filter(|(_, it)| it.next <= sent).map(|(flow, _): (u32, _)| flow).collect();
@@ -297,9 +319,9 @@ fn head(flow: &Flow, slot: u32) -> Result<Head> {
 }
 
 /// Gives the time for a part of a round at each of its times. A part that comes late is not made up for.
-fn send(clock: &FrameSocket, ended: &AtomicBool, flows: usize) -> Result<()> {
+fn send(clock: &FrameSocket, ended: &AtomicBool, flows: usize, interval: Duration) -> Result<()> {
     let parts = PARTS.min(u32::try_from(flows)?);
-    let step = INTERVAL / parts;
+    let step = interval / parts;
     let frame = [0; FRAME];
     let mut due = Instant::now();
     while !ended.load(Ordering::Relaxed) {

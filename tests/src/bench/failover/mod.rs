@@ -1,7 +1,8 @@
 //! `failover`: how long tenants' packets do not arrive when the gateway that carries them dies, beside keepalived moving an address.
 //!
 //! Every connection has a flow each way. Each flow's frames are numbered, sent every 10 milliseconds by the kernel and counted where they
-//! arrive; an outage is the longest run of numbers that did not arrive, in milliseconds. Nothing is taken for granted: what is lost, late,
+//! arrive; an outage is the longest run of numbers that did not arrive, in milliseconds. Where nothing may be lost they are sent at a fixed
+//! rate. Nothing is taken for granted: what is lost, late,
 //! doubled or another tenant's is counted flow by flow.
 //!
 //! | to change | go to |
