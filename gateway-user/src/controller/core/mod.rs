@@ -219,7 +219,7 @@ impl Core {
                 self.state.muster(self.settings.placement);
                 self.state.agents.listen();
                 self.votes.clear();
-                self.end_transfers(actions);
+                self.end_transfer(actions);
                 self.reunite(actions);
                 self.settle_all_seats(now, actions);
             }
@@ -294,7 +294,7 @@ impl Core {
             Event::Tick => {
                 self.tick(now);
                 self.tick_seats(now, actions);
-                self.tick_transfers(now, actions);
+                self.tick_transfer(now, actions);
                 self.forget_routes(now, actions);
             }
         }

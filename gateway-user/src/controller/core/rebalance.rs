@@ -11,8 +11,8 @@ use super::state::State;
 use super::{Core, Moment};
 use crate::agent::protocol::LinkState;
 use crate::controller::model::Id;
-use crate::controller::model::records::{AgentId, Stage, Transfer};
-use crate::controller::placement::{Evening, MoveRefusal, Moved};
+use crate::controller::model::records::{AgentId, Stage};
+use crate::controller::placement::{Evening, MoveRefusal, Moved, UnderWay};
 use crate::controller::planning::instance;
 use crate::controller::resources::{Code, Error, Path};
 use crate::controller::seats::Seats;
@@ -23,13 +23,6 @@ use std::collections::BTreeSet;
 const LINGER: u64 = 2_000;
 /// How long each stage lasts at most, in milliseconds. What has not come up where it goes by then stays where it is.
 const PATIENCE: u64 = 30_000;
-
-/// Connections of one move.
-struct Group {
-    connections: Vec<(Id, Id)>,
-    gateway: Id,
-    transfer: Transfer,
-}
 
 impl Core {
     /// Moves a connection, with all that are at its VIP: `POST /virtualGateways/T/networkConnections/C/move?to=GW2&confirm=true`.
@@ -94,11 +87,11 @@ impl Core {
         tracing::info!(%tenant, %connection, %from, %to, connections = tried.len(), "moves to another gateway");
         let tenants = tried.iter().map(|one| one.tenant.clone()).collect();
         let begin = |state: &mut State| state.fleet.begin_transfer(tenant, connection, to).unwrap_or_default();
-        self.change_transfers(&tenants, now, begin, actions)
+        self.change_transfer(&tenants, now, begin, actions)
     }
 
-    /// Changes how far moves of these tenants are, and tells everybody whom it concerns.
-    fn change_transfers(
+    /// Changes how far a move of these tenants' connections is, and tells everybody whom it concerns.
+    fn change_transfer(
         &mut self,
         tenants: &BTreeSet<Id>,
         now: Moment,
@@ -117,55 +110,51 @@ impl Core {
     }
 
     /// Brings what moves to its next stage, if everybody is ready for it.
-    pub(super) fn tick_transfers(&mut self, now: Moment, actions: &mut dyn Sink) {
+    pub(super) fn tick_transfer(&mut self, now: Moment, actions: &mut dyn Sink) {
         if self.epoch().is_none() || self.in_flight() > 0 {
             return;
         }
         let lasted = now.unix_milliseconds.saturating_sub(self.transfer_since);
-        let Some(group) = self.state.moves().into_iter().next() else { return };
+        let Some(under_way) = self.state.fleet.transfer() else { return };
+        let stage = under_way.transfer.stage;
         // Where nothing is under way yet, nothing has to arrive.
-        if lasted < LINGER && group.transfer.stage != Stage::Known {
+        if lasted < LINGER && stage != Stage::Known {
             return;
         }
-        let arrives = group.transfer.stage == Stage::Arriving;
-        let begins = group.transfer.stage == Stage::Known;
-        let ready = self.is_told(&group, now) && (!arrives || self.state.has_arrived(&group));
+        let tenants: BTreeSet<Id> = under_way.connections.iter().map(|(tenant, _)| tenant.clone()).collect();
+        let ready = self.is_told(&tenants, now) && (stage != Stage::Arriving || self.state.has_arrived(&under_way));
         if !ready && lasted < PATIENCE {
             return;
         }
         // Whoever does not do as told is not waited for; but nothing goes where it does not work.
-        let stays = (begins || arrives) && !ready;
-        let tenants: BTreeSet<Id> = group.connections.iter().map(|(tenant, _)| tenant.clone()).collect();
-        let Group { connections, gateway, transfer } = group;
+        let stays = matches!(stage, Stage::Known | Stage::Arriving) && !ready;
         let change = |state: &mut State| match stays {
-            true => state.fleet.end_transfers(&connections),
-            false => state.fleet.advance_transfers(&connections),
+            true => state.fleet.end_transfer(),
+            false => state.fleet.advance_transfer(),
         };
-        let outcome = self.change_transfers(&tenants, now, change, actions);
+        let outcome = self.change_transfer(&tenants, now, change, actions);
+        let UnderWay { connections, gateway, transfer } = under_way;
         match outcome {
             Ok(()) if stays => tracing::warn!(
                 ?connections, %gateway, to = %transfer.other,
                 "did not come up where it was to go, and stays"
             ),
-            Ok(()) => tracing::info!(?connections, stage = ?transfer.stage, "has ended this stage of its move"),
+            Ok(()) => tracing::info!(?connections, ?stage, "has ended this stage of its move"),
             Err(error) => tracing::error!(%error, ?connections, "a move cannot go on"),
         }
     }
 
     /// Ends what another leader had on its way.
-    pub(super) fn end_transfers(&mut self, actions: &mut dyn Sink) {
-        let all: Vec<(Id, Id)> =
-            self.state.fleet.transfers().into_iter().map(|(tenant, connection, _)| (tenant, connection)).collect();
-        let ended = self.state.fleet.end_transfers(&all);
+    pub(super) fn end_transfer(&mut self, actions: &mut dyn Sink) {
+        let ended = self.state.fleet.end_transfer();
         if let Err(error) = self.keep_moved(&ended, None, &Documents::new(), actions) {
-            tracing::error!(%error, "moves that were interrupted cannot be ended");
+            tracing::error!(%error, "a move that was interrupted cannot be ended");
         }
     }
 
-    /// Whether all agents that are there do what the group's stage asks for.
-    fn is_told(&self, group: &Group, now: Moment) -> bool {
-        let tenants: BTreeSet<&Id> = group.connections.iter().map(|(tenant, _)| tenant).collect();
-        let networks: BTreeSet<Id> = tenants.into_iter().filter_map(|tenant| self.state.network_of(tenant)).collect();
+    /// Whether all agents that are there do what they were told last about these tenants.
+    fn is_told(&self, tenants: &BTreeSet<Id>, now: Moment) -> bool {
+        let networks: BTreeSet<Id> = tenants.iter().filter_map(|tenant| self.state.network_of(tenant)).collect();
         let documents = self.documents(&networks);
         let concerned: BTreeSet<&AgentId> =
             documents.values().flat_map(|planned| planned.documents.keys().chain(planned.replicas.keys())).collect();
@@ -177,29 +166,11 @@ impl Core {
 }
 
 impl State {
-    /// What moves, in groups that move as one.
-    fn moves(&self) -> Vec<Group> {
-        let mut groups: Vec<(Option<std::net::IpAddr>, Group)> = Vec::new();
-        for (tenant, connection, transfer) in self.fleet.transfers() {
-            let Some(at) = self.fleet.placement(&tenant, &connection) else { continue };
-            let same = groups.iter_mut().find(|(vip, group)| {
-                vip.is_some() && *vip == at.vip && group.transfer == transfer && group.gateway == at.gateway
-            });
-            match same {
-                Some((_, group)) => group.connections.push((tenant, connection)),
-                None => groups.push((
-                    at.vip,
-                    Group { connections: vec![(tenant, connection)], gateway: at.gateway.clone(), transfer },
-                )),
-            }
-        }
-        groups.into_iter().map(|(_, group)| group).collect()
-    }
-
     /// Whether connections work at who holds the seat that they go to, as far as they worked before. If one gateway has come to hold both
     /// seats there is nothing to wait for.
-    fn has_arrived(&self, group: &Group) -> bool {
-        if self.may_go(Some(&group.gateway), &group.transfer.other).is_err() {
+    fn has_arrived(&self, under_way: &UnderWay) -> bool {
+        let UnderWay { connections, gateway, transfer } = under_way;
+        if self.may_go(Some(gateway), &transfer.other).is_err() {
             return true;
         }
         let link = |seat: &Id, (tenant, connection): &(Id, Id)| {
@@ -207,9 +178,9 @@ impl State {
             let agent = self.agents.get(&super::gateway(seats.bearer(seat)?))?;
             Some(agent.connection(&instance(tenant, seat), connection.as_str())?.state)
         };
-        group.connections.iter().all(|one| {
-            link(&group.transfer.other, one) == Some(LinkState::Up) || link(&group.gateway, one) != Some(LinkState::Up)
-        })
+        connections
+            .iter()
+            .all(|one| link(&transfer.other, one) == Some(LinkState::Up) || link(gateway, one) != Some(LinkState::Up))
     }
 
     /// Whether a connection can move to a gateway without a gap: that has a seat, which somebody else holds than the one where it is.

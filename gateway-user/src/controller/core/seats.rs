@@ -414,7 +414,7 @@ impl Core {
         let moved = was.history.len() != seats.history.len()
             || was.history.last() != seats.history.last()
             || occupancies(was) != occupancies(&seats);
-        let moves = !self.state.fleet.transfers().is_empty();
+        let moves = self.state.fleet.transfer().is_some();
         let told = |seats: &Seats, seat: &Id| {
             let known = seats.seats.get(seat)?;
             // Who holds it matters to what moves only.

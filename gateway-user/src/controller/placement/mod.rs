@@ -47,4 +47,4 @@ pub use protection::{Domain, Warning};
 pub use reflector::{numbers, seated};
 pub use refusal::{FleetRefusal, MoveRefusal, Refusal, Refused, Shortage, ShortageCause};
 pub use spec::{GatewaySpec, GatewayState, Health, IpsecPath, Link, PoolSpec, Racks, Settings, VipRange, Wanted};
-pub use transfer::Evening;
+pub use transfer::{Evening, UnderWay};

@@ -285,10 +285,12 @@ pub enum MoveRefusal {
         free_kbps: u64,
     },
     /// One thing at a time.
-    #[error("a connection of tenant {tenant} is moving; wait until it has arrived")]
+    #[error("connection {connection} of tenant {tenant} is moving; try again when it has arrived")]
     Moving {
-        /// The tenant.
+        /// Whose is moving.
         tenant: Id,
+        /// What is moving.
+        connection: Id,
     },
     /// A VLAN is not there.
     #[error("a VLAN of tenant {tenant}'s connection {connection} is not in the rack of gateway {to}")]

@@ -1,5 +1,5 @@
 //! Moves without a gap: a connection, or a VIP with all that are at it, goes from one gateway's seat to another's in stages, of which the next
-//! begins when everybody has done what the last one asks for. And which such move would even a pool's load out.
+//! begins when everybody has done what the last one asks for. There is one move at a time. And which move would even a pool's load out.
 
 use super::capacity;
 use super::fleet::Fleet;
@@ -11,6 +11,17 @@ use serde::Serialize;
 
 /// By how much of a gateway's capacity, in percent, two have to differ in load for something to be moved.
 const WORTH_PERCENT: i128 = 5;
+
+/// A move that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// What moves together, each after its tenant.
+    pub connections: Vec<(Id, Id)>,
+    /// Where it is.
+    pub gateway: Id,
+    /// Where else it is, and how far it has come.
+    pub transfer: Transfer,
+}
 
 /// A move that would even the load out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,29 +41,25 @@ impl Fleet {
     /// Begins to move a connection, with all others of its VIP. They are counted where they were until they arrive.
     ///
     /// # Errors
-    /// It cannot be there, or something of its tenants is moving already.
+    /// It cannot be there, or something is moving already.
     pub fn begin_transfer(&mut self, tenant: &Id, connection: &Id, to: &Id) -> Result<Vec<Moved>, MoveRefusal> {
         let together = self.movable(tenant, connection, to)?;
-        let moving = together.iter().find(|(tenant, _)| self.placements(tenant).any(|(_, at)| at.transfer.is_some()));
-        if let Some((tenant, _)) = moving {
-            return Err(MoveRefusal::Moving { tenant: tenant.clone() });
+        if let Some((tenant, connection)) = self.moving.first().filter(|_| !together.is_empty()) {
+            return Err(MoveRefusal::Moving { tenant: tenant.clone(), connection: connection.clone() });
         }
         let transfer = Transfer { stage: Stage::Known, other: to.clone() };
         Ok(together.into_iter().filter_map(|one| self.mark(one, Some(transfer.clone()))).collect())
     }
 
-    /// All connections that are moving, with their tenants.
-    pub fn transfers(&self) -> Vec<(Id, Id, Transfer)> {
-        let mut all: Vec<_> = self
-            .moving
-            .iter()
-            .filter_map(|(tenant, connection)| {
-                let transfer = self.placement(tenant, connection)?.transfer.clone()?;
-                Some((tenant.clone(), connection.clone(), transfer))
-            })
-            .collect();
-        all.sort_by(|(one, first, _), (other, second, _)| (one, first).cmp(&(other, second)));
-        all
+    /// The move that is under way.
+    pub fn transfer(&self) -> Option<UnderWay> {
+        let (tenant, connection) = self.moving.first()?;
+        let at = self.placement(tenant, connection)?;
+        Some(UnderWay {
+            connections: self.moving.iter().cloned().collect(),
+            gateway: at.gateway.clone(),
+            transfer: at.transfer.clone()?,
+        })
     }
 
     /// The tenants of which something moves to or from a gateway while it is placed elsewhere.
@@ -64,33 +71,32 @@ impl Fleet {
         self.moving.iter().filter(towards).map(|(tenant, _)| tenant)
     }
 
-    /// Brings connections of one move to their next stage. Where there is no room for them any more, or their destination is gone, they stay
-    /// where they are.
-    pub fn advance_transfers(&mut self, connections: &[(Id, Id)]) -> Vec<Moved> {
+    /// Brings what moves to its next stage. Where there is no room for it any more, or its destination is gone, it stays where it is.
+    pub fn advance_transfer(&mut self) -> Vec<Moved> {
+        let Some(UnderWay { connections, gateway, transfer }) = self.transfer() else { return Vec::new() };
         let Some((tenant, connection)) = connections.first() else { return Vec::new() };
-        let at = self.placement(tenant, connection).cloned();
-        let Some((from, transfer)) = at.and_then(|at| Some((at.gateway, at.transfer?))) else { return Vec::new() };
         match transfer.stage {
             Stage::Arriving => match self.movable(tenant, connection, &transfer.other) {
                 Ok(together) => {
                     let moved = self.put(together, &transfer.other);
-                    let transfer = Transfer { stage: Stage::Leaving, other: from };
+                    let transfer = Transfer { stage: Stage::Leaving, other: gateway };
                     for one in &moved {
                         self.mark((one.tenant.clone(), one.connection.clone()), Some(transfer.clone()));
                     }
                     self.as_they_are(moved)
                 }
-                Err(_) => self.end_transfers(connections),
+                Err(_) => self.end_transfer(),
             },
-            Stage::Known => self.mark_all(connections, &Transfer { stage: Stage::Arriving, ..transfer }),
-            Stage::Leaving => self.mark_all(connections, &Transfer { stage: Stage::Announced, ..transfer }),
-            Stage::Announced => self.end_transfers(connections),
+            Stage::Known => self.mark_all(&connections, &Transfer { stage: Stage::Arriving, ..transfer }),
+            Stage::Leaving => self.mark_all(&connections, &Transfer { stage: Stage::Announced, ..transfer }),
+            Stage::Announced => self.end_transfer(),
         }
     }
 
-    /// Ends moves, wherever connections are.
-    pub fn end_transfers(&mut self, connections: &[(Id, Id)]) -> Vec<Moved> {
-        connections.iter().filter_map(|one| self.mark(one.clone(), None)).collect()
+    /// Ends the move, wherever what moves is.
+    pub fn end_transfer(&mut self) -> Vec<Moved> {
+        let moving: Vec<(Id, Id)> = self.moving.iter().cloned().collect();
+        moving.into_iter().filter_map(|one| self.mark(one, None)).collect()
     }
 
     /// The move that evens the load of a pool's gateways out best: from the one that has most, of those of which something can go, to the one
@@ -108,10 +114,9 @@ impl Fleet {
             // What is left of the difference afterwards.
             let left = |cost: i128| (difference - 2 * cost).abs();
             let pieces = self.pieces(pool, from);
-            let worthwhile = pieces.iter().filter(|piece| {
-                let rests = piece.connections.iter().all(|(_, placed)| placed.at.transfer.is_none());
-                rests && piece.reaches(to.rack.as_ref()) && (difference - left(piece.cost)) * 100 >= worth
-            });
+            let worthwhile = pieces
+                .iter()
+                .filter(|piece| piece.reaches(to.rack.as_ref()) && (difference - left(piece.cost)) * 100 >= worth);
             let piece = worthwhile.min_by_key(|piece| left(piece.cost))?;
             Some(Evening {
                 from: from.clone(),

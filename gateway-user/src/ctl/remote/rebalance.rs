@@ -42,7 +42,7 @@ pub async fn connection(
         return Ok(output.document(&answer)?);
     }
     let moves = answer["moves"].as_array().cloned().unwrap_or_default();
-    if moves.is_empty() {
+    if moves.is_empty() && output.format() == Format::Table {
         return Ok(output.line(&clean(format!("{path} is on {to} already")))?);
     }
     if wish == Wish::Look {

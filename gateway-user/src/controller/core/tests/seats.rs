@@ -4,7 +4,7 @@ use super::*;
 use crate::agent::protocol::{BootId, Extent, Heartbeat, Holding, Report, SeatNews, TenantState};
 use crate::controller::core::agents::SILENCE;
 use crate::controller::model::records::Life;
-use crate::controller::seats::{Occupancy, Seats};
+use crate::controller::seats::{Grant, Occupancy, Seats};
 use crate::plan::Plan;
 
 impl World {
@@ -676,6 +676,38 @@ fn a_connection_that_does_not_come_up_where_it_goes_stays() {
     world.wait(31_000);
     assert_eq!(world.placed(), ("GW1".to_owned(), String::new()));
     assert_eq!(world.tenants("GW2"), ["contoso@GW1"]);
+}
+
+#[test]
+fn a_seat_that_changes_hands_during_a_move_is_waited_for_at_who_holds_it_then() {
+    let mut world = cloud();
+    world.carries("GW1", "GW1", 1);
+    world.tell("GW2", "GW2", "GW2", 1, 1);
+    world.post(&format!("{MOVE}&confirm=true"));
+    world.wait(1_000);
+    assert_eq!(world.placed(), ("GW1".to_owned(), "arriving".to_owned()));
+    let granted = |grant: &&Grant| grant.to.as_str() == "GW3";
+    let epoch = world.seats().seats[&"GW2".into()].grants.iter().find(granted).expect("a grant ahead").epoch;
+    world.tell("GW3", "GW2", "GW3", epoch, 1);
+    world.wait(5_000);
+    assert_eq!(world.placed(), ("GW1".to_owned(), "arriving".to_owned()), "it does not work at GW3 yet");
+    world.carries("GW3", "GW2", 2);
+    assert_eq!(world.placed(), ("GW2".to_owned(), "leaving".to_owned()));
+}
+
+#[test]
+fn a_tenants_own_user_moves_nothing() {
+    let mut world = cloud();
+    world.carries("GW1", "GW1", 1);
+    world.tell("GW2", "GW2", "GW2", 1, 1);
+    for path in [MOVE.to_owned(), format!("{MOVE}&confirm=true")] {
+        let mut request = world.request(Method::Post, &path, &Value::Null, None);
+        request.principal = Principal::tenant("user", "contoso");
+        world.step(Event::Request(CallId(910), request));
+        world.settle();
+        assert_eq!(world.answer(CallId(910)).0, 403);
+    }
+    assert_eq!(world.placed(), ("GW1".to_owned(), String::new()));
 }
 
 #[test]

@@ -119,38 +119,41 @@ fn a_move_without_a_gap_is_counted_where_it_goes_when_it_has_arrived() {
     for (tenant, key) in [("a", 1), ("b", 2)] {
         place(&mut fleet, tenant, &gre("x", 500, "203.0.113.1", key));
     }
-    let at = |fleet: &Fleet, tenant: &str| {
+    let place_of = |fleet: &Fleet, tenant: &str| {
         let placement = fleet.placement(&id(tenant), &id("x")).unwrap().clone();
         (placement.gateway.to_string(), placement.transfer.map(|transfer| transfer.stage))
     };
     let moved = fleet.begin_transfer(&id("a"), &id("x"), &id("GW2")).unwrap();
     assert_eq!(moved.len(), 2, "both are at one VIP");
-    assert_eq!(at(&fleet, "b"), ("GW1".to_owned(), Some(Stage::Known)));
-    let again = fleet.begin_transfer(&id("b"), &id("x"), &id("GW2"));
-    assert!(matches!(again, Err(MoveRefusal::Moving { .. })), "{again:?}");
-    let group: Vec<(Id, Id)> = moved.into_iter().map(|one| (one.tenant, one.connection)).collect();
-    fleet.advance_transfers(&group);
-    assert_eq!(at(&fleet, "a"), ("GW1".to_owned(), Some(Stage::Arriving)));
-    fleet.advance_transfers(&group);
-    assert_eq!(at(&fleet, "b"), ("GW2".to_owned(), Some(Stage::Leaving)));
+    assert_eq!(place_of(&fleet, "b"), ("GW1".to_owned(), Some(Stage::Known)));
+    let at = Placement { pool: id("default"), gateway: id("GW2"), vip: None, transfer: None };
+    fleet.restore(&id("c"), &[], l3("x", 400, &[]), at).unwrap();
+    for (tenant, to) in [("b", "GW2"), ("c", "GW1")] {
+        let another = fleet.begin_transfer(&id(tenant), &id("x"), &id(to));
+        assert!(matches!(another, Err(MoveRefusal::Moving { .. })), "{another:?}");
+    }
+    assert_eq!(fleet.begin_transfer(&id("c"), &id("x"), &id("GW2")), Ok(Vec::new()), "it is there");
+    fleet.advance_transfer();
+    assert_eq!(place_of(&fleet, "a"), ("GW1".to_owned(), Some(Stage::Arriving)));
+    fleet.advance_transfer();
+    assert_eq!(place_of(&fleet, "b"), ("GW2".to_owned(), Some(Stage::Leaving)));
     assert_eq!(fleet.status(&id("GW1")).unwrap().connections, 0);
-    fleet.advance_transfers(&group);
-    assert_eq!(at(&fleet, "a"), ("GW2".to_owned(), Some(Stage::Announced)));
-    fleet.advance_transfers(&group);
-    assert_eq!(at(&fleet, "a"), ("GW2".to_owned(), None));
-    assert_eq!((fleet.transfers(), fleet.status(&id("GW2")).unwrap().connections), (Vec::new(), 2));
+    fleet.advance_transfer();
+    assert_eq!(place_of(&fleet, "a"), ("GW2".to_owned(), Some(Stage::Announced)));
+    fleet.advance_transfer();
+    assert_eq!(place_of(&fleet, "a"), ("GW2".to_owned(), None));
+    assert_eq!((fleet.transfer(), fleet.status(&id("GW2")).unwrap().connections), (None, 3));
 }
 
 #[test]
 fn what_has_no_room_any_more_where_it_goes_stays() {
     let mut fleet = plain(1_000, 0, &["GW1", "GW2"]);
     place(&mut fleet, "a", &l3("x", 300, &[]));
-    let group = [(id("a"), id("x"))];
     fleet.begin_transfer(&id("a"), &id("x"), &id("GW2")).unwrap();
-    fleet.advance_transfers(&group);
+    fleet.advance_transfer();
     let at = Placement { pool: id("default"), gateway: id("GW2"), vip: None, transfer: None };
     fleet.restore(&id("b"), &[], l3("x", 400, &[]), at).unwrap();
-    fleet.advance_transfers(&group);
+    fleet.advance_transfer();
     let placement = fleet.placement(&id("a"), &id("x")).unwrap();
     assert_eq!((placement.gateway.as_str(), &placement.transfer), ("GW1", &None));
 }

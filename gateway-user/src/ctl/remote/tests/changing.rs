@@ -5,7 +5,7 @@ use crate::agent::token::{Grant, Token};
 use crate::controller::server::service::{Answer, Method};
 use crate::ctl::remote::args::Reach;
 use crate::ctl::remote::error::Refused;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 
 const FILE: &str = "
@@ -127,6 +127,15 @@ async fn a_move_is_followed_to_its_end_and_says_where_the_connection_is() {
     rig.fix(Method::Get, &format!("{HQ}?explain"), Answer::json(200, at("GW2")));
     let said = rig.prints(&["move", "connection/contoso/hq", "--to", "GW2", "--confirm"]).await;
     assert!(said.starts_with(&format!("{HQ} moved from GW1 to GW2, in ")), "{said}");
+
+    let nothing = json!({ "confirmed": true, "moves": [] });
+    rig.script().fixed.retain(|(method, ..)| *method != Method::Post);
+    rig.fix(Method::Post, &format!("{HQ}/move?to?confirm"), Answer::json(200, nothing.to_string()));
+    let words = ["move", "connection/contoso/hq", "--to", "GW2", "--confirm"];
+    assert_eq!(rig.prints(&words).await, format!("{HQ} is on GW2 already\n"));
+    let said = rig.prints(&[&words[..], &["-o", "json"]].concat()).await;
+    let said: Value = serde_json::from_str(&said).expect("a document");
+    assert_eq!(said["moved"], json!([]), "{said}");
 }
 
 #[tokio::test]
